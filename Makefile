@@ -1,0 +1,69 @@
+# Sluice. `make` builds build/sluice, `make demo` runs the main job, `make check` all tests.
+#
+# BUILD=dir      where objects go                (default build)
+# CC_UNDER=gcc   the compiler under mpicc        (gcc or clang)
+# SAN=1          AddressSanitizer and UBSan
+# WERROR=        an empty value keeps warnings as warnings
+
+BUILD   ?= build
+CC_UNDER ?= gcc
+MPICC   ?= mpicc
+MPIRUN  ?= mpirun
+WERROR  ?= -Werror
+PKGS    := hdf5-openmpi jansson yaml-0.1 libpng libjpeg libcrypto
+VERSION := 0.1.0
+COMMIT  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+
+export OMPI_CC := $(CC_UNDER)
+
+CFLAGS  ?= -O3 -g -march=native
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR)
+CSTD    := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fopenmp
+ifdef SAN
+CFLAGS  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+           -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
+endif
+PKGCFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKGLIBS   = $(shell pkg-config --libs $(PKGS)) -ldnnl -lm
+
+LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.c \
+          stages/*.c stages/*/*.c pipeline/*.c))
+LIBOBJ := $(LIBSRC:%.c=$(BUILD)/%.o)
+TESTSRC := $(wildcard tests/unit/*.c)
+TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)
+
+.PHONY: all check demo clean deps tests lint
+all: $(BUILD)/sluice
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) -MMD -MP -c $< -o $@
+
+# The version enters one object only, which is rebuilt when the commit changes.
+$(BUILD)/pipeline/version.o: CFLAGS += -DSLUICE_VERSION='"$(VERSION)"' \
+        -DSLUICE_COMMIT='"$(COMMIT)"' -DSLUICE_CC='"$(CC_UNDER)"' \
+        -DSLUICE_CFLAGS='"$(subst ",,$(CFLAGS))"'
+$(BUILD)/pipeline/version.o: $(BUILD)/commit
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' > $@
+.PHONY: FORCE
+FORCE:
+
+$(BUILD)/libsluice.a: $(LIBOBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/sluice: $(BUILD)/pipeline/main.o $(BUILD)/libsluice.a
+	$(MPICC) $(CFLAGS) -fopenmp -rdynamic $^ -o $@ $(PKGLIBS)
+
+$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libsluice.a tests/tap.h
+	@mkdir -p $(@D)
+	$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
+
+tests: $(TESTBIN)
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(LIBOBJ:.o=.d) $(BUILD)/pipeline/main.d

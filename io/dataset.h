@@ -1,0 +1,25 @@
+/* Training data: CIFAR-10 binary (1 label byte + 3 planes of 32 x 32), idx, npy (float32
+ * or uint8), csv (numbers; a last column of labels where wanted). */
+#ifndef SLUICE_IO_DATASET_H
+#define SLUICE_IO_DATASET_H
+
+#include <stdint.h>
+
+/* Plain data: samples [n, channels, height, width] scaled to [-1, 1] (pictures) or as they
+ * are (csv, float npy); labels [n] or NULL. */
+struct dataset {
+    int64_t n, channels, height, width;
+    float *sample;
+    int64_t *label;
+    int64_t classes; /* largest label + 1 */
+};
+
+/* format: "cifar", "idx", "npy", "csv" or "auto" (by name and content). labels: a second
+ * file (idx) or NULL. Sizes in headers are checked against the file. ERR_INPUT. */
+int dataset_read(struct dataset *d, const char *path, const char *format,
+                 const char *labels);
+/* Keeps only samples whose label is in keep[0..n); n = 0 keeps all. */
+void dataset_keep(struct dataset *d, const int64_t *keep, int64_t n);
+void dataset_free(struct dataset *d);
+
+#endif

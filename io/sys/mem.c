@@ -1,0 +1,75 @@
+/* Aligned, zeroed, counted allocations. */
+#include "io/sys/mem.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static atomic_llong live; /* for the leak test only */
+
+static size_t bytes_of(int64_t count, size_t size)
+{
+    size_t n = 0;
+    if (count < 0 || __builtin_mul_overflow((size_t)count, size, &n) ||
+        n > (size_t)INT64_MAX - 128) {
+        fprintf(stderr, "sluice: %lld x %zu bytes asked for: impossible size\n",
+                (long long)count, size);
+        abort();
+    }
+    return (n + 63) / 64 * 64 + (n == 0 ? 64 : 0);
+}
+
+void *mem_alloc(int64_t count, size_t size)
+{
+    size_t n = bytes_of(count, size);
+    void *p = aligned_alloc(64, n);
+    if (p == NULL) {
+        fprintf(stderr,
+                "sluice: out of memory (%zu bytes more wanted, %lld in use at the peak); "
+                "lower model.micro_batch or give each rank more memory\n",
+                n, (long long)mem_peak_rss());
+        abort();
+    }
+    memset(p, 0, n);
+    atomic_fetch_add(&live, 1);
+    return p;
+}
+
+void *mem_resize(void *p, int64_t old_count, int64_t count, size_t size)
+{
+    void *q = mem_alloc(count, size);
+    int64_t keep = old_count < count ? old_count : count;
+    if (p != NULL)
+        memcpy(q, p, (size_t)keep * size);
+    mem_free(p);
+    return q;
+}
+
+char *mem_text(const char *s)
+{
+    if (s == NULL)
+        return NULL;
+    size_t n = strlen(s) + 1;
+    return memcpy(mem_alloc((int64_t)n, 1), s, n);
+}
+
+void mem_free(void *p)
+{
+    if (p == NULL)
+        return;
+    atomic_fetch_sub(&live, 1);
+    free(p);
+}
+
+int64_t mem_live(void)
+{
+    return atomic_load(&live);
+}
+
+int64_t mem_peak_rss(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
+}

@@ -1,0 +1,29 @@
+/* Memory for the life of a run or a file. Running out is a broken world: message and
+ * abort, so that no caller checks. Sizes that come from files must be checked against
+ * the file's size before they reach these functions. */
+#ifndef SLUICE_IO_SYS_MEM_H
+#define SLUICE_IO_SYS_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* count * size bytes, zeroed, 64-byte aligned; count 0 gives a valid pointer. The caller
+ * frees with mem_free. Aborts on overflow or when memory is exhausted. */
+void *mem_alloc(int64_t count, size_t size);
+
+/* Grows or shrinks; new bytes are zero. p may be NULL. */
+void *mem_resize(void *p, int64_t old_count, int64_t count, size_t size);
+
+/* A copy of a string; NULL gives NULL. */
+char *mem_text(const char *s);
+
+/* NULL is fine. */
+void mem_free(void *p);
+
+/* Blocks not yet freed (tests check for 0 at exit). */
+int64_t mem_live(void);
+
+/* Peak resident set of this process in bytes. */
+int64_t mem_peak_rss(void);
+
+#endif
