@@ -1,0 +1,22 @@
+/* The subcommands. Each is one file pipeline/cmd_NAME.c with one line in main.c's table.
+ * argv[0] is the subcommand's name. They return a process exit code (io/sys/err.h). Only
+ * those marked mpi in main.c's table may touch MPI. */
+#ifndef SLUICE_PIPELINE_CMD_H
+#define SLUICE_PIPELINE_CMD_H
+
+int cmd_run(int argc, char **argv);
+int cmd_stage(int argc, char **argv);
+int cmd_pretrain(int argc, char **argv);
+int cmd_sample(int argc, char **argv);
+int cmd_forward(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_report(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_config(int argc, char **argv);
+
+/* Prints "sluice NAME: TEXT" of the pending error to stderr and returns its code. */
+int cmd_fail(const char *name);
+
+#endif

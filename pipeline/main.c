@@ -1,0 +1,66 @@
+/* The program: one executable, one table of subcommands. File tools never touch MPI. */
+#include "pipeline/cmd.h"
+
+#include "io/sys/err.h"
+#include "io/sys/text.h"
+#include "pipeline/version.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {NULL, NULL, NULL},
+};
+
+int cmd_fail(const char *name)
+{
+    fprintf(stderr, "sluice %s: %s\n", name, err_text());
+    return err_code() == ERR_NONE ? ERR_ENV : (int)err_code();
+}
+
+static void usage(FILE *f)
+{
+    fputs("usage: sluice COMMAND [ARGUMENTS]\n\n"
+          "Reinforcement-learning fine-tuning of diffusion models as an HPC batch job.\n\n",
+          f);
+    for (const struct command *c = commands; c->name != NULL; c++)
+        fprintf(f, "  %-10s %s\n", c->name, c->help);
+    fputs("\n`sluice COMMAND --help` explains one command; `sluice --version` prints the "
+          "version.\n",
+          f);
+}
+
+int main(int argc, char **argv)
+{
+    const char *names[32];
+    int64_t n = 0;
+    if (argc < 2) {
+        usage(stderr);
+        return ERR_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("sluice %s (%s)\n%s\n", version_number(), version_commit(),
+               version_build());
+        return 0;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    for (const struct command *c = commands; c->name != NULL; c++) {
+        if (strcmp(c->name, argv[1]) == 0)
+            return c->run(argc - 1, argv + 1);
+        names[n++] = c->name;
+    }
+    const char *near = text_nearest(argv[1], names, n);
+    fprintf(stderr, "sluice: unknown command '%s'%s%s%s; see `sluice --help`\n", argv[1],
+            near != NULL ? ", did you mean '" : "", near != NULL ? near : "",
+            near != NULL ? "'" : "");
+    return ERR_USAGE;
+}
