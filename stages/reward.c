@@ -1,0 +1,131 @@
+/* reward: scores the final samples of one rollout shard and seals scores and statuses. */
+#include "stages/task.h"
+
+#include "io/rundir.h"
+#include "io/shard.h"
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+
+#include <math.h>
+#include <stdio.h>
+
+struct scores {
+    int64_t n;
+    float *sample;
+    int64_t *label, *index;
+    double *score;
+    uint8_t *status;
+    struct shard_parent parent;
+    int64_t version;
+};
+
+static int load(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
+{
+    char path[4096];
+    int64_t n = task_shard_size(t, shard);
+    int rc = -1;
+    rundir_rollout(s->parent.path, iteration, shard);
+    struct shard *in = shard_open(task_path(t, s->parent.path, path), SHARD_ROLLOUT);
+    if (in == NULL)
+        return -1;
+    s->n = n;
+    s->version = shard_head(in)->policy_version;
+    snprintf(s->parent.content, sizeof s->parent.content, "%s", shard_content(in));
+    s->sample = shard_get(in, "sample", COLUMN_F32, 4,
+                          (int64_t[]){n, t->channels, t->height, t->width}, NULL);
+    s->label = shard_get(in, "prompt_id", COLUMN_I64, 1, (int64_t[]){n}, NULL);
+    s->index = shard_get(in, "sample_index", COLUMN_I64, 1, (int64_t[]){n}, NULL);
+    if (s->sample != NULL && s->label != NULL && s->index != NULL)
+        rc = 0;
+    shard_close(in);
+    return rc;
+}
+
+static int score(struct task *t, struct scores *s)
+{
+    s->score = mem_alloc(s->n, sizeof *s->score);
+    s->status = mem_alloc(s->n, sizeof *s->status);
+    struct reward_batch b = {
+        .n = s->n,
+        .channels = t->channels,
+        .height = t->height,
+        .width = t->width,
+        .sample = s->sample,
+        .label = t->n_classes > 0 ? s->label : NULL,
+        .score = s->score,
+        .status = s->status,
+    };
+    if (t->reward->score(t->reward_ctx, &b) != 0)
+        return err_add("reward %s", t->reward->name);
+    for (int64_t i = 0; i < s->n; i++) {
+        if (s->status[i] == REWARD_OK && !isfinite(s->score[i]))
+            s->status[i] = REWARD_NON_FINITE;
+        if (s->status[i] != REWARD_OK)
+            s->score[i] = NAN; /* a failed score is a status, never a number */
+    }
+    return 0;
+}
+
+static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
+{
+    char rel[96], path[4096], own[80];
+    struct shard_head head = {
+        .kind = SHARD_REWARD,
+        .iteration = iteration,
+        .number = shard,
+        .policy_version = s->version,
+        .parent = &s->parent,
+        .parents = 1,
+    };
+    snprintf(head.run_id, sizeof head.run_id, "%s", t->run_id);
+    snprintf(head.config_digest, sizeof head.config_digest, "%s", t->config_digest);
+    snprintf(own, sizeof own, "reward_%s", t->reward->name);
+    const struct column col[] = {
+        {.name = "reward", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
+         .axis = {"sample"}, .units = t->reward->units, .data = s->score,
+         .long_name = "total reward (NaN where the status is not ok)"},
+        {.name = own, .type = COLUMN_F64, .nd = 1, .dim = {s->n}, .axis = {"sample"},
+         .units = t->reward->units, .long_name = t->reward->help, .data = s->score},
+        {.name = "status", .type = COLUMN_U8, .nd = 1, .dim = {s->n},
+         .axis = {"sample"}, .units = "1", .data = s->status,
+         .long_name = "0 ok, 1 failed, 2 timed out, 3 infeasible, 4 non-finite"},
+        {.name = "sample_index", .type = COLUMN_I64, .nd = 1, .dim = {s->n},
+         .axis = {"sample"}, .units = "1", .data = s->index,
+         .long_name = "number of the sample in its iteration"},
+    };
+    struct shard_writer *w = shard_create(
+        task_path(t, rundir_reward(rel, iteration, shard), path), &head);
+    if (w == NULL)
+        return -1;
+    int rc = shard_note(w, "reward_name", t->reward->name);
+    for (size_t i = 0; i < sizeof col / sizeof *col && rc == 0; i++)
+        rc = shard_put(w, &col[i]);
+    if (rc != 0) {
+        shard_abort(w);
+        return -1;
+    }
+    return shard_seal(w, NULL);
+}
+
+int reward_shard(struct task *t, int64_t iteration, int64_t shard)
+{
+    struct scores s = {0};
+    int rc = task_progress(t, "reward iteration %lld shard %lld", (long long)iteration,
+                           (long long)shard);
+    double start = task_clock();
+    if (rc == 0)
+        rc = load(t, iteration, shard, &s);
+    t->io_s += task_clock() - start;
+    if (rc == 0)
+        rc = score(t, &s);
+    start = task_clock();
+    if (rc == 0)
+        rc = seal(t, iteration, shard, &s);
+    t->io_s += task_clock() - start;
+    mem_free(s.sample);
+    mem_free(s.label);
+    mem_free(s.index);
+    mem_free(s.score);
+    mem_free(s.status);
+    return rc;
+}

@@ -1,0 +1,282 @@
+/* rollout: walks the sampler's chain for the samples of a shard, in micro-batches of one
+ * fixed shape (the last one padded), and seals the trajectories.
+ *
+ * Noise is keyed by (seed, iteration, prompt, copy, step), so a shard's bits depend on
+ * nothing but its number and the policy. */
+#include "stages/task.h"
+
+#include "io/rundir.h"
+#include "io/shard.h"
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "io/sys/rng.h"
+#include "stages/policy.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { LABEL_TEXT = 24 };
+
+struct rollout {
+    int64_t iteration, shard, version, first, n;
+    int64_t *label, *copy, *index, *version_of; /* [n] */
+    char *prompt;                               /* [n, LABEL_TEXT] */
+    float *latents;                             /* [n, steps + 1, d] */
+    float *sample;                              /* [n, d] */
+    double *log_prob;                           /* [n, steps] */
+    float *x, *mu, *z, *timesteps;              /* [B, d], [d], [d], [B] */
+    int64_t *batch_label;                       /* [B] */
+};
+
+static void rollout_free(struct rollout *r)
+{
+    void *const all[] = {r->label,   r->copy,     r->index, r->version_of, r->prompt,
+                         r->latents, r->sample,   r->log_prob, r->x,       r->mu,
+                         r->z,       r->timesteps, r->batch_label};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        mem_free(all[i]);
+}
+
+static void rollout_init(struct rollout *r, const struct task *t, int64_t iteration,
+                         int64_t shard)
+{
+    int64_t n = task_shard_size(t, shard), steps = t->sampler.steps, b = t->micro_batch;
+    *r = (struct rollout){.iteration = iteration,
+                          .shard = shard,
+                          .version = task_version(t, iteration),
+                          .first = shard * t->shard_samples,
+                          .n = n};
+    r->label = mem_alloc(n, sizeof *r->label);
+    r->copy = mem_alloc(n, sizeof *r->copy);
+    r->index = mem_alloc(n, sizeof *r->index);
+    r->version_of = mem_alloc(n, sizeof *r->version_of);
+    r->prompt = mem_alloc(n * LABEL_TEXT, 1);
+    r->latents = mem_alloc(n * (steps + 1) * t->d, sizeof *r->latents);
+    r->sample = mem_alloc(n * t->d, sizeof *r->sample);
+    r->log_prob = mem_alloc(n * steps, sizeof *r->log_prob);
+    r->x = mem_alloc(b * t->d, sizeof *r->x);
+    r->mu = mem_alloc(t->d, sizeof *r->mu);
+    r->z = mem_alloc(t->d, sizeof *r->z);
+    r->timesteps = mem_alloc(b, sizeof *r->timesteps);
+    r->batch_label = mem_alloc(b, sizeof *r->batch_label);
+
+    int64_t *label = mem_alloc(t->samples, sizeof *label);
+    int64_t *copy = mem_alloc(t->samples, sizeof *copy);
+    task_prompts(t, iteration, label, copy);
+    for (int64_t i = 0; i < n; i++) {
+        r->label[i] = label[r->first + i];
+        r->copy[i] = copy[r->first + i];
+        r->index[i] = r->first + i;
+        r->version_of[i] = r->version;
+        snprintf(r->prompt + i * LABEL_TEXT, LABEL_TEXT, "%lld", (long long)r->label[i]);
+    }
+    mem_free(label);
+    mem_free(copy);
+}
+
+static float *state_of(const struct rollout *r, const struct task *t, int64_t i, int64_t k)
+{
+    return r->latents + (i * (t->sampler.steps + 1) + k) * t->d;
+}
+
+/* Normal numbers of one sample's step; step 0 is the starting noise x_T. */
+static void noise(const struct task *t, const struct rollout *r, int64_t i, int64_t step,
+                  float *out)
+{
+    rng_normal(rng_key(t->seed, RNG_NOISE, r->iteration, r->label[i], r->copy[i], step),
+               out, t->d);
+}
+
+/* One step of the chain for samples [at, at + m), m <= micro_batch. */
+static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, int64_t k)
+{
+    const struct sampler *s = &t->sampler;
+    for (int64_t b = 0; b < t->micro_batch; b++) {
+        int64_t i = at + (b < m ? b : 0); /* padding repeats the first sample */
+        memcpy(r->x + b * t->d, state_of(r, t, i, k), (size_t)t->d * sizeof *r->x);
+        r->timesteps[b] = (float)s->step[k].t;
+        r->batch_label[b] = r->label[i];
+    }
+    struct model_input in = {
+        .batch = t->micro_batch,
+        .height = t->height,
+        .width = t->width,
+        .x = r->x,
+        .timesteps = r->timesteps,
+        .labels = t->n_classes > 0 ? r->batch_label : NULL,
+    };
+    tape_begin(t->tape, false);
+    struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
+    if (out == NULL)
+        return -1;
+    for (int64_t b = 0; b < m; b++) {
+        float *next = state_of(r, t, at + b, k + 1);
+        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), out->data + b * t->d, r->mu,
+                     NULL);
+        noise(t, r, at + b, k + 1, r->z);
+        sampler_advance(s, k, t->d, r->mu, r->z, next);
+        r->log_prob[(at + b) * s->steps + k] =
+            sampler_log_prob(s, k, t->d, r->mu, next);
+    }
+    return 0;
+}
+
+static int walk(struct task *t, struct rollout *r)
+{
+    for (int64_t at = 0; at < r->n; at += t->micro_batch) {
+        int64_t m = r->n - at < t->micro_batch ? r->n - at : t->micro_batch;
+        for (int64_t b = 0; b < m; b++)
+            noise(t, r, at + b, 0, state_of(r, t, at + b, 0));
+        for (int64_t k = 0; k < t->sampler.steps; k++) {
+            if (task_progress(t, "rollout iteration %lld shard %lld step %lld",
+                              (long long)r->iteration, (long long)r->shard,
+                              (long long)k) != 0 ||
+                chain_step(t, r, at, m, k) != 0)
+                return -1;
+        }
+        for (int64_t b = 0; b < m; b++)
+            memcpy(r->sample + (at + b) * t->d, state_of(r, t, at + b, t->sampler.steps),
+                   (size_t)t->d * sizeof(float));
+    }
+    return 0;
+}
+
+/* The sampler's table, one row per step. */
+static int put_sampler(struct shard_writer *w, const struct sampler *s)
+{
+    int64_t n = s->steps;
+    int64_t *tp = mem_alloc(2 * n, sizeof *tp);
+    float *f = mem_alloc(4 * n, sizeof *f);
+    uint8_t *mask = mem_alloc(n, 1);
+    for (int64_t i = 0; i < n; i++) {
+        tp[i] = s->step[i].t;
+        tp[n + i] = s->step[i].p;
+        f[i] = s->step[i].abar;
+        f[n + i] = s->step[i].abar_p;
+        f[2 * n + i] = s->step[i].sigma;
+        f[3 * n + i] = s->step[i].kl_weight;
+        mask[i] = (uint8_t)s->step[i].mask;
+    }
+    const struct column col[] = {
+        {.name = "t", .type = COLUMN_I64, .units = "1", .data = tp,
+         .long_name = "training timestep at which the step starts"},
+        {.name = "p", .type = COLUMN_I64, .units = "1", .data = tp + n,
+         .long_name = "training timestep on which the step lands (negative: clean)"},
+        {.name = "alpha_bar", .type = COLUMN_F32, .units = "1", .data = f,
+         .long_name = "cumulative signal level at t"},
+        {.name = "alpha_bar_next", .type = COLUMN_F32, .units = "1", .data = f + n,
+         .long_name = "cumulative signal level at p"},
+        {.name = "sigma", .type = COLUMN_F32, .units = "1", .data = f + 2 * n,
+         .long_name = "standard deviation of the transition"},
+        {.name = "kl_weight", .type = COLUMN_F32, .units = "nat", .data = f + 3 * n,
+         .long_name = "KL of the step per squared change of the predicted noise"},
+        {.name = "mask", .type = COLUMN_U8, .units = "1", .data = mask,
+         .long_name = "1 where the step has a density and takes part in the loss"},
+    };
+    int rc = 0;
+    for (size_t i = 0; i < sizeof col / sizeof *col && rc == 0; i++) {
+        struct column c = col[i];
+        c.nd = 1;
+        c.dim[0] = n;
+        c.axis[0] = "step";
+        rc = shard_put(w, &c);
+    }
+    mem_free(tp);
+    mem_free(f);
+    mem_free(mask);
+    return rc;
+}
+
+static int put_samples(struct shard_writer *w, const struct task *t,
+                       const struct rollout *r)
+{
+    int64_t n = r->n, steps = t->sampler.steps;
+    const struct column col[] = {
+        {.name = "sample", .type = COLUMN_F32, .nd = 4,
+         .dim = {n, t->channels, t->height, t->width},
+         .axis = {"sample", "channel", "height", "width"}, .units = "1",
+         .long_name = "final sample x_0", .data = r->sample, .chunk_first = true},
+        {.name = "latents", .type = COLUMN_F32, .nd = 5,
+         .dim = {n, steps + 1, t->channels, t->height, t->width},
+         .axis = {"sample", "state", "channel", "height", "width"}, .units = "1",
+         .long_name = "states of the denoising chain, x_T first", .data = r->latents,
+         .chunk_first = true},
+        {.name = "log_prob", .type = COLUMN_F64, .nd = 2, .dim = {n, steps},
+         .axis = {"sample", "step"}, .units = "nat", .data = r->log_prob,
+         .long_name = "log-density of each transition under the policy that made it, "
+                      "summed over elements"},
+        {.name = "prompt_id", .type = COLUMN_I64, .nd = 1, .dim = {n},
+         .axis = {"sample"}, .units = "1", .data = r->label,
+         .long_name = "class label (0 where unconditional)"},
+        {.name = "prompt", .type = COLUMN_TEXT, .nd = 1, .dim = {n}, .axis = {"sample"},
+         .units = "1", .long_name = "prompt", .data = r->prompt, .text_len = LABEL_TEXT},
+        {.name = "copy", .type = COLUMN_I64, .nd = 1, .dim = {n}, .axis = {"sample"},
+         .units = "1", .data = r->copy,
+         .long_name = "running number among the iteration's samples of this prompt"},
+        {.name = "sample_index", .type = COLUMN_I64, .nd = 1, .dim = {n},
+         .axis = {"sample"}, .units = "1", .data = r->index,
+         .long_name = "number of the sample in its iteration"},
+        {.name = "policy_version", .type = COLUMN_I64, .nd = 1, .dim = {n},
+         .axis = {"sample"}, .units = "1", .data = r->version_of,
+         .long_name = "version of the policy that made the sample"},
+    };
+    bool trajectory = (t->algo->needs & NEEDS_TRAJECTORY) != 0;
+    for (size_t i = 0; i < sizeof col / sizeof *col; i++) {
+        if (!trajectory && strcmp(col[i].name, "latents") == 0)
+            continue;
+        if (shard_put(w, &col[i]) != 0)
+            return -1;
+    }
+    return put_sampler(w, &t->sampler);
+}
+
+static int seal(struct task *t, const struct rollout *r, const char *policy_digest)
+{
+    char rel[96], path[4096];
+    struct shard_parent parent;
+    rundir_policy(parent.path, r->version);
+    snprintf(parent.content, sizeof parent.content, "%s", policy_digest);
+    struct shard_head head = {
+        .kind = SHARD_ROLLOUT,
+        .iteration = r->iteration,
+        .number = r->shard,
+        .policy_version = r->version,
+        .parent = &parent,
+        .parents = 1,
+    };
+    snprintf(head.run_id, sizeof head.run_id, "%s", t->run_id);
+    snprintf(head.config_digest, sizeof head.config_digest, "%s", t->config_digest);
+    struct shard_writer *w = shard_create(
+        task_path(t, rundir_rollout(rel, r->iteration, r->shard), path), &head);
+    if (w == NULL)
+        return -1;
+    if (put_samples(w, t, r) != 0) {
+        shard_abort(w);
+        return -1;
+    }
+    return shard_seal(w, NULL);
+}
+
+int rollout_shard(struct task *t, int64_t iteration, int64_t shard)
+{
+    char rel[96], path[4096];
+    struct rollout r;
+    int64_t version = task_version(t, iteration);
+    if (task_load_weights(t, version) != 0)
+        return -1;
+    double start = task_clock();
+    struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
+    if (p == NULL)
+        return -1;
+    t->io_s += task_clock() - start;
+    rollout_init(&r, t, iteration, shard);
+    int rc = walk(t, &r);
+    if (rc == 0) {
+        start = task_clock();
+        rc = seal(t, &r, policy_content_digest(p));
+        t->io_s += task_clock() - start;
+    }
+    policy_close(p);
+    rollout_free(&r);
+    return rc;
+}

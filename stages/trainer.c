@@ -1,0 +1,128 @@
+/* Sharded AdamW over the canonical gradient tree (nn/reduce.h). */
+#include "stages/trainer.h"
+
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "stages/nn/reduce.h"
+
+#include <math.h>
+#include <string.h>
+
+struct trainer {
+    const struct comm *c;
+    struct param_set *params;
+    int64_t at, len, leaves;
+    float *m, *v, *ema, *grad, *theta; /* [len] */
+    struct reduce *reduce;             /* for `leaves` micro-batches */
+};
+
+static void set_leaves(struct trainer *t, int64_t leaves)
+{
+    if (t->reduce != NULL && t->leaves == leaves)
+        return;
+    reduce_destroy(t->reduce);
+    t->reduce = reduce_create(t->c, param_total(t->params), leaves);
+    t->leaves = leaves;
+}
+
+struct trainer *trainer_create(const struct comm *c, struct param_set *params, bool ema)
+{
+    struct trainer *t = mem_alloc(1, sizeof *t);
+    t->c = c;
+    t->params = params;
+    set_leaves(t, 1);
+    reduce_slice(t->reduce, &t->at, &t->len);
+    t->m = mem_alloc(t->len, sizeof *t->m);
+    t->v = mem_alloc(t->len, sizeof *t->v);
+    t->grad = mem_alloc(t->len, sizeof *t->grad);
+    t->theta = mem_alloc(t->len, sizeof *t->theta);
+    if (ema)
+        t->ema = mem_alloc(t->len, sizeof *t->ema);
+    return t;
+}
+
+void trainer_destroy(struct trainer *t)
+{
+    if (t == NULL)
+        return;
+    reduce_destroy(t->reduce);
+    mem_free(t->m);
+    mem_free(t->v);
+    mem_free(t->ema);
+    mem_free(t->grad);
+    mem_free(t->theta);
+    mem_free(t);
+}
+
+void trainer_slice(const struct trainer *t, int64_t *at, int64_t *len)
+{
+    *at = t->at;
+    *len = t->len;
+}
+
+float *trainer_m(struct trainer *t)
+{
+    return t->m;
+}
+
+float *trainer_v(struct trainer *t)
+{
+    return t->v;
+}
+
+float *trainer_ema(struct trainer *t)
+{
+    return t->ema;
+}
+
+void trainer_plan(struct trainer *t, int64_t leaves, int64_t *first, int64_t *number)
+{
+    set_leaves(t, leaves);
+    reduce_leaves(t->reduce, first, number);
+}
+
+/* The local part: gradients of this rank's micro-batches. */
+static int add_leaves(struct trainer *t, trainer_leaf_f leaf, void *ctx)
+{
+    int64_t first, number;
+    float *g = param_grads(t->params);
+    reduce_leaves(t->reduce, &first, &number);
+    for (int64_t i = 0; i < number; i++) {
+        memset(g, 0, (size_t)param_total(t->params) * sizeof *g);
+        if (leaf(ctx, first + i) != 0)
+            return -1;
+        reduce_add(t->reduce, g);
+    }
+    return 0;
+}
+
+int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t step,
+                 trainer_leaf_f leaf, void *ctx, double *grad_norm)
+{
+    double norm2 = 0;
+    if (comm_agree(t->c, add_leaves(t, leaf, ctx)) != 0 ||
+        reduce_finish(t->reduce, t->grad) != 0 ||
+        reduce_norm2(t->reduce, t->grad, &norm2) != 0)
+        return -1;
+    *grad_norm = sqrt(norm2);
+    if (!isfinite(norm2))
+        return err_set(ERR_NUMERIC,
+                       "the gradient of optimizer step %lld is not finite; the weights "
+                       "before it are kept; lower update.lr or look at the rewards",
+                       (long long)step);
+    float *values = param_values(t->params);
+    memcpy(t->theta, values + t->at, (size_t)t->len * sizeof *t->theta);
+    optim_adamw(&o->adamw, step, optim_clip_scale(o->max_grad_norm, *grad_norm), t->grad,
+                t->theta, t->m, t->v, t->len);
+    if (t->ema != NULL)
+        optim_ema(o->ema_decay, t->theta, t->ema, t->len);
+    if (reduce_spread(t->reduce, t->theta, values) != 0)
+        return -1;
+    param_touch(t->params);
+    return 0;
+}
+
+int trainer_whole(struct trainer *t, const float *slice, float *whole)
+{
+    return reduce_spread(t->reduce, slice, whole);
+}
