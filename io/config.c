@@ -290,17 +290,20 @@ static int unknown(const struct config *c, const char *key, const char *where)
     if (near == NULL)
         near = text_nearest(key, all, c->n);
     struct text t = {0};
-    if (near != NULL) {
-        text_add(&t, "did you mean '%s'?", near);
-    } else {
-        for (int64_t k = 0; k < c->n; k++)
-            if (dot != NULL && strncmp(all[k], key, (size_t)(dot - key) + 1) == 0)
-                text_add(&t, "%s%s", t.len == 0 ? "keys there: " : ", ",
-                         all[k] + (dot - key) + 1);
-        if (t.len == 0)
-            text_add(&t, "`sluice config` lists all keys");
+    if (near != NULL)
+        text_add(&t, "; did you mean '%s'?", near);
+    bool first = true;
+    for (int64_t k = 0; k < c->n; k++) {
+        if (dot == NULL || strncmp(all[k], key, (size_t)(dot - key) + 1) != 0)
+            continue;
+        text_add(&t, "%s%s", first ? " (keys there: " : ", ", all[k] + (dot - key) + 1);
+        first = false;
     }
-    err_set(ERR_USAGE, "%s: unknown key '%.100s'; %s", where, key, t.s);
+    text_add(&t, "%s",
+             !first         ? ")"
+             : near == NULL ? "; `sluice config` lists all"
+                            : "");
+    err_set(ERR_USAGE, "%s: unknown key '%.100s'%s", where, key, t.s);
     text_free(&t);
     mem_free(all);
     return -1;
