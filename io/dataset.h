@@ -15,10 +15,13 @@ struct dataset {
 };
 
 /* format: "cifar", "idx", "npy", "csv" or "auto" (by name and content). labels: a second
- * file (idx) or NULL. Sizes in headers are checked against the file. ERR_INPUT. */
+ * file (idx), "last" (the last column of a csv), NULL or "" for none. csv rows and npy of
+ * two dimensions give channels = height = 1; npy of three dimensions one channel. Sizes
+ * in headers are checked against the file. ERR_INPUT, ERR_USAGE (format, labels). */
 int dataset_read(struct dataset *d, const char *path, const char *format,
                  const char *labels);
-/* Keeps only samples whose label is in keep[0..n); n = 0 keeps all. */
+/* Keeps only samples whose label is in keep[0..n); n = 0 keeps all. classes
+ * stays as it was, so that labels keep their meaning; n of d may become 0. */
 void dataset_keep(struct dataset *d, const int64_t *keep, int64_t n);
 void dataset_free(struct dataset *d);
 

@@ -1,0 +1,55 @@
+/* sluice config: the schema with help, or a resolved configuration. */
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "pipeline/cmd.h"
+#include "pipeline/schema.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: sluice config [FILE] [section.key=value ...] [--origin]\n\n"
+    "Without arguments: every key with its help, allowed values and default, as a "
+    "YAML\n"
+    "file that can be edited. With a file or overrides: the resolved configuration;\n"
+    "--origin adds where each value came from.\n";
+
+static void print_origins(const struct config *c)
+{
+    for (const struct config_key *k = schema; k->key != NULL; k++)
+        printf("%-28s %-24s %s\n", k->key,
+               config_text(c, k->key)[0] != '\0' ? config_text(c, k->key) : "\"\"",
+               config_origin(c, k->key));
+}
+
+int cmd_config(int argc, char **argv)
+{
+    char **rest = mem_alloc(argc, sizeof *rest);
+    int n = 0, rc = 0;
+    bool origin = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            mem_free(rest);
+            return 0;
+        }
+        if (strcmp(argv[i], "--origin") == 0)
+            origin = true;
+        else
+            rest[n++] = argv[i];
+    }
+    struct config *c = schema_load(n, rest);
+    if (c == NULL) {
+        rc = cmd_fail("config");
+    } else if (origin) {
+        print_origins(c);
+    } else {
+        struct text t = {0};
+        config_dump(c, &t, n == 0);
+        fputs(t.s, stdout);
+        text_free(&t);
+    }
+    config_destroy(c);
+    mem_free(rest);
+    return rc;
+}

@@ -1,0 +1,191 @@
+/* One line per key: name, type, default, range, words, whether results depend on it, help.
+ * Defaults named "paper" are those of Black et al. 2023 (DDPO). */
+#include "pipeline/schema.h"
+
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+
+#include <string.h>
+
+#define ANY 0, 0
+#define COUNT 1, 1e9
+#define SECONDS 0, 1e9
+#define YES true
+#define NO false
+
+/* clang-format off */
+const struct config_key schema[] = {
+    {"run.dir", CONFIG_TEXT, "", ANY, NULL, NO,
+     "run directory: shards, policies, metrics, report (required by `sluice run`)"},
+    {"run.seed", CONFIG_INT, "0", 0, 9007199254740992.0, NULL, YES,
+     "key of all random numbers"},
+    {"run.iterations", CONFIG_INT, "10", COUNT, NULL, NO,
+     "iterations of rollout, reward, advantage, update; raise it to continue a finished run"},
+    {"run.max_walltime", CONFIG_DURATION, "0", SECONDS, NULL, NO,
+     "stop cleanly (exit 75) before this much time has passed; 0: no limit"},
+    {"run.stall_timeout", CONFIG_DURATION, "600", SECONDS, NULL, NO,
+     "a rank without progress for so long ends the job (exit 8); 0: never"},
+    {"run.keep_policies", CONFIG_INT, "3", 0, 1e9, NULL, NO,
+     "newest policy files kept; 0: all"},
+    {"run.keep_every", CONFIG_INT, "0", 0, 1e9, NULL, NO,
+     "also keep every Nth policy file; 0: none"},
+    {"run.keep_best", CONFIG_BOOL, "true", ANY, NULL, NO,
+     "also keep the policy with the best mean reward"},
+    {"run.keep_shards", CONFIG_INT, "0", 0, 1e9, NULL, NO,
+     "newest iterations whose shards are kept; 0: all"},
+    {"run.log_level", CONFIG_CHOICE, "info", ANY, "quiet|warn|info|debug", NO,
+     "how much the log says"},
+
+    {"model.path", CONFIG_TEXT, "", ANY, NULL, YES,
+     "model folder in the diffusers layout (model_index.json or config.json)"},
+    {"model.dtype", CONFIG_CHOICE, "f32", ANY, "f32|bf16", YES,
+     "arithmetic of the network's evaluations; weights stay f32"},
+    {"model.micro_batch", CONFIG_INT, "16", 1, 4096, NULL, YES,
+     "samples per network evaluation, the same in rollout and update; memory grows with it"},
+    {"model.backend", CONFIG_CHOICE, "onednn", ANY, "onednn|reference", YES,
+     "kernels: oneDNN, or plain loops (slow, for comparison)"},
+
+    {"sampler.kind", CONFIG_CHOICE, "ddim", ANY, "ddim|ddpm", YES,
+     "sampler; paper: ddim"},
+    {"sampler.steps", CONFIG_INT, "50", 1, 1000, NULL, YES,
+     "denoising steps per sample; paper: 50"},
+    {"sampler.eta", CONFIG_REAL, "1.0", 0, 1, NULL, YES,
+     "noise of ddim: 0 deterministic (no likelihood), 1 full; paper: 1"},
+    {"sampler.spacing", CONFIG_CHOICE, "model", ANY, "model|leading|trailing|linspace", YES,
+     "where the steps lie in training time; model: as the model's scheduler says"},
+    {"sampler.clip_sample", CONFIG_CHOICE, "model", ANY, "model|true|false", YES,
+     "clip the predicted clean sample; model: as the model's scheduler says"},
+    {"sampler.sigma_min", CONFIG_REAL, "0", 0, 1, NULL, YES,
+     "steps with a standard deviation up to this have no likelihood and are masked"},
+    {"sampler.clamp_last", CONFIG_BOOL, "true", ANY, NULL, YES,
+     "the last step lands on training time 0 and keeps its noise, as the paper's code does"},
+
+    {"rollout.samples", CONFIG_INT, "64", 1, 1e8, NULL, YES,
+     "samples per iteration; paper: 256"},
+    {"rollout.copies", CONFIG_INT, "1", 1, 1e6, NULL, YES,
+     "samples per drawn prompt or class"},
+    {"rollout.shard_samples", CONFIG_INT, "16", 1, 1e6, NULL, YES,
+     "samples per shard file, the unit of work that ranks lease"},
+    {"rollout.classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
+     "class labels to draw from; empty: all of the model's"},
+
+    {"reward.name", CONFIG_TEXT, "jpeg_compressibility", ANY, NULL, YES,
+     "reward to maximise"},
+    {"reward.on_failure", CONFIG_CHOICE, "drop", ANY, "drop|stop", YES,
+     "a sample that cannot be scored: leave it out of the update, or stop the run"},
+    {"reward.max_failed_fraction", CONFIG_REAL, "0.5", 0, 1, NULL, YES,
+     "stop (exit 7) when more than this fraction of an iteration failed"},
+
+    {"algorithm.name", CONFIG_TEXT, "ddpo_is", ANY, NULL, YES,
+     "method; paper: ddpo_is"},
+    {"algorithm.logprob", CONFIG_CHOICE, "mean", ANY, "mean|sum", YES,
+     "log-probability over the elements of a sample inside the ratio; paper: mean"},
+    {"algorithm.clip_range", CONFIG_REAL, "1e-4", 1e-12, 1e6, NULL, YES,
+     "|ratio - 1| beyond which the gradient stops, in that reduction; paper: 1e-4 "
+     "(mean, 16384 elements); `sluice plan` prints the equivalent"},
+    {"algorithm.adv_clip", CONFIG_REAL, "5", 1e-6, 1e6, NULL, YES,
+     "advantages are clipped to +- this many standard deviations; paper: 5"},
+    {"algorithm.baseline", CONFIG_CHOICE, "batch", ANY, "batch|tracker", YES,
+     "mean and deviation of rewards: over the iteration, or per prompt over time (paper)"},
+    {"algorithm.tracker_buffer", CONFIG_INT, "16", 1, 1e6, NULL, YES,
+     "rewards remembered per prompt; paper: 16"},
+    {"algorithm.tracker_min_count", CONFIG_INT, "16", 1, 1e6, NULL, YES,
+     "fewer remembered than this: the iteration's statistics are used; paper: 16"},
+
+    {"update.batch", CONFIG_INT, "auto", 1, 1e8, "auto", YES,
+     "samples per optimizer step; auto: all of the iteration; paper: 128 of 256"},
+    {"update.inner_epochs", CONFIG_INT, "1", 1, 1000, NULL, YES,
+     "passes over an iteration's samples; paper: 1"},
+    {"update.timestep_fraction", CONFIG_REAL, "1.0", 1e-6, 1, NULL, YES,
+     "fraction of the sampler's steps that each sample trains on; paper: 1"},
+    {"update.lr", CONFIG_REAL, "3e-4", 0, 10, NULL, YES,
+     "learning rate of AdamW; paper: 3e-4 with LoRA, 1e-5 for all weights"},
+    {"update.beta1", CONFIG_REAL, "0.9", 0, 0.999999, NULL, YES,
+     "AdamW: decay of the mean gradient; paper: 0.9"},
+    {"update.beta2", CONFIG_REAL, "0.999", 0, 0.99999999, NULL, YES,
+     "AdamW: decay of the mean squared gradient; paper: 0.999"},
+    {"update.eps", CONFIG_REAL, "1e-8", 0, 1, NULL, YES,
+     "AdamW: added to the root of the mean squared gradient; paper: 1e-8"},
+    {"update.weight_decay", CONFIG_REAL, "1e-4", 0, 1, NULL, YES,
+     "AdamW: weight decay; paper: 1e-4"},
+    {"update.max_grad_norm", CONFIG_REAL, "1.0", 0, 1e9, NULL, YES,
+     "gradients are scaled down to this norm; 0: never; paper: 1"},
+    {"update.ema_decay", CONFIG_REAL, "0", 0, 0.99999999, NULL, YES,
+     "running average of the weights, kept beside them; 0: off"},
+    {"update.ema_warmup", CONFIG_BOOL, "true", ANY, NULL, YES,
+     "a smaller decay during the first steps, so that the start is forgotten"},
+
+    {"groups.rollout", CONFIG_INT, "auto", 1, 100000, "auto", NO,
+     "MPI ranks that sample; auto: from the ranks launched and the placement"},
+    {"groups.reward", CONFIG_INT, "auto", 1, 100000, "auto", NO,
+     "MPI ranks that score"},
+    {"groups.advantage", CONFIG_INT, "auto", 1, 100000, "auto", NO,
+     "MPI ranks that compute advantages"},
+    {"groups.update", CONFIG_INT, "auto", 1, 100000, "auto", NO,
+     "MPI ranks that compute gradients"},
+    {"groups.placement", CONFIG_CHOICE, "shared", ANY, "shared|split", NO,
+     "groups take turns on the same ranks, or own ranks of their own"},
+    {"groups.threads", CONFIG_INT, "1", 1, 256, NULL, YES,
+     "threads per rank; recorded because kernels may sum in another order"},
+
+    {"max_staleness", CONFIG_INT, "0", 0, 100, NULL, YES,
+     "policy versions that rollouts may lag behind the update; 0: exactly on-policy"},
+
+    {"pretrain.data", CONFIG_TEXT, "", ANY, NULL, YES,
+     "training data file (required by `sluice pretrain`)"},
+    {"pretrain.format", CONFIG_CHOICE, "auto", ANY, "auto|cifar|idx|npy|csv", YES,
+     "format of the data file; auto: by name and content"},
+    {"pretrain.labels", CONFIG_TEXT, "", ANY, NULL, YES,
+     "label file beside an idx file; for csv `last` takes the last column"},
+    {"pretrain.keep_classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
+     "class labels to train on; empty: all"},
+    {"pretrain.network", CONFIG_TEXT, "", ANY, NULL, YES,
+     "config.json of the network to create"},
+    {"pretrain.scheduler", CONFIG_TEXT, "", ANY, NULL, YES,
+     "scheduler_config.json of the noise schedule; empty: diffusers' defaults"},
+    {"pretrain.output", CONFIG_TEXT, "", ANY, NULL, NO,
+     "model folder written (required by `sluice pretrain`)"},
+    {"pretrain.steps", CONFIG_INT, "1000", COUNT, NULL, YES,
+     "optimizer steps"},
+    {"pretrain.batch", CONFIG_INT, "64", 1, 1e6, NULL, YES,
+     "samples per optimizer step"},
+    {"pretrain.lr", CONFIG_REAL, "2e-4", 0, 10, NULL, YES,
+     "learning rate of AdamW after the warm-up; Ho et al. 2020: 2e-4"},
+    {"pretrain.warmup", CONFIG_INT, "100", 0, 1e9, NULL, YES,
+     "steps over which the learning rate rises from 0"},
+    {"pretrain.weight_decay", CONFIG_REAL, "0", 0, 1, NULL, YES,
+     "AdamW: weight decay"},
+    {"pretrain.max_grad_norm", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "gradients are scaled down to this norm; 0: never"},
+    {"pretrain.ema_decay", CONFIG_REAL, "0.995", 0, 0.99999999, NULL, YES,
+     "running average of the weights, which is what is exported; 0: off; Ho et al.: 0.9999"},
+    {"pretrain.flip", CONFIG_BOOL, "true", ANY, NULL, YES,
+     "mirror pictures left to right at random"},
+    {"pretrain.class_dropout", CONFIG_REAL, "0", 0, 1, NULL, YES,
+     "fraction of labels replaced by the null class, for classifier-free guidance"},
+    {"pretrain.log_every", CONFIG_INT, "50", COUNT, NULL, NO,
+     "steps between log lines"},
+    {"pretrain.save_every", CONFIG_INT, "500", COUNT, NULL, NO,
+     "steps between checkpoints"},
+    {.key = NULL},
+};
+/* clang-format on */
+
+struct config *schema_load(int argc, char **argv)
+{
+    struct config *c = config_create(schema);
+    for (int i = 0; i < argc; i++) {
+        int rc;
+        if (argv[i][0] == '-')
+            rc = err_set(ERR_USAGE, "unknown option '%.100s'; --help lists them", argv[i]);
+        else if (i == 0 && (strchr(argv[i], '=') == NULL || file_exists(argv[i])))
+            rc = config_read(c, argv[i]);
+        else
+            rc = config_override(c, argv[i]);
+        if (rc != 0) {
+            config_destroy(c);
+            return NULL;
+        }
+    }
+    return c;
+}
