@@ -19,7 +19,7 @@ const struct config_key schema[] = {
      "run directory: shards, policies, metrics, report (required by `sluice run`)"},
     {"run.seed", CONFIG_INT, "0", 0, 9007199254740992.0, NULL, YES,
      "key of all random numbers"},
-    {"run.iterations", CONFIG_INT, "10", COUNT, NULL, NO,
+    {"run.iterations", CONFIG_INT, "10", 0, 1e9, NULL, NO,
      "iterations of rollout, reward, advantage, update; raise it to continue a finished run"},
     {"run.max_walltime", CONFIG_DURATION, "0", SECONDS, NULL, NO,
      "stop cleanly (exit 75) before this much time has passed; 0: no limit"},

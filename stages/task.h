@@ -61,6 +61,7 @@ struct task {
 
     int64_t samples, copies, shard_samples, shards; /* per iteration */
     const int64_t *classes; /* labels to draw from, [n_classes]; none: unconditional */
+    int64_t *own_classes;   /* where the list is not the configuration's; freed with it */
     int64_t n_classes;
     int64_t max_staleness;
 

@@ -197,7 +197,7 @@ static int read_fields(struct schedule *s, const struct json *j)
     return schedule_build(s);
 }
 
-int schedule_read(struct schedule *s, const char *path)
+int schedule_parse(struct schedule *s, const char *json, const char *name)
 {
     *s = (struct schedule){.train_steps = 1000,
                            .beta = BETA_LINEAR,
@@ -208,24 +208,26 @@ int schedule_read(struct schedule *s, const char *path)
                            .clip_range = 1,
                            .threshold_ratio = 0.995,
                            .sample_max = 1};
-    if (path == NULL)
-        return schedule_build(s);
-    struct json *j = NULL;
-    int64_t len;
-    int rc = -1;
-    if (file_read(path, FILE_MAX, &s->json, &len) != 0)
-        goto done;
-    if ((j = json_parse(s->json, len, path)) == NULL)
-        goto done;
-    if (read_fields(s, j) != 0) {
-        err_add("%s", path);
-        goto done;
-    }
-    rc = 0;
-done:
+    s->json = mem_text(json);
+    struct json *j = json_parse(json, (int64_t)strlen(json), name);
+    int rc = j == NULL ? -1 : read_fields(s, j) != 0 ? err_add("%s", name) : 0;
     json_free(j);
     if (rc != 0)
         schedule_free(s);
+    return rc;
+}
+
+int schedule_read(struct schedule *s, const char *path)
+{
+    char *text;
+    int64_t len;
+    if (path == NULL)
+        return schedule_parse(s, "{\"_class_name\": \"DDIMScheduler\"}", "defaults");
+    *s = (struct schedule){0};
+    if (file_read(path, FILE_MAX, &text, &len) != 0)
+        return -1;
+    int rc = schedule_parse(s, text, path);
+    mem_free(text);
     return rc;
 }
 

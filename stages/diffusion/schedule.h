@@ -35,6 +35,8 @@ struct schedule {
 /* Reads a scheduler_config.json (path) or, with path NULL, diffusers' defaults. Unknown
  * values of known keys are refused by name. ERR_INPUT. */
 int schedule_read(struct schedule *s, const char *path);
+/* The same from the text itself; name is for messages. */
+int schedule_parse(struct schedule *s, const char *json, const char *name);
 /* Fills betas and alpha_bar from the other fields (for tests and overrides). */
 int schedule_build(struct schedule *s);
 void schedule_free(struct schedule *s);

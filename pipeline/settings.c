@@ -1,0 +1,216 @@
+/* Configuration -> task. */
+#include "pipeline/settings.h"
+
+#include "io/shard.h"
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "stages/policy.h"
+#include "stages/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void read_update(struct update_options *u, const struct config *c)
+{
+    *u = (struct update_options){
+        .batch = config_is(c, "update.batch", "auto") ? 0 : config_int(c, "update.batch"),
+        .inner_epochs = config_int(c, "update.inner_epochs"),
+        .timestep_fraction = config_real(c, "update.timestep_fraction"),
+        .adamw = {.lr = config_real(c, "update.lr"),
+                  .beta1 = config_real(c, "update.beta1"),
+                  .beta2 = config_real(c, "update.beta2"),
+                  .eps = config_real(c, "update.eps"),
+                  .weight_decay = config_real(c, "update.weight_decay")},
+        .max_grad_norm = config_real(c, "update.max_grad_norm"),
+        .ema_decay = config_real(c, "update.ema_decay"),
+        .ema_warmup = config_bool(c, "update.ema_warmup"),
+    };
+}
+
+static int read_method(struct task *t, const struct config *c)
+{
+    t->algo = algo_find(config_text(c, "algorithm.name"));
+    if (t->algo == NULL)
+        return err_add("algorithm.name");
+    t->algo_options = (struct algo_options){
+        .logprob = config_is(c, "algorithm.logprob", "sum") ? LOGPROB_SUM : LOGPROB_MEAN,
+        .clip_range = config_real(c, "algorithm.clip_range"),
+        .adv_clip = config_real(c, "algorithm.adv_clip"),
+        .baseline = config_is(c, "algorithm.baseline", "tracker") ? BASELINE_TRACKER
+                                                                  : BASELINE_BATCH,
+        .tracker_buffer = config_int(c, "algorithm.tracker_buffer"),
+        .tracker_min_count = config_int(c, "algorithm.tracker_min_count"),
+    };
+    t->reward = reward_find(config_text(c, "reward.name"));
+    if (t->reward == NULL)
+        return err_add("reward.name");
+    t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
+    t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
+    int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
+    if (t->algo->on_policy_only &&
+        (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s has no importance ratio and takes one optimizer "
+                       "step per iteration: set update.inner_epochs=1, update.batch=auto "
+                       "and max_staleness=0, or use ddpo_is",
+                       t->algo->name);
+    return 0;
+}
+
+int settings_read(struct task *t, const struct config *c)
+{
+    *t = (struct task){
+        .dir = config_text(c, "run.dir"),
+        .seed = (uint64_t)config_int(c, "run.seed"),
+        .samples = config_int(c, "rollout.samples"),
+        .copies = config_int(c, "rollout.copies"),
+        .shard_samples = config_int(c, "rollout.shard_samples"),
+        .max_staleness = config_int(c, "max_staleness"),
+        .micro_batch = config_int(c, "model.micro_batch"),
+        .loaded_version = -1,
+        .counters = {.version = -1},
+    };
+    if (t->dir[0] == '\0')
+        return err_set(ERR_USAGE, "run.dir is not set: name the run directory");
+    if (strlen(t->dir) > 3900)
+        return err_set(ERR_USAGE, "run.dir: the path is too long");
+    t->shards = (t->samples + t->shard_samples - 1) / t->shard_samples;
+    t->n_classes = config_list(c, "rollout.classes", &t->classes);
+    config_digest(c, t->config_digest);
+    if (config_is(c, "model.dtype", "bf16"))
+        return err_set(ERR_ENV, "model.dtype: this build computes in float32 only; set "
+                                "model.dtype=f32");
+    read_update(&t->update, c);
+    return read_method(t, c);
+}
+
+int settings_sampler(struct sampler *s, const struct schedule *schedule,
+                     const struct config *c)
+{
+    struct sampler_options o = {
+        .kind = config_is(c, "sampler.kind", "ddpm") ? SAMPLER_DDPM : SAMPLER_DDIM,
+        .steps = config_int(c, "sampler.steps"),
+        .eta = config_real(c, "sampler.eta"),
+        .sigma_min = config_real(c, "sampler.sigma_min"),
+        .clamp_last = config_bool(c, "sampler.clamp_last"),
+        .spacing = (int)config_choice(c, "sampler.spacing") - 1, /* model is -1 */
+        .clip_sample = config_is(c, "sampler.clip_sample", "model")
+                           ? -1
+                           : config_is(c, "sampler.clip_sample", "true"),
+    };
+    return sampler_init(s, schedule, &o);
+}
+
+const struct backend *settings_backend(const struct config *c)
+{
+    return backend_get(config_text(c, "model.backend"),
+                       (int)config_int(c, "groups.threads"));
+}
+
+/* Unconditional networks take no classes; conditional ones default to all of theirs. */
+static int fit_classes(struct task *t)
+{
+    int64_t k = model_classes(t->model);
+    if (k == 0 && t->n_classes > 0)
+        return err_set(ERR_USAGE, "rollout.classes: this network is unconditional");
+    for (int64_t i = 0; i < t->n_classes; i++)
+        if (t->classes[i] < 0 || t->classes[i] >= k)
+            return err_set(ERR_USAGE,
+                           "rollout.classes: %lld is no class of this network (0..%lld)",
+                           (long long)t->classes[i], (long long)k - 1);
+    if (k > 0 && t->n_classes == 0) {
+        t->own_classes = mem_alloc(k, sizeof *t->own_classes);
+        for (int64_t i = 0; i < k; i++)
+            t->own_classes[i] = i;
+        t->classes = t->own_classes;
+        t->n_classes = k;
+    }
+    return 0;
+}
+
+int settings_open_network(struct task *t, const struct config *c, int64_t version,
+                          bool with_grad)
+{
+    char rel[64], path[4096];
+    int64_t dim[3];
+    snprintf(rel, sizeof rel, "policy/v%06lld.h5", (long long)version);
+    struct policy *p = policy_open(task_path(t, rel, path));
+    if (p == NULL)
+        return -1;
+    int rc = -1;
+    char *text = policy_scheduler(p);
+    if (text != NULL && schedule_parse(&t->schedule, text, path) == 0 &&
+        settings_sampler(&t->sampler, &t->schedule, c) == 0 &&
+        (t->model = policy_model(p, POLICY_WEIGHTS, with_grad)) != NULL)
+        rc = 0;
+    mem_free(text);
+    policy_close(p);
+    if (rc != 0)
+        return -1;
+    t->loaded_version = version;
+    t->backend = settings_backend(c);
+    if (t->backend == NULL)
+        return -1;
+    t->tape = tape_create(t->backend);
+    model_sample_shape(t->model, dim);
+    t->channels = dim[0];
+    t->height = dim[1];
+    t->width = dim[2];
+    t->d = dim[0] * dim[1] * dim[2];
+    if (fit_classes(t) != 0)
+        return -1;
+    if ((t->algo->needs & NEEDS_LOG_PROB) != 0 && t->sampler.live_steps == 0)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s needs log-probabilities, but no sampler step is "
+                       "random (sampler.eta=%g); set sampler.eta=1",
+                       t->algo->name, config_real(c, "sampler.eta"));
+    return t->reward->open == NULL
+               ? 0
+               : t->reward->open(t->channels, t->height, t->width, &t->reward_ctx);
+}
+
+int settings_first_policy(struct task *t, const struct config *c)
+{
+    const char *folder = config_text(c, "model.path");
+    if (folder[0] == '\0')
+        return err_set(ERR_USAGE, "model.path is not set: name a model folder");
+    struct schedule schedule = t->schedule;
+    struct model *model = t->model;
+    int rc = -1;
+    char *scheduler = model_scheduler_path(folder);
+    t->model = model_open(folder, -1, false);
+    if (t->model != NULL) {
+        rc = schedule_read(&t->schedule, scheduler[0] != '\0' ? scheduler : NULL);
+        if (rc == 0) {
+            struct policy_content p = {
+                .vector = {param_values(model_params(t->model)), NULL, NULL, NULL},
+                .counters = {.best_version = -1},
+            };
+            for (int i = 0; i < METRICS; i++)
+                p.metric[i] = NAN;
+            rc = policy_write(t, &p);
+            schedule_free(&t->schedule);
+        }
+        model_destroy(t->model);
+    }
+    mem_free(scheduler);
+    t->model = model;
+    t->schedule = schedule;
+    return rc;
+}
+
+void settings_close(struct task *t)
+{
+    if (t->reward != NULL && t->reward->close != NULL)
+        t->reward->close(t->reward_ctx);
+    trainer_destroy(t->trainer);
+    if (t->tape != NULL)
+        tape_destroy(t->tape);
+    if (t->model != NULL)
+        model_destroy(t->model);
+    sampler_free(&t->sampler);
+    schedule_free(&t->schedule);
+    mem_free(t->own_classes);
+    *t = (struct task){0};
+}

@@ -1,0 +1,30 @@
+/* From a configuration to a task: everything that the stages need, checked. */
+#ifndef SLUICE_PIPELINE_SETTINGS_H
+#define SLUICE_PIPELINE_SETTINGS_H
+
+#include "io/config.h"
+#include "stages/task.h"
+
+/* Fills the parts of *t that come from the configuration alone (not the network). dir is
+ * borrowed from c. ERR_USAGE names the key. */
+int settings_read(struct task *t, const struct config *c);
+
+/* Opens the network of policy `version` in t->dir, the sampler over its scheduler, the
+ * tape and the reward, and checks that they fit together. with_grad: for update ranks.
+ * ERR_INPUT, ERR_USAGE. */
+int settings_open_network(struct task *t, const struct config *c, int64_t version,
+                          bool with_grad);
+
+/* Writes policy 0 from the model folder model.path: weights, zero moments. */
+int settings_first_policy(struct task *t, const struct config *c);
+
+/* The schedule's sampler with the overrides of section `sampler`. */
+int settings_sampler(struct sampler *s, const struct schedule *schedule,
+                     const struct config *c);
+
+/* Sets the threads of this rank and returns the back end. NULL: ERR_ENV. */
+const struct backend *settings_backend(const struct config *c);
+
+void settings_close(struct task *t);
+
+#endif
