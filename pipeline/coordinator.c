@@ -1,0 +1,362 @@
+/* The coordinator. State per rank: what it works on and what is queued for it. Work of a
+ * whole group (advantage, update) is queued for all its ranks at once, in one order for
+ * everybody, so ranks with several roles cannot wait for each other in a circle. */
+#include "pipeline/coordinator.h"
+
+#include "io/rundir.h"
+#include "io/sys/err.h"
+#include "io/sys/log.h"
+#include "io/sys/mem.h"
+#include "pipeline/retention.h"
+
+#include <math.h>
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { QUEUE = 4 };
+
+struct rank {
+    bool busy, gone;
+    struct lease work, queue[QUEUE];
+    int queued;
+    double heard;   /* when it last wrote */
+    double leased;  /* when its work began */
+    char phase[96];
+};
+
+struct coordinator {
+    struct coordinator_options o;
+    struct rank *rank; /* [world] */
+    struct record_account *account;
+    double *rss;
+    int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
+    double metric[METRICS];
+
+    double started, checked, pinged, longest, iteration_began;
+    double moved; /* when any rank last finished or entered another phase */
+    double group_from[GROUPS], group_to[GROUPS]; /* of the iteration at hand */
+    double walltime, stall, end_of_job;
+    double rss_max;
+
+    int code; /* first failure, or ERR_STOPPED */
+    char text[640];
+    bool quitting, closed;
+    int gone;
+};
+
+static void forget_times(struct coordinator *c)
+{
+    for (int g = 0; g < GROUPS; g++)
+        c->group_from[g] = c->group_to[g] = NAN;
+}
+
+struct coordinator *coordinator_create(const struct coordinator_options *o)
+{
+    struct coordinator *c = mem_alloc(1, sizeof *c);
+    const char *end = getenv("SLURM_JOB_END_TIME");
+    double when;
+    c->o = *o;
+    c->rank = mem_alloc(o->layout->world, sizeof *c->rank);
+    c->account = mem_alloc((int64_t)o->layout->world * GROUPS, sizeof *c->account);
+    c->rss = mem_alloc(o->layout->world, sizeof *c->rss);
+    c->started = c->iteration_began = c->checked = c->pinged = c->moved = task_clock();
+    for (int r = 0; r < o->layout->world; r++)
+        c->rank[r].heard = c->started;
+    c->walltime = config_real(o->config, "run.max_walltime");
+    c->stall = config_real(o->config, "run.stall_timeout");
+    if (end != NULL && text_to_f64(end, &when) && when > (double)time(NULL))
+        c->end_of_job = c->started + when - (double)time(NULL);
+    forget_times(c);
+    return c;
+}
+
+void coordinator_destroy(struct coordinator *c)
+{
+    if (c == NULL)
+        return;
+    ledger_destroy(c->o.ledger);
+    record_close(c->o.record);
+    mem_free(c->rank);
+    mem_free(c->account);
+    mem_free(c->rss);
+    mem_free(c);
+}
+
+bool coordinator_closed(const struct coordinator *c)
+{
+    return c->closed;
+}
+
+/* The first reason to stop wins; failures beat wishes. */
+static void stop(struct coordinator *c, int code, const char *text)
+{
+    if (c->code == 0 || (c->code == ERR_STOPPED && code != ERR_STOPPED)) {
+        c->code = code;
+        snprintf(c->text, sizeof c->text, "%s", text);
+        if (code == ERR_STOPPED)
+            log_warn("stopping: %s; leases in progress are finished first", text);
+    }
+    ledger_drain(c->o.ledger);
+}
+
+/* A record that cannot be written ends the run like any other full disk. */
+static void must_record(struct coordinator *c, int rc)
+{
+    if (rc != 0) {
+        log_error("%s", err_text());
+        stop(c, (int)err_code(), err_text());
+        err_clear();
+    }
+}
+
+static void send_lease(struct coordinator *c, int r, const struct lease *lease)
+{
+    struct letter l = {.kind = LETTER_LEASE, .lease = *lease};
+    struct rank *k = &c->rank[r];
+    double now = task_clock();
+    k->busy = true;
+    k->work = *lease;
+    k->heard = k->leased = now;
+    snprintf(k->phase, sizeof k->phase, "received its lease");
+    if (lease->iteration == ledger_version(c->o.ledger) &&
+        !(c->group_from[lease->group] <= now))
+        c->group_from[lease->group] = now;
+    mailbox_send(c->o.mailbox, r, &l);
+}
+
+static bool is_gang(enum group g)
+{
+    return g == GROUP_ADVANTAGE || g == GROUP_UPDATE;
+}
+
+static void queue_gangs(struct coordinator *c)
+{
+    struct lease lease;
+    static const enum group gangs[] = {GROUP_UPDATE, GROUP_ADVANTAGE};
+    for (int i = 0; i < 2; i++) {
+        enum group g = gangs[i];
+        if (c->gang_left[g] > 0 || !ledger_next(c->o.ledger, g, &lease))
+            continue;
+        c->gang_left[g] = c->o.layout->size[g];
+        for (int r = 0; r < c->o.layout->world; r++)
+            if (layout_has(c->o.layout, g, r)) {
+                ERR_BUG_IF(c->rank[r].queued == QUEUE);
+                c->rank[r].queue[c->rank[r].queued++] = lease;
+            }
+    }
+}
+
+static void hand_out(struct coordinator *c)
+{
+    struct lease lease;
+    queue_gangs(c);
+    for (int r = 0; r < c->o.layout->world; r++) {
+        struct rank *k = &c->rank[r];
+        if (k->busy)
+            continue;
+        if (k->queued > 0) {
+            lease = k->queue[0];
+            k->queued--;
+            memmove(k->queue, k->queue + 1, (size_t)k->queued * sizeof *k->queue);
+            send_lease(c, r, &lease);
+        } else if ((layout_has(c->o.layout, GROUP_REWARD, r) &&
+                    ledger_next(c->o.ledger, GROUP_REWARD, &lease)) ||
+                   (layout_has(c->o.layout, GROUP_ROLLOUT, r) &&
+                    ledger_next(c->o.ledger, GROUP_ROLLOUT, &lease))) {
+            send_lease(c, r, &lease);
+        }
+    }
+}
+
+/* An iteration is complete: records and retention. */
+static void iteration_done(struct coordinator *c, int64_t iteration)
+{
+    double now = task_clock();
+    struct record_times t = {.iteration_s = now - c->iteration_began};
+    for (int g = 0; g < GROUPS; g++)
+        t.group_s[g] = c->group_to[g] - c->group_from[g];
+    must_record(c, record_iteration(c->o.record, iteration, c->metric, &t,
+                                    (int64_t)c->rss_max));
+    must_record(c, retention_apply(c->o.task, c->o.config, iteration + 1));
+    c->iteration_began = now;
+    forget_times(c);
+}
+
+static void lease_done(struct coordinator *c, int from, const struct letter *l)
+{
+    struct rank *k = &c->rank[from];
+    const struct lease *lease = &l->lease;
+    double now = task_clock();
+    k->busy = false;
+    c->longest = fmax(c->longest, now - k->leased);
+    c->rss_max = fmax(c->rss_max, l->value[METRICS]);
+    if (l->code != 0 && c->code != l->code) {
+        struct text tag = {0};
+        char text[640];
+        layout_tag(c->o.layout, from, &tag);
+        snprintf(text, sizeof text, "rank %d (%.60s on %.60s), %.90s: %.380s", from, tag.s,
+                 c->o.hosts + (size_t)from * 64, k->phase, l->text);
+        log_error("%s", text);
+        stop(c, l->code, text);
+        text_free(&tag);
+    }
+    if (is_gang(lease->group)) {
+        if (from == c->o.layout->start[lease->group])
+            memcpy(c->metric, l->value, sizeof c->metric);
+        if (--c->gang_left[lease->group] > 0)
+            return;
+    }
+    c->group_to[lease->group] = now;
+    if (l->code != 0) {
+        ledger_return(c->o.ledger, lease);
+        return;
+    }
+    ledger_done(c->o.ledger, lease);
+    if (lease->group == GROUP_UPDATE)
+        iteration_done(c, lease->iteration);
+}
+
+static void take_letters(struct coordinator *c)
+{
+    struct letter l;
+    int from;
+    while (mailbox_take(c->o.mailbox, true, &l, &from)) {
+        struct rank *k = &c->rank[from];
+        k->heard = task_clock();
+        if (l.kind == LETTER_DONE) {
+            c->moved = k->heard;
+            lease_done(c, from, &l);
+        } else if (l.kind == LETTER_BEAT) {
+            if (strncmp(k->phase, l.text, 90) != 0)
+                c->moved = k->heard;
+            snprintf(k->phase, sizeof k->phase, "%.90s", l.text);
+        } else if (l.kind == LETTER_STOP) {
+            stop(c, ERR_STOPPED, l.text);
+        } else if (l.kind == LETTER_BYE) {
+            for (int g = 0; g < GROUPS; g++)
+                c->account[from * GROUPS + g] =
+                    (struct record_account){l.value[2 * g], l.value[2 * g + 1]};
+            c->rss[from] = l.value[2 * GROUPS];
+            c->gone += !k->gone;
+            k->gone = true;
+        }
+    }
+}
+
+/* A hang that nobody can name is worse than a stop: no rank can be replaced. */
+_Noreturn static void end_stalled(struct coordinator *c, int r, double seconds,
+                                  const char *how)
+{
+    struct text tag = {0};
+    char text[640];
+    layout_tag(c->o.layout, r, &tag);
+    snprintf(text, sizeof text,
+             "stall: rank %d (group %.60s, host %.60s) %s for %.0f s in phase \"%s\"; look "
+             "at that host, then run the same command again",
+             r, tag.s, c->o.hosts + (size_t)r * 64, how, seconds, c->rank[r].phase);
+    log_error("%s", text);
+    record_status(c->o.record, "failed", ERR_STALL, text, ledger_version(c->o.ledger));
+    MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
+    _Exit(ERR_STALL);
+}
+
+/* Stalled: a rank with a lease that is silent, or leases out and nobody getting anywhere.
+ * since: when this was last checked. */
+static void check_stall(struct coordinator *c, double now, double since)
+{
+    if (c->stall <= 0)
+        return;
+    if (now - since > c->stall / 2) { /* this rank itself was away (suspended?) */
+        c->moved = now;
+        for (int r = 0; r < c->o.layout->world; r++)
+            c->rank[r].heard = now;
+        return;
+    }
+    for (int r = 0; r < c->o.layout->world; r++)
+        if (c->rank[r].busy && now - c->rank[r].heard > c->stall)
+            end_stalled(c, r, now - c->rank[r].heard, "was silent");
+    if (now - c->moved <= 2 * c->stall)
+        return;
+    for (int r = 0; r < c->o.layout->world; r++)
+        if (c->rank[r].busy)
+            end_stalled(c, r, now - c->moved, "made no progress");
+}
+
+static void check_flags(struct coordinator *c)
+{
+    const char *dir = c->o.task->dir;
+    if (rundir_flag(dir, "STOP")) {
+        rundir_clear_flag(dir, "STOP");
+        stop(c, ERR_STOPPED, "STOP file");
+    }
+    if (rundir_flag(dir, "CHECKPOINT")) {
+        rundir_clear_flag(dir, "CHECKPOINT");
+        must_record(c, retention_pin(c->o.task, ledger_version(c->o.ledger)));
+    }
+}
+
+static void check_clocks(struct coordinator *c)
+{
+    double now = task_clock(), left = INFINITY;
+    double margin = 1.2 * c->longest + 1;
+    if (now - c->pinged > fmax(c->stall / 4, 0.2)) {
+        c->pinged = now;
+        for (int r = 0; r < c->o.layout->world; r++)
+            if (!c->rank[r].gone)
+                mailbox_send(c->o.mailbox, r, &(struct letter){.kind = LETTER_PING});
+    }
+    if (now - c->checked < 0.25)
+        return;
+    double since = c->checked;
+    c->checked = now;
+    check_stall(c, now, since);
+    check_flags(c);
+    if (c->walltime > 0)
+        left = c->walltime - (now - c->started);
+    if (c->end_of_job > 0)
+        left = fmin(left, c->end_of_job - now - 30);
+    if (left < fmin(margin, c->walltime > 0 ? c->walltime / 2 : INFINITY) &&
+        !ledger_draining(c->o.ledger))
+        stop(c, ERR_STOPPED, "the time limit is near");
+}
+
+static void close_books(struct coordinator *c)
+{
+    const char *state = c->code == 0             ? "finished"
+                        : c->code == ERR_STOPPED ? "stopped"
+                                                 : "failed";
+    double wall = task_clock() - c->started;
+    if (record_accounting(c->o.record, c->o.layout, c->account, wall, c->rss) != 0 ||
+        record_status(c->o.record, state, c->code, c->text,
+                      ledger_version(c->o.ledger)) != 0 ||
+        record_event(c->o.record, state, c->text) != 0)
+        log_error("%s", err_text());
+    c->closed = true;
+}
+
+void coordinator_step(struct coordinator *c)
+{
+    if (c->closed)
+        return;
+    take_letters(c);
+    if (c->quitting) {
+        if (c->gone == c->o.layout->world)
+            close_books(c);
+        return;
+    }
+    check_clocks(c);
+    hand_out(c);
+    if (!ledger_finished(c->o.ledger))
+        return;
+    if (c->code == ERR_STOPPED &&
+        ledger_version(c->o.ledger) >= config_int(c->o.config, "run.iterations"))
+        c->code = 0; /* it was done anyway */
+    c->quitting = true;
+    struct letter l = {.kind = LETTER_QUIT, .code = c->code};
+    snprintf(l.text, sizeof l.text, "%s", c->text);
+    for (int r = 0; r < c->o.layout->world; r++)
+        mailbox_send(c->o.mailbox, r, &l);
+}

@@ -1,0 +1,34 @@
+/* The coordinator: keeps the ledger, hands out leases, watches the clock, the STOP file and
+ * silent ranks, writes the records. It lives on one rank beside that rank's own work, so
+ * coordinator_step never blocks and never runs a stage; it is called from every wait and
+ * between micro-batches. scheduler/PROTOCOL.md describes the exchange. */
+#ifndef SLUICE_PIPELINE_COORDINATOR_H
+#define SLUICE_PIPELINE_COORDINATOR_H
+
+#include "io/config.h"
+#include "pipeline/record.h"
+#include "scheduler/mailbox.h"
+
+struct coordinator;
+
+struct coordinator_options {
+    const struct task *task;
+    const struct config *config;
+    const struct layout *layout;
+    struct mailbox *mailbox;
+    struct ledger *ledger; /* filled by prepare_ledger; owned by the coordinator now */
+    struct record *record; /* owned by the coordinator now */
+    const char *hosts;     /* host name of each rank, 64 bytes each; borrowed */
+};
+
+struct coordinator *coordinator_create(const struct coordinator_options *o);
+void coordinator_destroy(struct coordinator *c);
+
+/* Takes letters, hands out leases, checks clocks. After the last farewell: writes the
+ * accounting and the final status. */
+void coordinator_step(struct coordinator *c);
+
+/* All ranks have said farewell and everything is written. */
+bool coordinator_closed(const struct coordinator *c);
+
+#endif

@@ -1,0 +1,183 @@
+/* Start and restart. What is sealed is trusted only after its checksums were verified. */
+#include "pipeline/prepare.h"
+
+#include "io/rundir.h"
+#include "io/shard.h"
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/log.h"
+#include "io/sys/mem.h"
+#include "io/sys/rng.h"
+#include "pipeline/schema.h"
+#include "pipeline/settings.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+/* One lock per stage, so that stage jobs can work side by side but never twice. The
+ * descriptors stay open on purpose: the kernel drops the locks with the process. */
+static int take_locks(const char *dir, const bool only[GROUPS])
+{
+    for (int g = 0; g < GROUPS; g++) {
+        char path[4096];
+        if (!only[g])
+            continue;
+        snprintf(path, sizeof path, "%s/log/%s.lock", dir, group_name((enum group)g));
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return err_set_errno("cannot create the lock", path);
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            int e = errno;
+            close(fd);
+            if (e == EWOULDBLOCK)
+                return err_set(ERR_ENV,
+                               "%s: another job is at work in this run directory; wait "
+                               "for it or choose another run.dir",
+                               path);
+            log_debug("%s: no locks on this file system", path);
+        }
+    }
+    return 0;
+}
+
+/* config.yaml: written at the first start; later the keys that shape results must agree. */
+static int settle_config(const char *dir, const struct config *c, bool *resumed)
+{
+    char path[4096];
+    struct text t = {0};
+    int rc = 0;
+    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    *resumed = file_exists(path);
+    if (*resumed) {
+        struct config *old = config_create(schema);
+        rc = config_read(old, path);
+        const char *key = rc == 0 ? config_difference(old, c) : NULL;
+        if (key != NULL)
+            rc = err_set(ERR_USAGE,
+                         "%s: this directory belongs to a run with %s=%s, now it is %s; "
+                         "choose another run.dir, or restore the value",
+                         dir, key, config_text(old, key), config_text(c, key));
+        config_destroy(old);
+    }
+    if (rc == 0) {
+        config_dump(c, &t, false);
+        rc = file_write(path, t.s, t.len);
+    }
+    text_free(&t);
+    return rc;
+}
+
+static void new_run_id(char id[48], const struct task *t)
+{
+    struct timespec ts;
+    struct tm tm;
+    char when[32];
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    strftime(when, sizeof when, "%Y%m%dT%H%M%SZ", &tm);
+    uint64_t h = rng_mix64((uint64_t)ts.tv_nsec ^ ((uint64_t)getpid() << 32) ^ t->seed);
+    snprintf(id, 48, "%s-%08llx", when, (unsigned long long)(h & 0xffffffffu));
+}
+
+/* Checks a sealed file wholly: checksums, digest, configuration, policy version. */
+static int check_file(const struct task *t, const char *rel, enum shard_kind kind,
+                      int64_t version)
+{
+    char path[4096];
+    static const char *const advice =
+        "remove it and run the same command again, it will be made again with the same "
+        "bits";
+    task_path(t, rel, path);
+    struct shard *s = shard_open(path, (int)kind);
+    if (s == NULL)
+        return err_add("damaged or foreign file in the run directory (%s)",
+                       kind == SHARD_POLICY
+                           ? "remove it to go on from the policy before it"
+                           : advice);
+    int rc = 0;
+    const struct shard_head *h = shard_head(s);
+    if (strcmp(h->config_digest, t->config_digest) != 0)
+        rc = err_set(ERR_INPUT, "%s: was made with another configuration; %s", path,
+                     advice);
+    else if (h->policy_version != version)
+        rc = err_set(ERR_INPUT, "%s: was made with policy %lld, not %lld; %s", path,
+                     (long long)h->policy_version, (long long)version, advice);
+    shard_close(s);
+    if (rc == 0 && shard_verify(path) != 0)
+        rc = err_add("damaged file in the run directory (%s)",
+                     kind == SHARD_POLICY ? "remove it to go on from the policy before it"
+                                          : advice);
+    return rc;
+}
+
+/* Finds the newest policy, or makes policy 0. */
+static int find_policy(struct task *t, const struct config *c, struct prepared *out)
+{
+    char rel[96], path[4096];
+    int64_t *version, n;
+    if (rundir_policies(t->dir, &version, &n) != 0)
+        return -1;
+    out->version = n > 0 ? version[n - 1] : -1;
+    mem_free(version);
+    if (out->version < 0) {
+        new_run_id(t->run_id, t);
+        snprintf(out->run_id, sizeof out->run_id, "%s", t->run_id);
+        out->version = 0;
+        return settings_first_policy(t, c);
+    }
+    if (check_file(t, rundir_policy(rel, out->version), SHARD_POLICY, out->version) != 0)
+        return -1;
+    struct shard *s = shard_open(task_path(t, rel, path), SHARD_POLICY);
+    if (s == NULL)
+        return -1;
+    snprintf(out->run_id, sizeof out->run_id, "%s", shard_head(s)->run_id);
+    snprintf(t->run_id, sizeof t->run_id, "%s", out->run_id);
+    shard_close(s);
+    return 0;
+}
+
+int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
+                struct prepared *out)
+{
+    *out = (struct prepared){0};
+    if (rundir_create(t->dir) != 0 || take_locks(t->dir, only) != 0 ||
+        settle_config(t->dir, c, &out->resumed) != 0)
+        return -1;
+    if (only[GROUP_ROLLOUT] && only[GROUP_UPDATE] && rundir_sweep(t->dir) != 0)
+        return -1;
+    return find_policy(t, c, out);
+}
+
+/* One sealed file of the window, if it is there. */
+static int found(const struct task *t, struct ledger *l, enum group g, int64_t iteration,
+                 int64_t shard, const char *rel)
+{
+    static const enum shard_kind kind[GROUPS] = {SHARD_ROLLOUT, SHARD_REWARD,
+                                                 SHARD_ADVANTAGE, SHARD_POLICY};
+    char path[4096];
+    if (!file_exists(task_path(t, rel, path)))
+        return 0;
+    if (check_file(t, rel, kind[g], task_version(t, iteration)) != 0)
+        return -1;
+    ledger_found(l, g, iteration, shard);
+    return 0;
+}
+
+int prepare_ledger(const struct task *t, int64_t version, struct ledger *l)
+{
+    char rel[96];
+    for (int64_t i = version; i <= version + t->max_staleness; i++) {
+        for (int64_t s = 0; s < t->shards; s++)
+            if (found(t, l, GROUP_ROLLOUT, i, s, rundir_rollout(rel, i, s)) != 0 ||
+                found(t, l, GROUP_REWARD, i, s, rundir_reward(rel, i, s)) != 0)
+                return -1;
+        if (found(t, l, GROUP_ADVANTAGE, i, -1, rundir_advantage(rel, i)) != 0)
+            return -1;
+    }
+    return 0;
+}

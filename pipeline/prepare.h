@@ -1,0 +1,25 @@
+/* Brings a run directory into a state from which the loop can go on: creates it, or finds
+ * out exactly where an earlier job stopped. Only the coordinator's rank does this. */
+#ifndef SLUICE_PIPELINE_PREPARE_H
+#define SLUICE_PIPELINE_PREPARE_H
+
+#include "io/config.h"
+#include "scheduler/ledger.h"
+#include "stages/task.h"
+
+struct prepared {
+    int64_t version; /* newest sealed policy */
+    bool resumed;    /* the directory held a run already */
+    char run_id[48];
+};
+
+/* only[g]: the groups that this job serves; their locks are taken and held until the
+ * process ends. Errors: ERR_USAGE (the directory belongs to another configuration), ERR_ENV
+ * (another job is at work there), ERR_INPUT (a damaged file, named), ERR_IO. */
+int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
+                struct prepared *out);
+
+/* Tells the ledger which work of the window is sealed, after checking each file wholly. */
+int prepare_ledger(const struct task *t, int64_t version, struct ledger *ledger);
+
+#endif

@@ -1,0 +1,326 @@
+/* Records of a run. Lines are appended whole and flushed; other files are replaced. */
+#include "pipeline/record.h"
+
+#include "io/json.h"
+#include "io/rundir.h"
+#include "io/shard.h"
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/log.h"
+#include "io/sys/mem.h"
+#include "pipeline/version.h"
+#include "stages/policy.h"
+
+#include <math.h>
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { METRICS_MAX_BYTES = 1 << 30 };
+
+struct record {
+    const struct task *t;
+    const struct config *config;
+    char *metrics; /* path */
+    double started, first_reward, recent_s;
+    int64_t done; /* iterations of this session */
+};
+
+static char *path_of(const struct record *r, const char *name)
+{
+    return rundir_path(r->t->dir, name);
+}
+
+static int write_json(struct record *r, const char *name, struct json_out *o)
+{
+    struct text text = {0};
+    char *path = path_of(r, name);
+    json_out_finish(o, 2, &text);
+    text_add(&text, "\n");
+    int rc = file_write(path, text.s, text.len);
+    mem_free(path);
+    text_free(&text);
+    return rc;
+}
+
+static int append_json(const char *path, struct json_out *o)
+{
+    struct text text = {0};
+    json_out_finish(o, 0, &text);
+    text_add(&text, "\n");
+    int rc = file_append(path, text.s, text.len);
+    text_free(&text);
+    return rc;
+}
+
+static struct json_out *metrics_line(const struct record *r, int64_t iteration,
+                                     const double metric[METRICS])
+{
+    char now[32];
+    struct json_out *o = json_out_create();
+    json_out_i64(o, "iteration", iteration);
+    json_out_i64(o, "policy_version", task_version(r->t, iteration));
+    for (int i = 0; i < METRICS; i++) {
+        bool whole = i == METRIC_SAMPLES || i == METRIC_FAILED || i == METRIC_SAMPLES_TOTAL;
+        if (whole)
+            json_out_i64(o, metric_name((enum metric)i), (int64_t)metric[i]);
+        else
+            json_out_f64(o, metric_name((enum metric)i), metric[i]);
+    }
+    json_out_text(o, "time", log_now(now));
+    return o;
+}
+
+/* Drops a torn last line; returns the last iteration recorded, -1 for none. */
+static int repair(struct record *r, int64_t *last)
+{
+    char *data = NULL;
+    int64_t len = 0, keep;
+    *last = -1;
+    if (!file_exists(r->metrics))
+        return 0;
+    if (file_read(r->metrics, METRICS_MAX_BYTES, &data, &len) != 0)
+        return -1;
+    for (keep = len; keep > 0 && data[keep - 1] != '\n'; keep--)
+        ;
+    int rc = keep == len ? 0 : file_write(r->metrics, data, keep);
+    for (int64_t at = 0; at < keep;) {
+        const char *end = memchr(data + at, '\n', (size_t)(keep - at));
+        struct json *j = json_parse(data + at, end - (data + at), r->metrics);
+        int64_t i;
+        if (j == NULL)
+            err_clear(); /* a foreign line is the user's; it stays */
+        else if (json_to_i64(json_get(j, "iteration"), &i) && i > *last)
+            *last = i;
+        json_free(j);
+        at = end - data + 1;
+    }
+    mem_free(data);
+    return rc;
+}
+
+/* Lines for versions whose policy was sealed just before a kill. */
+static int recover(struct record *r, int64_t last, int64_t newest)
+{
+    char rel[96], path[4096];
+    for (int64_t v = last + 2; v <= newest; v++) {
+        double metric[METRICS];
+        if (!file_exists(task_path(r->t, rundir_policy(rel, v), path)))
+            continue;
+        struct policy *p = policy_open(path);
+        int rc = p == NULL ? -1 : policy_metrics(p, metric);
+        policy_close(p);
+        if (rc != 0)
+            return -1;
+        struct json_out *o = metrics_line(r, v - 1, metric);
+        json_out_f64(o, "t_iteration_s", NAN);
+        json_out_bool(o, "recovered", true);
+        if (append_json(r->metrics, o) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+struct record *record_open(const struct task *t, const struct config *c, int64_t newest)
+{
+    int64_t last;
+    struct record *r = mem_alloc(1, sizeof *r);
+    r->t = t;
+    r->config = c;
+    r->metrics = path_of(r, "metrics.jsonl");
+    r->started = task_clock();
+    r->first_reward = NAN;
+    if (repair(r, &last) != 0 || recover(r, last, newest) != 0) {
+        record_close(r);
+        return NULL;
+    }
+    return r;
+}
+
+void record_close(struct record *r)
+{
+    if (r == NULL)
+        return;
+    mem_free(r->metrics);
+    mem_free(r);
+}
+
+static void progress_line(struct record *r, int64_t iteration, const double *m, double s,
+                          int64_t rss)
+{
+    int64_t left = config_int(r->config, "run.iterations") - iteration - 1;
+    r->recent_s = r->done == 0 ? s : 0.7 * r->recent_s + 0.3 * s;
+    int64_t eta = (int64_t)(r->recent_s * (double)left + 0.5);
+    printf("iteration %lld/%lld  reward %.5g +- %.3g  kl %.3g  clip %.3f  |ratio-1| %.3g  "
+           "%.1f samples/s  %.1f s  eta %lld:%02lld:%02lld  %lld MB%s",
+           (long long)iteration + 1, (long long)config_int(r->config, "run.iterations"),
+           m[METRIC_REWARD_MEAN], m[METRIC_REWARD_STD], m[METRIC_APPROX_KL],
+           m[METRIC_CLIP_FRACTION], m[METRIC_RATIO_ABSDEV_MAX], m[METRIC_SAMPLES] / s, s,
+           (long long)eta / 3600, (long long)eta / 60 % 60, (long long)eta % 60,
+           (long long)(rss >> 20), m[METRIC_FAILED] > 0 ? "" : "\n");
+    if (m[METRIC_FAILED] > 0)
+        printf("  FAILED %.0f\n", m[METRIC_FAILED]);
+    fflush(stdout);
+}
+
+int record_iteration(struct record *r, int64_t iteration, const double metric[METRICS],
+                     const struct record_times *times, int64_t rss_bytes)
+{
+    struct json_out *o = metrics_line(r, iteration, metric);
+    json_out_f64(o, "t_iteration_s", times->iteration_s);
+    for (int g = 0; g < GROUPS; g++) {
+        char name[32];
+        snprintf(name, sizeof name, "t_%s_s", group_name((enum group)g));
+        json_out_f64(o, name, times->group_s[g]);
+    }
+    json_out_i64(o, "rss_bytes", rss_bytes);
+    progress_line(r, iteration, metric, times->iteration_s, rss_bytes);
+    r->done++;
+    return append_json(r->metrics, o) != 0
+               ? -1
+               : record_status(r, "running", 0, "", iteration + 1);
+}
+
+int record_event(struct record *r, const char *event, const char *detail)
+{
+    char now[32];
+    struct json_out *o = json_out_create();
+    json_out_text(o, "event", event);
+    json_out_text(o, "detail", detail);
+    json_out_text(o, "time", log_now(now));
+    return append_json(r->metrics, o);
+}
+
+int record_status(struct record *r, const char *state, int code, const char *message,
+                  int64_t version)
+{
+    char now[32];
+    struct json_out *o = json_out_create();
+    json_out_text(o, "state", state);
+    json_out_i64(o, "exit_code", code);
+    json_out_text(o, "message", message);
+    json_out_text(o, "run_id", r->t->run_id);
+    json_out_i64(o, "policy_version", version);
+    json_out_i64(o, "iterations", config_int(r->config, "run.iterations"));
+    json_out_f64(o, "session_s", task_clock() - r->started);
+    json_out_text(o, "time", log_now(now));
+    return write_json(r, "status.json", o);
+}
+
+static void put_environment(struct json_out *o)
+{
+    static const char *const names[] = {
+        "SLURM_JOB_ID",       "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID",
+        "SLURM_RESTART_COUNT", "SLURM_JOB_END_TIME", "SLURM_NTASKS",
+        "SLURM_CPUS_PER_TASK", "SLURM_JOB_NODELIST", "OMP_NUM_THREADS",
+        "OMP_WAIT_POLICY",    "OMPI_MCA_pml"};
+    json_out_map(o, "environment");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]) != NULL)
+            json_out_text(o, names[i], getenv(names[i]));
+    json_out_end(o);
+}
+
+static void put_libraries(struct json_out *o, const struct backend *backend)
+{
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "", buf[128];
+    int n = 0;
+    MPI_Get_library_version(mpi, &n);
+    json_out_map(o, "libraries");
+    json_out_text(o, "mpi", mpi);
+    shard_library(buf, sizeof buf);
+    json_out_text(o, "hdf5", buf);
+    backend_describe(backend, buf, sizeof buf);
+    json_out_text(o, "kernels", buf);
+    json_out_end(o);
+}
+
+static struct json_out *provenance(struct record *r, int argc, char **argv,
+                                   const struct layout *l, const char *hosts)
+{
+    char now[32], cwd[4096] = "";
+    struct json_out *o = json_out_create();
+    json_out_text(o, "run_id", r->t->run_id);
+    json_out_text(o, "config_digest", r->t->config_digest);
+    json_out_text(o, "software", "sluice");
+    json_out_text(o, "version", version_number());
+    json_out_text(o, "commit", version_commit());
+    json_out_text(o, "build", version_build());
+    json_out_text(o, "started", log_now(now));
+    if (getcwd(cwd, sizeof cwd) != NULL)
+        json_out_text(o, "directory", cwd);
+    json_out_list(o, "command");
+    for (int i = 0; i < argc; i++)
+        json_out_text(o, NULL, argv[i]);
+    json_out_end(o);
+    json_out_i64(o, "seed", (int64_t)r->t->seed);
+    json_out_i64(o, "ranks", l->world);
+    json_out_text(o, "hosts", hosts);
+    put_libraries(o, r->t->backend);
+    put_environment(o);
+    return o;
+}
+
+int record_provenance(struct record *r, int argc, char **argv, const struct layout *l,
+                      const char *hosts)
+{
+    char *sessions = path_of(r, "log/sessions.jsonl");
+    int rc = append_json(sessions, provenance(r, argc, argv, l, hosts));
+    mem_free(sessions);
+    return rc != 0 ? -1
+                   : write_json(r, "provenance.json",
+                                provenance(r, argc, argv, l, hosts));
+}
+
+static void both(const char *line)
+{
+    printf("%s\n", line);
+    log_info("%s", line);
+}
+
+int record_accounting(struct record *r, const struct layout *l,
+                      const struct record_account *account, double wall_s,
+                      const double *rss_bytes)
+{
+    char line[256];
+    struct json_out *o = json_out_create();
+    json_out_f64(o, "wall_s", wall_s);
+    json_out_list(o, "groups");
+    both("group       ranks   working s     waiting s     I/O s   busy %   max/min rank");
+    for (int g = 0; g < GROUPS; g++) {
+        double sum = 0, io = 0, low = INFINITY, high = 0;
+        if (l->size[g] == 0)
+            continue;
+        for (int k = l->start[g]; k < l->start[g] + l->size[g]; k++) {
+            const struct record_account *a = &account[k * GROUPS + g];
+            sum += a->working_s;
+            io += a->io_s;
+            low = fmin(low, a->working_s);
+            high = fmax(high, a->working_s);
+        }
+        double waiting = fmax(wall_s * l->size[g] - sum, 0);
+        json_out_map(o, NULL);
+        json_out_text(o, "name", group_name((enum group)g));
+        json_out_i64(o, "ranks", l->size[g]);
+        json_out_f64(o, "working_s", sum);
+        json_out_f64(o, "waiting_s", waiting);
+        json_out_f64(o, "io_s", io);
+        json_out_f64(o, "working_max_s", high);
+        json_out_f64(o, "working_min_s", low);
+        json_out_end(o);
+        snprintf(line, sizeof line, "%-10s %6d %11.2f %13.2f %9.2f %8.1f   %.2f / %.2f",
+                 group_name((enum group)g), l->size[g], sum, waiting, io,
+                 100 * sum / fmax(wall_s * l->size[g], 1e-9), high, low);
+        both(line);
+    }
+    json_out_end(o);
+    double rss = 0;
+    for (int k = 0; k < l->world; k++)
+        rss = fmax(rss, rss_bytes[k]);
+    json_out_f64(o, "rss_max_bytes", rss);
+    json_out_f64(o, "core_hours", wall_s * l->world / 3600);
+    fflush(stdout);
+    return write_json(r, "accounting.json", o);
+}

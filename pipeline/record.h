@@ -1,0 +1,48 @@
+/* What a run writes for people and machines: metrics.jsonl, status.json, provenance.json,
+ * accounting.json, and the progress line. Only the coordinator's rank calls these. */
+#ifndef SLUICE_PIPELINE_RECORD_H
+#define SLUICE_PIPELINE_RECORD_H
+
+#include "io/config.h"
+#include "scheduler/layout.h"
+#include "stages/task.h"
+
+struct record;
+
+/* Opens the records of t->dir; repairs a torn last line of metrics.jsonl and adds lines
+ * for policies that were sealed but not yet recorded. newest: the newest policy. */
+struct record *record_open(const struct task *t, const struct config *c, int64_t newest);
+void record_close(struct record *r);
+
+/* Seconds spent by group in one iteration (first lease to last seal), NaN where unknown. */
+struct record_times {
+    double iteration_s, group_s[GROUPS];
+};
+
+/* One finished iteration: a metrics line, status.json and a progress line on stdout. */
+int record_iteration(struct record *r, int64_t iteration, const double metric[METRICS],
+                     const struct record_times *times, int64_t rss_bytes);
+
+/* A line {"event": ...} in metrics.jsonl. */
+int record_event(struct record *r, const char *event, const char *detail);
+
+/* status.json: state is "running", "finished", "stopped" or "failed". */
+int record_status(struct record *r, const char *state, int code, const char *message,
+                  int64_t version);
+
+/* provenance.json: this session's command line, build, libraries, hosts, environment; the
+ * same as one line of log/sessions.jsonl. hosts: one line per rank. */
+int record_provenance(struct record *r, int argc, char **argv, const struct layout *l,
+                      const char *hosts);
+
+/* One rank's time in one group. */
+struct record_account {
+    double working_s, io_s;
+};
+
+/* accounting.json, and the table in the log and on stdout. account[rank * GROUPS + g]. */
+int record_accounting(struct record *r, const struct layout *l,
+                      const struct record_account *account, double wall_s,
+                      const double *rss_bytes);
+
+#endif

@@ -1,0 +1,87 @@
+/* Retention. */
+#include "pipeline/retention.h"
+
+#include "io/rundir.h"
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/log.h"
+#include "io/sys/mem.h"
+#include "stages/policy.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *pin_path(const struct task *t, int64_t version, char buf[4096])
+{
+    char rel[96];
+    rundir_policy(rel, version);
+    snprintf(rel + strlen(rel) - 3, 8, ".pin");
+    return task_path(t, rel, buf);
+}
+
+int retention_pin(const struct task *t, int64_t version)
+{
+    char path[4096];
+    log_info("policy %lld is pinned", (long long)version);
+    return file_write(pin_path(t, version, path), "", 0);
+}
+
+static int best_version(const struct task *t, int64_t newest, int64_t *best)
+{
+    char rel[96], path[4096];
+    struct policy_counters k;
+    struct policy *p = policy_open(task_path(t, rundir_policy(rel, newest), path));
+    int rc = p == NULL ? -1 : policy_counters(p, &k);
+    policy_close(p);
+    *best = rc == 0 ? k.best_version : -1;
+    return rc;
+}
+
+static int drop_policies(const struct task *t, const struct config *c, int64_t newest)
+{
+    int64_t last = config_int(c, "run.keep_policies");
+    int64_t every = config_int(c, "run.keep_every"), best = -1, *version, n;
+    char rel[96], path[4096];
+    if (last == 0)
+        return 0;
+    if (config_bool(c, "run.keep_best") && best_version(t, newest, &best) != 0)
+        return -1;
+    if (rundir_policies(t->dir, &version, &n) != 0)
+        return -1;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = version[i];
+        if (v > newest - last || v >= task_version(t, newest) || v == best || v == 0 ||
+            (every > 0 && v % every == 0) || file_exists(pin_path(t, v, path)))
+            continue;
+        unlink(task_path(t, rundir_policy(rel, v), path));
+    }
+    mem_free(version);
+    return 0;
+}
+
+/* Shards of iteration i serve the update that made version i + 1; after it they are only
+ * for the analyst. The newest advantage file carries the tracker. */
+static void drop_shards(const struct task *t, int64_t keep, int64_t newest)
+{
+    char rel[96], path[4096];
+    int64_t gone = newest - 1 - keep;
+    if (keep == 0 || gone < 0)
+        return;
+    for (int64_t s = 0; s < t->shards; s++) {
+        unlink(task_path(t, rundir_rollout(rel, gone, s), path));
+        unlink(task_path(t, rundir_reward(rel, gone, s), path));
+    }
+    unlink(task_path(t, rundir_advantage(rel, gone), path));
+    for (int k = 0; k < 2; k++) {
+        snprintf(rel, sizeof rel, "%s/i%06lld", k == 0 ? "rollout" : "reward",
+                 (long long)gone);
+        rmdir(task_path(t, rel, path));
+    }
+}
+
+int retention_apply(const struct task *t, const struct config *c, int64_t newest)
+{
+    drop_shards(t, config_int(c, "run.keep_shards"), newest);
+    return drop_policies(t, c, newest);
+}

@@ -1,0 +1,279 @@
+/* The session. Between two collectives every rank votes (comm_agree), so all ranks leave
+ * together, with the code and the text of the first that failed. */
+#include "pipeline/session.h"
+
+#include "io/rundir.h"
+#include "io/sys/err.h"
+#include "io/sys/log.h"
+#include "io/sys/mem.h"
+#include "pipeline/placement.h"
+#include "pipeline/prepare.h"
+#include "pipeline/report.h"
+#include "pipeline/settings.h"
+#include "pipeline/version.h"
+#include "pipeline/worker.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { HOST = 64 };
+
+struct session {
+    const struct session_options *o;
+    struct comm world, group[GROUPS];
+    struct layout layout;
+    int coordinator_rank;
+    struct task task;
+    struct prepared prepared;
+    struct mailbox *mailbox;
+    struct coordinator *coordinator;
+    char *hosts; /* [world, HOST] */
+};
+
+static int group_idle(void *ctx)
+{
+    struct task *t = ctx;
+    return t->idle == NULL ? 0 : t->idle(t->idle_ctx);
+}
+
+static int make_layout(struct session *s)
+{
+    const struct config *c = s->o->config;
+    int want[GROUPS];
+    if (s->o->single) {
+        layout_single(&s->layout, s->o->group, s->world.size);
+        return 0;
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        char key[32];
+        snprintf(key, sizeof key, "groups.%s", group_name((enum group)g));
+        want[g] = config_is(c, key, "auto") ? LAYOUT_AUTO : (int)config_int(c, key);
+    }
+    return layout_make(&s->layout, want, config_is(c, "groups.placement", "split"),
+                       s->world.size);
+}
+
+/* The groups' communicators and everybody's host name. Collective. */
+static int make_groups(struct session *s)
+{
+    char name[MPI_MAX_PROCESSOR_NAME] = "";
+    int n = 0;
+    s->coordinator_rank = layout_coordinator(&s->layout);
+    for (int g = 0; g < GROUPS; g++) {
+        bool in = layout_has(&s->layout, (enum group)g, s->world.rank);
+        MPI_Comm made = MPI_COMM_NULL;
+        MPI_Comm_split(MPI_COMM_WORLD, in ? 0 : MPI_UNDEFINED, s->world.rank, &made);
+        s->group[g] = (struct comm){.mpi = made};
+        if (!in)
+            continue;
+        MPI_Comm_set_errhandler(made, MPI_ERRORS_RETURN);
+        MPI_Comm_rank(made, &s->group[g].rank);
+        MPI_Comm_size(made, &s->group[g].size);
+        s->group[g].idle = group_idle;
+        s->group[g].idle_ctx = &s->task;
+    }
+    s->hosts = mem_alloc((int64_t)s->world.size * HOST, 1);
+    MPI_Get_processor_name(name, &n);
+    name[HOST - 1] = '\0';
+    int64_t *one = mem_alloc(s->world.size, sizeof *one);
+    for (int r = 0; r < s->world.size; r++)
+        one[r] = 1;
+    memcpy(s->hosts + (size_t)s->world.rank * HOST, name, HOST);
+    int rc = comm_gather_all(&s->world, s->hosts + (size_t)s->world.rank * HOST, one, HOST,
+                             s->hosts);
+    mem_free(one);
+    return rc;
+}
+
+static void open_log(struct session *s)
+{
+    static const enum log_level levels[] = {LOG_QUIET, LOG_WARN, LOG_INFO, LOG_DEBUG};
+    struct text tag = {0};
+    log_set_level(levels[config_choice(s->o->config, "run.log_level")]);
+    layout_tag(&s->layout, s->world.rank, &tag);
+    text_add(&tag, " %.30s", s->hosts + (size_t)s->world.rank * HOST);
+    log_set_tag(tag.s);
+    text_free(&tag);
+    bool leader = s->world.rank == s->coordinator_rank;
+    for (int g = 0; g < GROUPS; g++)
+        leader |= s->group[g].size > 0 && s->group[g].rank == 0;
+    if (!leader)
+        return;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/log/rank%05d.log", s->task.dir, s->world.rank);
+    if (log_open(path) != 0) {
+        log_warn("%s", err_text());
+        err_clear();
+    }
+}
+
+static void print_table(const struct session *s)
+{
+    char line[320];
+    const struct config *c = s->o->config;
+    snprintf(line, sizeof line, "sluice %s (%s)  run %s  %s  policy %lld of %lld",
+             version_number(), version_commit(), s->task.dir, s->prepared.run_id,
+             (long long)s->prepared.version, (long long)config_int(c, "run.iterations"));
+    printf("%s\n", line);
+    log_info("%s", line);
+    for (int g = 0; g < GROUPS; g++) {
+        int first = s->layout.start[g], last = first + s->layout.size[g] - 1;
+        if (s->layout.size[g] == 0)
+            continue;
+        snprintf(line, sizeof line,
+                 "group %-9s  ranks %d-%d  hosts %.60s%s%.60s  threads/rank %lld  %s%s",
+                 group_name((enum group)g), first, last, s->hosts + (size_t)first * HOST,
+                 first == last ? "" : " .. ",
+                 first == last ? "" : s->hosts + (size_t)last * HOST,
+                 (long long)config_int(c, "groups.threads"),
+                 config_text(c, "groups.placement"),
+                 s->layout.overlap ? ", roles share ranks" : "");
+        printf("%s\n", line);
+        log_info("%s", line);
+    }
+    fflush(stdout);
+}
+
+/* On the coordinator's rank: ledger, records, coordinator. */
+static int make_coordinator(struct session *s)
+{
+    const struct task *t = &s->task;
+    struct ledger_options lo = {
+        .iterations = config_int(s->o->config, "run.iterations"),
+        .shards = t->shards,
+        .max_staleness = t->max_staleness,
+        .version = s->prepared.version,
+    };
+    struct text hosts = {0};
+    for (int g = 0; g < GROUPS; g++)
+        lo.only[g] = s->layout.size[g] > 0;
+    struct ledger *ledger = ledger_create(&lo);
+    struct record *record = NULL;
+    for (int r = 0; r < s->world.size; r++)
+        text_add(&hosts, "%s%s", r > 0 ? "," : "", s->hosts + (size_t)r * HOST);
+    int rc = prepare_ledger(t, s->prepared.version, ledger);
+    if (rc == 0)
+        record = record_open(t, s->o->config, s->prepared.version);
+    if (record == NULL ||
+        record_provenance(record, s->o->argc, s->o->argv, &s->layout, hosts.s) != 0 ||
+        record_event(record, s->prepared.resumed ? "resumed" : "started", hosts.s) != 0 ||
+        record_status(record, "running", 0, "", s->prepared.version) != 0) {
+        rc = -1;
+        record_close(record);
+        ledger_destroy(ledger);
+    } else {
+        struct coordinator_options co = {.task = t,
+                                         .config = s->o->config,
+                                         .layout = &s->layout,
+                                         .mailbox = s->mailbox,
+                                         .ledger = ledger,
+                                         .record = record,
+                                         .hosts = s->hosts};
+        s->coordinator = coordinator_create(&co);
+    }
+    text_free(&hosts);
+    return rc;
+}
+
+/* Run directory, network, coordinator. Collective: votes after each local part. */
+static int make_run(struct session *s)
+{
+    bool only[GROUPS];
+    const bool here = s->world.rank == s->coordinator_rank;
+    for (int g = 0; g < GROUPS; g++)
+        only[g] = s->layout.size[g] > 0;
+    int rc = settings_read(&s->task, s->o->config);
+    if (rc == 0 && here)
+        rc = prepare_run(&s->task, s->o->config, only, &s->prepared);
+    if (comm_agree(&s->world, rc) != 0 ||
+        comm_bcast(&s->world, &s->prepared, sizeof s->prepared, s->coordinator_rank) != 0)
+        return -1;
+    memcpy(s->task.run_id, s->prepared.run_id, sizeof s->task.run_id);
+    open_log(s);
+    placement_apply(s->o->config, &s->layout, s->world.rank);
+    rc = settings_open_network(&s->task, s->o->config, s->prepared.version,
+                               s->group[GROUP_UPDATE].size > 0);
+    if (comm_agree(&s->world, rc) != 0)
+        return -1;
+    s->mailbox = mailbox_create(MPI_COMM_WORLD);
+    if (comm_agree(&s->world, here ? make_coordinator(s) : 0) != 0)
+        return -1;
+    if (here)
+        print_table(s);
+    return 0;
+}
+
+static int work(struct session *s)
+{
+    char text[640] = "";
+    struct worker_options wo = {
+        .task = &s->task,
+        .group = s->group,
+        .mailbox = s->mailbox,
+        .coordinator = s->coordinator,
+        .coordinator_rank = s->coordinator_rank,
+        .stall_s = config_real(s->o->config, "run.stall_timeout"),
+    };
+    int code = worker_run(&wo, text);
+    if (s->coordinator == NULL)
+        return code;
+    if (code == ERR_STOPPED)
+        printf("stopped early (%s); the same command continues this run\n", text);
+    else if (code != 0)
+        fprintf(stderr, "sluice: %s\n", text);
+    else if (!s->o->single)
+        printf("finished: policy %lld in %s\n",
+               (long long)config_int(s->o->config, "run.iterations"), s->task.dir);
+    if (!s->o->single && (code == 0 || code == ERR_STOPPED)) {
+        if (report_write(s->task.dir, NULL) == 0) {
+            printf("report: %s/report.html\n", s->task.dir);
+        } else {
+            log_warn("report: %s", err_text());
+            err_clear();
+        }
+    }
+    fflush(stdout);
+    return code;
+}
+
+static int start_mpi(struct session *s)
+{
+    int provided = 0;
+    worker_catch_signals();
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+        fprintf(stderr, "sluice: MPI_Init failed; under Slurm start with srun --mpi=pmix or "
+                        "mpirun\n");
+        return -1;
+    }
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    s->world = (struct comm){.mpi = MPI_COMM_WORLD};
+    MPI_Comm_rank(MPI_COMM_WORLD, &s->world.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &s->world.size);
+    return 0;
+}
+
+int session_run(const struct session_options *o)
+{
+    struct session s = {.o = o};
+    int code;
+    if (start_mpi(&s) != 0)
+        return ERR_ENV;
+    if (make_layout(&s) != 0 || make_groups(&s) != 0 || make_run(&s) != 0) {
+        code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
+        if (s.world.rank == 0)
+            fprintf(stderr, "sluice: %s\n", err_text());
+    } else {
+        code = work(&s);
+    }
+    coordinator_destroy(s.coordinator);
+    mailbox_destroy(s.mailbox);
+    settings_close(&s.task);
+    for (int g = 0; g < GROUPS; g++)
+        if (s.group[g].mpi != MPI_COMM_NULL && s.group[g].size > 0)
+            MPI_Comm_free(&s.group[g].mpi);
+    mem_free(s.hosts);
+    log_close();
+    MPI_Finalize();
+    return code;
+}

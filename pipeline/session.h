@@ -1,0 +1,23 @@
+/* One job: wires MPI, groups, run directory, coordinator and worker together, and takes
+ * them apart in reverse. */
+#ifndef SLUICE_PIPELINE_SESSION_H
+#define SLUICE_PIPELINE_SESSION_H
+
+#include "io/config.h"
+#include "scheduler/layout.h"
+
+#include <stdbool.h>
+
+struct session_options {
+    const struct config *config; /* run.dir set */
+    bool single;                 /* serve one group only (sluice stage) */
+    enum group group;
+    int argc; /* command line, for the provenance */
+    char **argv;
+};
+
+/* Initialises and finalises MPI. Returns the process's exit code; messages are printed.
+ * Collective on MPI_COMM_WORLD. */
+int session_run(const struct session_options *o);
+
+#endif

@@ -1,0 +1,156 @@
+/* The worker. Its tick runs between micro-batches and in every polled wait: it forwards
+ * signals, sends heartbeats, and drives the coordinator where that lives on this rank. */
+#include "pipeline/worker.h"
+
+#include "io/sys/err.h"
+#include "io/sys/log.h"
+#include "io/sys/mem.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static volatile sig_atomic_t caught; /* set by the handler, read by the tick */
+
+struct worker {
+    const struct worker_options *o;
+    double beat, pinged; /* last heartbeat sent; last word from the coordinator */
+    bool stop_sent;
+    double account[2 * GROUPS + 1];
+};
+
+static void on_signal(int sig)
+{
+    caught = sig;
+}
+
+void worker_catch_signals(void)
+{
+    static const int sigs[] = {SIGTERM, SIGINT, SIGUSR1};
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&sa.sa_mask);
+    for (int i = 0; i < 3; i++)
+        sigaction(sigs[i], &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void tell(struct worker *w, const struct letter *l)
+{
+    mailbox_send(w->o->mailbox, w->o->coordinator_rank, l);
+}
+
+static int tick(void *ctx)
+{
+    struct worker *w = ctx;
+    double now = task_clock();
+    if (caught != 0 && !w->stop_sent) {
+        struct letter l = {.kind = LETTER_STOP};
+        snprintf(l.text, sizeof l.text, "signal %s",
+                 caught == SIGUSR1 ? "USR1" : caught == SIGINT ? "INT" : "TERM");
+        tell(w, &l);
+        w->stop_sent = true;
+    }
+    if (now - w->beat > fmin(fmax(w->o->stall_s / 5, 0.1), 5)) {
+        struct letter l = {.kind = LETTER_BEAT};
+        snprintf(l.text, sizeof l.text, "%s", w->o->task->phase);
+        tell(w, &l);
+        w->beat = now;
+    }
+    if (w->o->coordinator != NULL)
+        coordinator_step(w->o->coordinator);
+    return 0;
+}
+
+static int run_lease(struct worker *w, const struct lease *l, double *metric)
+{
+    struct task *t = w->o->task;
+    switch (l->group) {
+    case GROUP_ROLLOUT:
+        return rollout_shard(t, l->iteration, l->shard);
+    case GROUP_REWARD:
+        return reward_shard(t, l->iteration, l->shard);
+    case GROUP_ADVANTAGE:
+        return advantage_iteration(t, &w->o->group[GROUP_ADVANTAGE], l->iteration);
+    case GROUP_UPDATE:
+        return update_iteration(t, &w->o->group[GROUP_UPDATE], l->iteration, metric);
+    default:
+        ERR_BUG("lease for group %d", (int)l->group);
+    }
+}
+
+static void work(struct worker *w, const struct lease *lease)
+{
+    struct task *t = w->o->task;
+    struct letter l = {.kind = LETTER_DONE, .lease = *lease};
+    double start = task_clock();
+    t->io_s = 0;
+    if (run_lease(w, lease, l.value) != 0) {
+        l.code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
+        snprintf(l.text, sizeof l.text, "%s", err_text());
+        err_clear();
+    }
+    l.value[METRICS] = (double)mem_peak_rss();
+    w->account[2 * lease->group] += task_clock() - start;
+    w->account[2 * lease->group + 1] += t->io_s;
+    snprintf(t->phase, sizeof t->phase, "waits for a lease");
+    tell(w, &l);
+    w->pinged = task_clock();
+}
+
+/* The coordinator's rank is silent: nobody else can tell, so this rank does. */
+static void check_coordinator(const struct worker *w)
+{
+    double silent = task_clock() - w->pinged;
+    if (w->o->stall_s <= 0 || w->o->coordinator != NULL || silent < 1.5 * w->o->stall_s)
+        return;
+    log_error("stall: the coordinator (rank %d) has been silent for %.0f s; look at its "
+              "host, then run the same command again",
+              w->o->coordinator_rank, silent);
+    MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
+}
+
+static void farewell(struct worker *w)
+{
+    struct letter l = {.kind = LETTER_BYE};
+    w->account[2 * GROUPS] = (double)mem_peak_rss();
+    memcpy(l.value, w->account, sizeof w->account);
+    tell(w, &l);
+    while (w->o->coordinator != NULL && !coordinator_closed(w->o->coordinator)) {
+        coordinator_step(w->o->coordinator);
+        nanosleep(&(struct timespec){0, 200000}, NULL);
+    }
+}
+
+int worker_run(const struct worker_options *o, char text[640])
+{
+    struct worker w = {.o = o, .pinged = task_clock()};
+    struct letter l;
+    int from;
+    long pause_ns = 20000;
+    o->task->idle = tick;
+    o->task->idle_ctx = &w;
+    snprintf(o->task->phase, sizeof o->task->phase, "waits for a lease");
+    for (;;) {
+        tick(&w);
+        if (!mailbox_take(o->mailbox, false, &l, &from)) {
+            check_coordinator(&w);
+            nanosleep(&(struct timespec){0, pause_ns}, NULL);
+            if (pause_ns < 3000000)
+                pause_ns += pause_ns / 4;
+            continue;
+        }
+        w.pinged = task_clock();
+        if (l.kind == LETTER_LEASE) {
+            work(&w, &l.lease);
+            pause_ns = 20000;
+        } else if (l.kind == LETTER_QUIT) {
+            break;
+        }
+    }
+    farewell(&w);
+    o->task->idle = NULL;
+    memcpy(text, l.text, sizeof l.text);
+    return l.code;
+}

@@ -1,0 +1,24 @@
+/* The loop of every rank: take a lease, run its stage, say so; in between keep answering. */
+#ifndef SLUICE_PIPELINE_WORKER_H
+#define SLUICE_PIPELINE_WORKER_H
+
+#include "io/sys/comm.h"
+#include "pipeline/coordinator.h"
+
+struct worker_options {
+    struct task *task;
+    const struct comm *group; /* [GROUPS]; size 0 where this rank is no member */
+    struct mailbox *mailbox;
+    struct coordinator *coordinator; /* NULL on other ranks */
+    int coordinator_rank;
+    double stall_s; /* 0: never */
+};
+
+/* Works until the coordinator says quit. Returns the run's exit code and its reason in
+ * text[640]. Sets the idle hook of the task for its duration; the groups' hooks should call it. */
+int worker_run(const struct worker_options *o, char text[640]);
+
+/* Handlers for SIGTERM, SIGINT, SIGUSR1 that only set a flag; call before MPI_Init. */
+void worker_catch_signals(void);
+
+#endif
