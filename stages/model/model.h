@@ -24,7 +24,7 @@ struct model;
  * with_grad: gradients are wanted. ERR_INPUT names the file and the key or tensor. */
 struct model *model_open(const char *folder, int64_t seed, bool with_grad);
 
-/* A new network from a config.json; weights by the usual initialisation of the peer's
+/* A new network from the file config_json (a path), with gradients; weights by the usual initialisation of the peer's
  * library in distribution (uniform +-1/sqrt(fan_in); norms 1 and 0), keyed by seed. */
 struct model *model_new(const char *config_json, uint64_t seed);
 /* A network from the text of a config.json (name: for messages), weights all zero. */
@@ -33,7 +33,8 @@ struct model *model_from_config(const char *json, const char *name, bool with_gr
 const char *model_config(const struct model *m);
 void model_destroy(struct model *m);
 
-/* Channels, height, width of a sample; number of classes (0: unconditional). */
+/* Channels, height, width of a sample (0 x 0 where the config names no sample_size);
+ * number of classes (0: unconditional). */
 void model_sample_shape(const struct model *m, int64_t dim[3]);
 int64_t model_classes(const struct model *m);
 const char *model_class_name(const struct model *m); /* "UNet2DModel" */
