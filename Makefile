@@ -24,7 +24,7 @@ CFLAGS  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
            -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
 endif
 PKGCFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKGLIBS   = $(shell pkg-config --libs $(PKGS)) -ldnnl -lm
+PKGLIBS   = $(shell pkg-config --libs $(PKGS)) -lhdf5_hl -ldnnl -lm
 
 LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.c \
           stages/*.c stages/*/*.c pipeline/*.c))

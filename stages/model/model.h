@@ -24,12 +24,13 @@ struct model;
  * with_grad: gradients are wanted. ERR_INPUT names the file and the key or tensor. */
 struct model *model_open(const char *folder, int64_t seed, bool with_grad);
 
-/* A new network from a config.json; weights by the usual initialisation of the peer's
+/* A new network from the file config_json (a path), with gradients; weights by the usual initialisation of the peer's
  * library in distribution (uniform +-1/sqrt(fan_in); norms 1 and 0), keyed by seed. */
 struct model *model_new(const char *config_json, uint64_t seed);
 void model_destroy(struct model *m);
 
-/* Channels, height, width of a sample; number of classes (0: unconditional). */
+/* Channels, height, width of a sample (0 x 0 where the config names no sample_size);
+ * number of classes (0: unconditional). */
 void model_sample_shape(const struct model *m, int64_t dim[3]);
 int64_t model_classes(const struct model *m);
 const char *model_class_name(const struct model *m); /* "UNet2DModel" */

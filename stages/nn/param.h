@@ -15,7 +15,8 @@ struct param {
     char *name;
     struct tensor t;
     int64_t offset; /* of its first value in the flat vectors */
-    void *packed;   /* the back end's, see nn/backend.h */
+    struct param_set *set; /* for the stamp */
+    void *packed;   /* the back end's: a struct packed (nn/kernels.h) or NULL */
 };
 
 /* Declare all parameters first, then allocate once. */

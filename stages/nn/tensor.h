@@ -27,6 +27,13 @@ void arena_destroy(struct arena *a);
 void arena_reset(struct arena *a);
 /* 64-byte aligned, not zeroed. Grows when needed (only until the largest step was seen). */
 void *arena_take(struct arena *a, int64_t count, size_t size);
+/* A place to return to: everything taken after the mark is given back by the release. */
+struct arena_mark {
+    int64_t block, used;
+};
+struct arena_mark arena_mark(const struct arena *a);
+void arena_release(struct arena *a, struct arena_mark m);
+
 /* Bytes held. */
 int64_t arena_bytes(const struct arena *a);
 

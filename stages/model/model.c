@@ -1,0 +1,252 @@
+/* Networks by class name, their parameters, and their way in and out of folders. */
+#include "stages/model/model.h"
+
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "io/sys/digest.h"
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/mem.h"
+#include "io/sys/rng.h"
+#include "io/sys/text.h"
+#include "stages/model/folder.h"
+#include "stages/model/kind.h"
+#include "stages/model/unet2d.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CONFIG_MAX (1 << 20)
+
+static const struct model_kind *const kinds[] = {
+    &unet2d_kind,
+};
+
+struct model {
+    const struct model_kind *kind;
+    void *net;
+    struct param_set *params;
+    char *config; /* the text of config.json */
+};
+
+void model_destroy(struct model *m)
+{
+    if (m == NULL)
+        return;
+    if (m->net != NULL)
+        m->kind->destroy(m->net);
+    param_destroy(m->params);
+    mem_free(m->config);
+    mem_free(m);
+}
+
+/* A config without "_class_name" is taken for the first kind. */
+static const struct model_kind *find_kind(const struct json *config, const char *path)
+{
+    const char *name = json_text(json_get(config, "_class_name"));
+    struct text all = {0};
+    if (name == NULL)
+        return kinds[0];
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(kinds[i]->class_name, name) == 0)
+            return kinds[i];
+        text_add(&all, "%s%s", i > 0 ? ", " : "", kinds[i]->class_name);
+    }
+    err_set(ERR_INPUT, "%s: _class_name: '%s' is not supported; supported: %s", path,
+            name, all.s);
+    text_free(&all);
+    return NULL;
+}
+
+/* The network of a config file, parameters declared but not allocated. */
+static struct model *create(const char *config_path, bool old_names)
+{
+    struct model *m = mem_alloc(1, sizeof *m);
+    struct json *config = NULL;
+    int64_t len = 0;
+    int rc = -1;
+    m->params = param_create();
+    if (file_read(config_path, CONFIG_MAX, &m->config, &len) != 0)
+        goto done;
+    config = json_parse(m->config, len, config_path);
+    if (config == NULL)
+        goto done;
+    if (json_kind(config) != JSON_MAP_T) {
+        err_set(ERR_INPUT, "%s: is no JSON object", config_path);
+        goto done;
+    }
+    m->kind = find_kind(config, config_path);
+    if (m->kind == NULL)
+        goto done;
+    m->net = m->kind->create(config, config_path);
+    if (m->net == NULL)
+        goto done;
+    rc = m->kind->declare(m->net, m->params, old_names);
+    if (rc != 0)
+        err_add("%s", config_path);
+done:
+    json_free(config);
+    if (rc == 0)
+        return m;
+    model_destroy(m);
+    return NULL;
+}
+
+/* Weights from a file; its names and shapes are checked before anything is allocated.
+ */
+static struct model *open_file(const struct folder *f, bool with_grad)
+{
+    struct st_file *st = st_open(f->weights);
+    struct model *m = NULL;
+    if (st == NULL)
+        return NULL;
+    m = create(f->config, folder_old_names(st));
+    if (m != NULL) {
+        int rc = folder_check(f->weights, st, m->params);
+        if (rc == 0) {
+            param_allocate(m->params, with_grad);
+            rc = folder_load(f->weights, st, m->params);
+        }
+        if (rc != 0) {
+            model_destroy(m);
+            m = NULL;
+        }
+    }
+    st_close(st);
+    return m;
+}
+
+static struct model *open_seeded(const struct folder *f, int64_t seed, bool with_grad)
+{
+    struct model *m = create(f->config, false);
+    if (m == NULL)
+        return NULL;
+    param_allocate(m->params, with_grad);
+    for (int64_t i = 0; i < param_number(m->params); i++) {
+        struct param *p = param_at(m->params, i);
+        rng_detinit(p->name, (uint64_t)seed, p->t.nd, p->t.dim, p->t.data);
+    }
+    param_touch(m->params);
+    return m;
+}
+
+struct model *model_open(const char *path, int64_t seed, bool with_grad)
+{
+    struct folder f;
+    struct model *m = NULL;
+    if (folder_find(path, &f) != 0)
+        return NULL;
+    if (f.weights != NULL)
+        m = open_file(&f, with_grad);
+    else if (seed >= 0)
+        m = open_seeded(&f, seed, with_grad);
+    else
+        err_set(ERR_INPUT,
+                "%s: has no weights: diffusion_pytorch_model.safetensors is missing",
+                path);
+    folder_free(&f);
+    return m;
+}
+
+/* Parameter i by the peer's default: convolutions and matrices, and their biases,
+ * uniform within 1/sqrt(fan_in); norms 1 and 0; tables of embeddings standard normal. A
+ * bias follows its weight. */
+static void init(struct param_set *s, int64_t i, uint64_t seed)
+{
+    struct param *p = param_at(s, i);
+    const struct tensor *w = &p->t;
+    int64_t n = tensor_count(&p->t), fan_in = 1;
+    size_t len = strlen(p->name);
+    uint64_t key = rng_key(seed, RNG_INIT, (int64_t)rng_fnv1a64(p->name), 0, 0, 0);
+    bool bias = len >= 5 && strcmp(p->name + len - 5, ".bias") == 0;
+    if (strcmp(p->name, "class_embedding.weight") == 0) {
+        rng_normal(key, p->t.data, n);
+        return;
+    }
+    if (bias)
+        w = &param_at(s, i - 1)->t;
+    for (int d = 1; d < w->nd; d++)
+        fan_in *= w->dim[d];
+    double bound = 1 / sqrt((double)fan_in);
+    for (int64_t k = 0; k < n; k++) {
+        if (w->nd == 1)
+            p->t.data[k] = bias ? 0 : 1;
+        else
+            p->t.data[k] = (float)((2 * rng_uniform(key, k) - 1) * bound);
+    }
+}
+
+struct model *model_new(const char *config_json, uint64_t seed)
+{
+    struct model *m = create(config_json, false);
+    if (m == NULL)
+        return NULL;
+    param_allocate(m->params, true);
+    for (int64_t i = 0; i < param_number(m->params); i++)
+        init(m->params, i, seed);
+    param_touch(m->params);
+    return m;
+}
+
+void model_sample_shape(const struct model *m, int64_t dim[3])
+{
+    m->kind->sample_shape(m->net, dim);
+}
+
+int64_t model_classes(const struct model *m)
+{
+    return m->kind->classes(m->net);
+}
+
+const char *model_class_name(const struct model *m)
+{
+    return m->kind->class_name;
+}
+
+struct param_set *model_params(struct model *m)
+{
+    return m->params;
+}
+
+struct tensor *model_forward(struct model *m, struct tape *t,
+                             const struct model_input *in, struct tensor **x)
+{
+    return m->kind->forward(m->net, m->params, t, in, x);
+}
+
+double model_flops(const struct model *m)
+{
+    return m->kind->flops(m->net);
+}
+
+int model_export(struct model *m, const float *values, const char *scheduler_json,
+                 const char *path)
+{
+    const struct folder_content c = {
+        .class_name = m->kind->class_name,
+        .config = m->config,
+        .scheduler = scheduler_json,
+        .values = values != NULL ? values : param_values(m->params),
+    };
+    return folder_write(path, &c, m->params);
+}
+
+char *model_scheduler_path(const char *path)
+{
+    return folder_scheduler(path);
+}
+
+void model_digest(struct model *m, const float *values, char hex[65])
+{
+    struct digest *d = digest_create();
+    for (int64_t i = 0; i < param_number(m->params); i++) {
+        const struct param *p = param_at(m->params, i);
+        digest_add_text(d, p->name);
+        digest_add_i64(d, p->t.nd);
+        for (int k = 0; k < p->t.nd; k++)
+            digest_add_i64(d, p->t.dim[k]);
+        digest_add(d, values + p->offset,
+                   tensor_count(&p->t) * (int64_t)sizeof *values);
+    }
+    digest_finish(d, hex);
+}

@@ -1,0 +1,470 @@
+/* The network: declared once in the order of the peer's modules, then walked in the
+ * order of evaluation. Activations are channels last; x and the output are as in files.
+ *
+ * Down path: conv_in and every layer's output are kept for the up path, which joins
+ * them in reverse order. Level i has half the height and width of level i - 1. */
+#include "stages/model/unet2d.h"
+
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "io/sys/text.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SKIPS (1 + UNET2D_LEVELS * (UNET2D_LAYERS + 1))
+
+/* Indices into the parameter set; -1: no such parameter. */
+struct layer {
+    int64_t weight, bias;
+};
+
+struct resnet {
+    struct layer norm1, conv1, time, norm2, conv2, shortcut;
+    int64_t in, out;
+};
+
+struct attention {
+    struct layer norm, q, k, v, out;
+    int64_t channels;
+    int heads;
+};
+
+/* n layers of a resnet each, followed by attention where there is one. */
+struct block {
+    int64_t n;
+    struct resnet resnet[UNET2D_LAYERS + 1];
+    struct attention attention[UNET2D_LAYERS + 1];
+    bool with_attention, with_sampler;
+    struct layer sampler;
+};
+
+struct unet2d {
+    struct unet2d_config c;
+    struct layer conv_in, time1, time2, norm_out, conv_out;
+    int64_t class_table;
+    struct block down[UNET2D_LEVELS], up[UNET2D_LEVELS];
+    struct resnet mid[2];
+    struct attention mid_attention;
+};
+
+static void *create(const struct json *config, const char *path)
+{
+    struct unet2d *u = mem_alloc(1, sizeof *u);
+    if (unet2d_config_read(config, path, &u->c) == 0)
+        return u;
+    mem_free(u);
+    return NULL;
+}
+
+/* State of the declaration. In the functions below `at` is the name of the module under
+ * which names are put. */
+struct build {
+    const struct unet2d_config *c;
+    struct param_set *set;
+    bool old_names;
+    int rc;
+};
+
+static char *under(const char *at, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static char *under(const char *at, const char *fmt, ...)
+{
+    char tail[128];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(tail, sizeof tail, fmt, ap);
+    va_end(ap);
+    return text_new("%s%s%s", at, at[0] != '\0' ? "." : "", tail);
+}
+
+static struct layer declare(struct build *b, const char *at, const char *name, int nd,
+                            const int64_t *dim)
+{
+    char *w = under(at, "%s.weight", name), *s = under(at, "%s.bias", name);
+    struct layer l;
+    l.weight = param_declare(b->set, w, nd, dim);
+    l.bias = param_declare(b->set, s, 1, dim);
+    mem_free(w);
+    mem_free(s);
+    return l;
+}
+
+static struct layer declare_conv(struct build *b, const char *at, const char *name,
+                                 const int64_t in_out[2], int64_t kernel)
+{
+    return declare(b, at, name, 4, (int64_t[4]){in_out[1], in_out[0], kernel, kernel});
+}
+
+static struct layer declare_linear(struct build *b, const char *at, const char *name,
+                                   int64_t in, int64_t out)
+{
+    return declare(b, at, name, 2, (int64_t[2]){out, in});
+}
+
+static struct layer declare_norm(struct build *b, const char *at, const char *name,
+                                 int64_t channels)
+{
+    if (channels % b->c->groups != 0)
+        b->rc =
+            err_set(ERR_INPUT,
+                    "norm_num_groups: %lld groups do not divide the %lld channels of "
+                    "%s.%s",
+                    (long long)b->c->groups, (long long)channels, at, name);
+    return declare(b, at, name, 1, &channels);
+}
+
+static void declare_resnet(struct build *b, char *at, int64_t in, int64_t out,
+                           struct resnet *r)
+{
+    r->in = in;
+    r->out = out;
+    r->norm1 = declare_norm(b, at, "norm1", in);
+    r->conv1 = declare_conv(b, at, "conv1", (int64_t[2]){in, out}, 3);
+    r->time = declare_linear(b, at, "time_emb_proj", b->c->channels[0] * 4, out);
+    r->norm2 = declare_norm(b, at, "norm2", out);
+    r->conv2 = declare_conv(b, at, "conv2", (int64_t[2]){out, out}, 3);
+    r->shortcut = (struct layer){-1, -1};
+    if (in != out)
+        r->shortcut = declare_conv(b, at, "conv_shortcut", (int64_t[2]){in, out}, 1);
+    mem_free(at);
+}
+
+static void declare_attention(struct build *b, char *at, int64_t channels,
+                              struct attention *a)
+{
+    int64_t head = b->c->head_dim > 0 ? b->c->head_dim : channels;
+    if (channels % head != 0)
+        b->rc =
+            err_set(ERR_INPUT,
+                    "attention_head_dim: %lld does not divide the %lld channels of %s",
+                    (long long)head, (long long)channels, at);
+    a->channels = channels;
+    a->heads = (int)(channels / head);
+    a->norm = declare_norm(b, at, "group_norm", channels);
+    a->q = declare_linear(b, at, b->old_names ? "query" : "to_q", channels, channels);
+    a->k = declare_linear(b, at, b->old_names ? "key" : "to_k", channels, channels);
+    a->v = declare_linear(b, at, b->old_names ? "value" : "to_v", channels, channels);
+    a->out = declare_linear(b, at, b->old_names ? "proj_attn" : "to_out.0", channels,
+                            channels);
+    mem_free(at);
+}
+
+/* in[0..n): input channels of the block's resnets; sampler: name of its resampling
+ * convolution, NULL for none. */
+static void declare_block(struct build *b, char *at, const int64_t *in, int64_t out,
+                          const char *sampler, struct block *k)
+{
+    for (int64_t j = 0; j < k->n && k->with_attention; j++)
+        declare_attention(b, under(at, "attentions.%lld", (long long)j), out,
+                          &k->attention[j]);
+    for (int64_t j = 0; j < k->n; j++)
+        declare_resnet(b, under(at, "resnets.%lld", (long long)j), in[j], out,
+                       &k->resnet[j]);
+    k->with_sampler = sampler != NULL;
+    if (k->with_sampler)
+        k->sampler = declare_conv(b, at, sampler, (int64_t[2]){out, out}, 3);
+    mem_free(at);
+}
+
+static void declare_down(struct build *b, int64_t i, struct block *k)
+{
+    const struct unet2d_config *c = b->c;
+    int64_t in[UNET2D_LAYERS + 1], out = c->channels[i];
+    k->n = c->layers;
+    k->with_attention = c->down_attention[i];
+    for (int64_t j = 0; j < k->n; j++)
+        in[j] = j > 0 ? out : c->channels[i > 0 ? i - 1 : 0];
+    declare_block(b, under("", "down_blocks.%lld", (long long)i), in, out,
+                  i + 1 < c->levels ? "downsamplers.0.conv" : NULL, k);
+}
+
+/* Up block i works at level levels - 1 - i; its last layer joins an output of the level
+ * above. */
+static void declare_up(struct build *b, int64_t i, struct block *k)
+{
+    const struct unet2d_config *c = b->c;
+    int64_t level = c->levels - 1 - i, in[UNET2D_LAYERS + 1], out = c->channels[level];
+    k->n = c->layers + 1;
+    k->with_attention = c->up_attention[i];
+    for (int64_t j = 0; j < k->n; j++)
+        in[j] = (j > 0 ? out : c->channels[i > 0 ? level + 1 : level]) +
+                (j + 1 < k->n ? out : c->channels[level > 0 ? level - 1 : 0]);
+    declare_block(b, under("", "up_blocks.%lld", (long long)i), in, out,
+                  i + 1 < c->levels ? "upsamplers.0.conv" : NULL, k);
+}
+
+static int declare_all(void *net, struct param_set *set, bool old_names)
+{
+    struct unet2d *u = net;
+    const struct unet2d_config *c = &u->c;
+    struct build b = {.c = c, .set = set, .old_names = old_names};
+    int64_t top = c->channels[0], bottom = c->channels[c->levels - 1];
+    u->conv_in = declare_conv(&b, "", "conv_in", (int64_t[2]){c->in_channels, top}, 3);
+    u->time1 = declare_linear(&b, "time_embedding", "linear_1", top, 4 * top);
+    u->time2 = declare_linear(&b, "time_embedding", "linear_2", 4 * top, 4 * top);
+    if (c->classes > 0)
+        u->class_table = param_declare(set, "class_embedding.weight", 2,
+                                       (int64_t[2]){c->classes, 4 * top});
+    for (int64_t i = 0; i < c->levels; i++)
+        declare_down(&b, i, &u->down[i]);
+    for (int64_t i = 0; i < c->levels; i++)
+        declare_up(&b, i, &u->up[i]);
+    if (c->mid_attention)
+        declare_attention(&b, mem_text("mid_block.attentions.0"), bottom,
+                          &u->mid_attention);
+    for (int j = 0; j < 2; j++)
+        declare_resnet(&b, under("mid_block", "resnets.%d", j), bottom, bottom,
+                       &u->mid[j]);
+    u->norm_out = declare_norm(&b, "", "conv_norm_out", top);
+    u->conv_out =
+        declare_conv(&b, "", "conv_out", (int64_t[2]){top, c->out_channels}, 3);
+    return b.rc;
+}
+
+/* State of one evaluation. */
+struct run {
+    const struct unet2d *u;
+    struct param_set *set;
+    struct tape *t;
+    struct tensor *time; /* [N, 4 C0]: SiLU of the embedding */
+};
+
+static struct param *get(const struct run *r, int64_t index)
+{
+    return param_at(r->set, index);
+}
+
+static struct tensor *conv(const struct run *r, struct tensor *x, struct layer l,
+                           struct conv_shape s)
+{
+    return op_conv2d(r->t, x, get(r, l.weight), get(r, l.bias), s);
+}
+
+static struct tensor *conv3(const struct run *r, struct tensor *x, struct layer l)
+{
+    return conv(r, x, l, (struct conv_shape){.stride = 1, .pad = {1, 1, 1, 1}});
+}
+
+static struct tensor *linear(const struct run *r, struct tensor *x, struct layer l)
+{
+    return op_linear(r->t, x, get(r, l.weight), get(r, l.bias));
+}
+
+static struct tensor *norm(const struct run *r, struct tensor *x, struct layer l,
+                           bool silu)
+{
+    return op_group_norm(r->t, x, get(r, l.weight), get(r, l.bias), (int)r->u->c.groups,
+                         (float)r->u->c.eps, silu);
+}
+
+/* x [N, H, W, in] -> [N, H, W, out] */
+static struct tensor *run_resnet(const struct run *r, struct tensor *x,
+                                 const struct resnet *p, double scale)
+{
+    struct tensor *h = conv3(r, norm(r, x, p->norm1, true), p->conv1);
+    h = op_add_channels(r->t, h, linear(r, r->time, p->time));
+    h = conv3(r, norm(r, h, p->norm2, true), p->conv2);
+    if (p->shortcut.weight >= 0)
+        x = conv(r, x, p->shortcut, (struct conv_shape){.stride = 1});
+    return op_add(r->t, x, h, (float)scale);
+}
+
+/* x [N, H, W, C] -> the same shape */
+static struct tensor *run_attention(const struct run *r, struct tensor *x,
+                                    const struct attention *a, double scale)
+{
+    const int64_t seq[3] = {x->dim[0], x->dim[1] * x->dim[2], a->channels};
+    struct tensor *h =
+        norm(r, op_view(r->t, x, 3, seq), a->norm, false); /* [N, T, C] */
+    struct tensor *q = linear(r, h, a->q), *k = linear(r, h, a->k),
+                  *v = linear(r, h, a->v);
+    h = linear(r, op_attention(r->t, q, k, v, a->heads), a->out);
+    return op_add(r->t, x, op_view(r->t, h, 4, x->dim), (float)scale);
+}
+
+static struct tensor *run_layer(const struct run *r, struct tensor *x,
+                                const struct block *b, int64_t j)
+{
+    x = run_resnet(r, x, &b->resnet[j], 1);
+    return b->with_attention ? run_attention(r, x, &b->attention[j], 1) : x;
+}
+
+static struct tensor *run_body(const struct run *r, struct tensor *x)
+{
+    const struct unet2d *u = r->u;
+    const struct unet2d_config *c = &u->c;
+    /* Without padding the peer adds one row and column at the bottom right. */
+    struct conv_shape halve = {.stride = 2, .pad = {0, 1, 0, 1}};
+    struct tensor *skip[SKIPS];
+    int64_t n = 0;
+    if (c->downsample_padding == 1)
+        halve = (struct conv_shape){.stride = 2, .pad = {1, 1, 1, 1}};
+    x = conv3(r, x, u->conv_in);
+    skip[n++] = x;
+    for (int64_t i = 0; i < c->levels; i++) {
+        for (int64_t j = 0; j < u->down[i].n; j++)
+            skip[n++] = x = run_layer(r, x, &u->down[i], j);
+        if (u->down[i].with_sampler)
+            skip[n++] = x = conv(r, x, u->down[i].sampler, halve);
+    }
+    x = run_resnet(r, x, &u->mid[0], c->mid_scale);
+    if (c->mid_attention)
+        x = run_attention(r, x, &u->mid_attention, c->mid_scale);
+    x = run_resnet(r, x, &u->mid[1], c->mid_scale);
+    for (int64_t i = 0; i < c->levels; i++) {
+        for (int64_t j = 0; j < u->up[i].n; j++)
+            x = run_layer(r, op_concat(r->t, x, skip[--n]), &u->up[i], j);
+        if (u->up[i].with_sampler)
+            x = conv3(r, op_upsample2(r->t, x), u->up[i].sampler);
+    }
+    return conv3(r, norm(r, x, u->norm_out, true), u->conv_out);
+}
+
+void unet2d_sinusoids(const struct unet2d_config *c, const float *timesteps,
+                      int64_t batch, float *out)
+{
+    int64_t dim = c->channels[0], half = dim / 2;
+    float minus_log = (float)-log(10000.0),
+          over = (float)((double)half - c->freq_shift);
+    int64_t sine = c->flip_sin_to_cos ? half : 0, cosine = half - sine;
+    for (int64_t i = 0; i < half; i++) {
+        /* The float nearest to exp: a last-bit difference, times t, would be visible.
+         */
+        float freq = (float)exp((double)(minus_log * (float)i / over));
+        for (int64_t b = 0; b < batch; b++) {
+            float angle = timesteps[b] * freq;
+            out[b * dim + sine + i] = (float)sin((double)angle);
+            out[b * dim + cosine + i] = (float)cos((double)angle);
+        }
+    }
+    for (int64_t b = 0; b < batch && dim % 2 == 1; b++)
+        out[b * dim + dim - 1] = 0;
+}
+
+static struct tensor *embed(const struct run *r, const struct model_input *in)
+{
+    const struct unet2d *u = r->u;
+    const int64_t dim[2] = {in->batch, u->c.channels[0]};
+    struct tensor *e = tape_tensor(r->t, 2, dim, false);
+    unet2d_sinusoids(&u->c, in->timesteps, in->batch, e->data);
+    e = linear(r, op_silu(r->t, linear(r, e, u->time1)), u->time2);
+    if (u->c.classes > 0)
+        e = op_add(r->t, e,
+                   op_embedding(r->t, get(r, u->class_table), in->labels, in->batch),
+                   1);
+    return op_silu(r->t, e);
+}
+
+static int check_input(const struct unet2d_config *c, const struct model_input *in)
+{
+    int64_t step = INT64_C(1) << (c->levels - 1);
+    if (in->batch < 1 || in->height < 1 || in->width < 1)
+        return err_set(ERR_INPUT, "an empty batch [%lld, %lld, %lld, %lld]",
+                       (long long)in->batch, (long long)c->in_channels,
+                       (long long)in->height, (long long)in->width);
+    if (in->height % step != 0 || in->width % step != 0)
+        return err_set(
+            ERR_INPUT,
+            "x is %lld x %lld: this network halves %lld times, so height and "
+            "width must be multiples of %lld",
+            (long long)in->height, (long long)in->width, (long long)c->levels - 1,
+            (long long)step);
+    for (int64_t i = 0; i < in->batch; i++)
+        if (!isfinite(in->timesteps[i]))
+            return err_set(ERR_INPUT, "timestep %lld is not finite", (long long)i);
+    if (c->classes > 0 && in->labels == NULL)
+        return err_set(ERR_INPUT,
+                       "this network is conditioned on %lld classes: class labels are "
+                       "needed",
+                       (long long)c->classes);
+    for (int64_t i = 0; i < in->batch && c->classes > 0; i++)
+        if (in->labels[i] < 0 || in->labels[i] >= c->classes)
+            return err_set(ERR_INPUT, "class label %lld of item %lld is not in 0..%lld",
+                           (long long)in->labels[i], (long long)i,
+                           (long long)c->classes - 1);
+    return 0;
+}
+
+static struct tensor *forward(const void *net, struct param_set *set, struct tape *t,
+                              const struct model_input *in, struct tensor **x)
+{
+    const struct unet2d *u = net;
+    const int64_t dim[4] = {in->batch, u->c.in_channels, in->height, in->width};
+    if (check_input(&u->c, in) != 0)
+        return NULL;
+    struct run r = {.u = u, .set = set, .t = t};
+    struct tensor *given = tape_tensor(t, 4, dim, in->want_dx); /* [N, C, H, W] */
+    memcpy(given->data, in->x, (size_t)tensor_count(given) * sizeof *in->x);
+    if (x != NULL)
+        *x = given;
+    struct tensor *h = op_to_channels_last(t, given);
+    if (u->c.center_input)
+        h = op_affine(t, h, 2, -1);
+    r.time = embed(&r, in);
+    return op_to_channels_first(t, run_body(&r, h));
+}
+
+static void sample_shape(const void *net, int64_t dim[3])
+{
+    const struct unet2d_config *c = &((const struct unet2d *)net)->c;
+    dim[0] = c->in_channels;
+    dim[1] = c->height;
+    dim[2] = c->width;
+}
+
+static int64_t classes(const void *net)
+{
+    return ((const struct unet2d *)net)->c.classes;
+}
+
+/* Multiply-adds of one item, n = pixels at the block's level. */
+static double block_macs(const struct unet2d_config *c, const struct block *b, double n)
+{
+    double macs = 0;
+    for (int64_t j = 0; j < b->n; j++) {
+        const struct resnet *p = &b->resnet[j];
+        double in = (double)p->in, out = (double)p->out;
+        macs += n * 9 * out * (in + out) + 4 * (double)c->channels[0] * out;
+        macs += p->in != p->out ? n * in * out : 0;
+        macs += b->with_attention ? n * 4 * out * out + 2 * n * n * out : 0;
+    }
+    return macs;
+}
+
+static double flops(const void *net)
+{
+    const struct unet2d *u = net;
+    const struct unet2d_config *c = &u->c;
+    double n = (double)c->height * (double)c->width, top = (double)c->channels[0];
+    double macs =
+        n * 9 * top * (double)(c->in_channels + c->out_channels) + 20 * top * top;
+    for (int64_t i = 0; i < c->levels; i++) {
+        double w = (double)c->channels[i];
+        macs +=
+            block_macs(c, &u->down[i], n) + block_macs(c, &u->up[c->levels - 1 - i], n);
+        if (i + 1 < c->levels) {
+            double below = (double)c->channels[i + 1];
+            macs += n / 4 * 9 * w * w + n * 9 * below * below;
+            n /= 4;
+        }
+    }
+    struct block mid = {.n = 1, .resnet = {u->mid[0]}};
+    double w = (double)c->channels[c->levels - 1];
+    macs += 2 * block_macs(c, &mid, n);
+    macs += c->mid_attention ? n * 4 * w * w + 2 * n * n * w : 0;
+    return 2 * macs;
+}
+
+const struct model_kind unet2d_kind = {
+    .class_name = "UNet2DModel",
+    .create = create,
+    .destroy = mem_free,
+    .declare = declare_all,
+    .sample_shape = sample_shape,
+    .classes = classes,
+    .flops = flops,
+    .forward = forward,
+};
