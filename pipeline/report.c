@@ -35,7 +35,7 @@ static const char style[] =
     ".chips b{color:#0f172a;font-weight:600}\n"
     "section{background:#fff;border:1px solid #e2e8f0;border-radius:10px;padding:20px "
     "22px;margin-bottom:18px;overflow-x:auto}\n"
-    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:"
     "12px;"
     "margin-bottom:18px}\n"
     ".card{background:#fff;border:1px solid #e2e8f0;border-radius:10px;padding:14px "
@@ -50,7 +50,7 @@ static const char style[] =
     ".plot figcaption span{color:#64748b;font-size:13px}.plot "
     "img{width:100%;display:block}\n"
     ".albums{display:grid;grid-template-columns:1fr 1fr;gap:26px}\n"
-    ".grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(64px,1fr));gap:"
+    ".grid{display:grid;grid-template-columns:repeat(8,1fr);gap:"
     "8px}\n"
     ".grid img,.grid "
     "svg{width:100%;display:block;image-rendering:pixelated;border-radius:"
@@ -235,7 +235,7 @@ static void add_curves(struct text *out, const struct report_metrics *m, bool *d
                       "failed); the numbers are in the table below.</p>\n");
     if (m->unreadable > 0)
         text_add(out,
-                 "<p class=\"note\">%lld unreadable lines of metrics.jsonl were left "
+                 "<p class=\"note\">%lld unreadable line(s) of metrics.jsonl were left "
                  "out.</p>\n",
                  (long long)m->unreadable);
     text_add(out, "</section>\n");

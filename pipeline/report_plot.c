@@ -103,8 +103,8 @@ static const struct plot plots[] = {
      "set key top left horizontal\n",
      "plot $d using 1:($2-$3):($2+$3) with filledcurves lc rgb '#dbeafe' title '± "
      "std', "
-     "$d using 1:4 with lines lw 1 dt 3 lc rgb '#94a3b8' title 'min, max', "
-     "$d using 1:5 with lines lw 1 dt 3 lc rgb '#94a3b8' notitle, "
+     "$d using 1:4 with lines lw 1.3 dt 3 lc rgb '#64748b' title 'min, max', "
+     "$d using 1:5 with lines lw 1.3 dt 3 lc rgb '#64748b' notitle, "
      "$d using 1:2 with linespoints pt 7 ps 0.35 lw 2.2 lc rgb '#1d4ed8' title "
      "'mean'\n"},
     {"Approximate KL",
