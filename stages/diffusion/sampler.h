@@ -2,8 +2,10 @@
  * deviation, and its density. algorithms reference: sections 1.3-1.6; Song et al. 2021
  * (DDIM), Ho et al. 2020 (DDPM ancestral).
  *
- * Arrays hold one sample of d elements. Means are float arithmetic (the peer's order of
- * operations), log-densities are sums in double in element order. */
+ * Arrays hold one sample of d elements. Means are float arithmetic in the peer's order
+ * of operations. Log-densities are sums in double in one fixed order, which depends on
+ * d alone: element j goes to lane j mod 8, lanes are summed pairwise. All functions of
+ * a step are pure, so the same sample has the same bits in rollout and update. */
 #ifndef SLUICE_STAGES_DIFFUSION_SAMPLER_H
 #define SLUICE_STAGES_DIFFUSION_SAMPLER_H
 
@@ -14,20 +16,24 @@ enum sampler_kind { SAMPLER_DDIM, SAMPLER_DDPM };
 struct sampler_options {
     enum sampler_kind kind;
     int64_t steps;
-    double eta;             /* DDIM only: 0 deterministic .. 1 */
-    double sigma_min;       /* steps with sigma <= this are deterministic: masked */
-    bool clamp_last;        /* land the last step on abar[0] (the DDPO family's clamp) */
-    int spacing;            /* -1: the schedule's, else enum schedule_spacing */
-    int clip_sample;        /* -1: the schedule's, else 0 or 1 */
+    double eta;       /* DDIM only: 0 deterministic .. 1 */
+    double sigma_min; /* steps with sigma <= this are made deterministic: masked */
+    /* Land a step that would pass the end on p = 0 (the DDPO family's clamp; algorithms
+     * 1.9). Without it DDIM lands on diffusers' final_alpha_cumprod and DDPM on 1. A
+     * DDPM step from t = 0 always goes to the clean sample. */
+    bool clamp_last;
+    int spacing;     /* -1: the schedule's, else enum schedule_spacing */
+    int clip_sample; /* -1: the schedule's, else 0 or 1 */
 };
 
 /* One step; the table is stored in every rollout shard. Plain data. */
 struct sampler_step {
     int64_t t, p;       /* from timestep t to p; p may be negative at the last step */
     float abar, abar_p; /* alpha-bar at t and at p */
-    float sigma;        /* standard deviation of the transition */
+    float sigma;        /* standard deviation of the transition; 0 where masked */
     int mask;           /* 1: has a density and takes part in log-prob, loss, KL */
-    float kl_weight;    /* S: KL of one step = S * |d eps|^2 (0 where masked) */
+    float kl_weight; /* S: KL of one step = S * |d o|^2, o the network's output, where
+                      * nothing is clipped (0 where masked) */
 };
 
 struct sampler {

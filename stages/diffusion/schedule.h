@@ -39,6 +39,12 @@ int schedule_read(struct schedule *s, const char *path);
 int schedule_build(struct schedule *s);
 void schedule_free(struct schedule *s);
 
+/* The descending list of timesteps of a sampler with this many steps, t[steps]; 1 <=
+ * steps <= train_steps. With an offset an entry may lie beyond the table (the sampler
+ * refuses that). */
+void schedule_timesteps(const struct schedule *s, enum schedule_spacing spacing,
+                        int64_t steps, int64_t *t);
+
 /* x_t = sqrt(abar) x0 + sqrt(1 - abar) eps, and the training target of the schedule's
  * prediction type, element by element (float arithmetic, as the peer's). */
 void schedule_add_noise(const struct schedule *s, int64_t t, const float *x0,
