@@ -1,0 +1,46 @@
+/* sluice report: one HTML file about a run. */
+#include "io/sys/err.h"
+#include "pipeline/cmd.h"
+#include "pipeline/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: sluice report RUNDIR [--out FILE]\n\n"
+    "Writes RUNDIR/report.html (or FILE): reward and other curves, samples before and\n"
+    "after, time and accounting by group, configuration and provenance, in one file "
+    "that\n"
+    "loads nothing. Works at any time, also while the run goes on. Plots need "
+    "gnuplot.\n";
+
+int cmd_report(int argc, char **argv)
+{
+    const char *dir = NULL, *out = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (strcmp(argv[i], "--out") == 0 && i + 1 < argc) {
+            out = argv[++i];
+        } else if (argv[i][0] != '-' && dir == NULL) {
+            dir = argv[i];
+        } else {
+            err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help", argv[i]);
+            return cmd_fail("report");
+        }
+    }
+    if (dir == NULL) {
+        err_set(ERR_USAGE,
+                "which run directory? usage: sluice report RUNDIR [--out FILE]");
+        return cmd_fail("report");
+    }
+    if (report_write(dir, out) != 0)
+        return cmd_fail("report");
+    if (out != NULL)
+        printf("%s\n", out);
+    else
+        printf("%s/report.html\n", dir);
+    return 0;
+}

@@ -1,0 +1,161 @@
+/* What the report reads: metrics lines, tolerant of a run that was killed (a cut last
+ * line) or restarted (an iteration twice: the later line is the one that counts). */
+#include "pipeline/report_parts.h"
+
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[M_COUNT] = {
+    "iteration",     "policy_version", "reward_mean",      "reward_std",
+    "reward_min",    "reward_max",     "ratio_absdev_max", "approx_kl",
+    "clip_fraction", "loss",           "grad_norm",        "samples",
+    "failed",        "samples_total",  "t_iteration_s",    "t_rollout_s",
+    "t_reward_s",    "t_advantage_s",  "t_update_s",       "rss_bytes"};
+
+const char *report_metric_name(enum report_metric m)
+{
+    return names[m];
+}
+
+static void add_event(struct report_metrics *m, const struct json *line)
+{
+    const char *name = json_text(json_get(line, "event"));
+    const char *time = json_text(json_get(line, "time"));
+    m->event = mem_resize(m->event, m->events, m->events + 1, sizeof *m->event);
+    m->event[m->events].name = mem_text(name == NULL ? "event" : name);
+    m->event[m->events++].time = mem_text(time == NULL ? "" : time);
+}
+
+static void add_row(struct report_metrics *m, const struct json *line, int64_t *cap)
+{
+    double row[M_COUNT];
+    int64_t at = m->n;
+    for (int k = 0; k < M_COUNT; k++) {
+        const struct json *v = json_get(line, names[k]);
+        if (v == NULL || !json_to_f64(v, &row[k]))
+            row[k] = NAN;
+    }
+    if (!isfinite(row[M_ITERATION])) {
+        m->unreadable++;
+        return;
+    }
+    while (at > 0 && m->row[at - 1][M_ITERATION] > row[M_ITERATION])
+        at--;
+    bool again = at > 0 && m->row[at - 1][M_ITERATION] == row[M_ITERATION];
+    if (!again && m->n == *cap) {
+        m->row = mem_resize(m->row, *cap, *cap * 2 + 64, sizeof *m->row);
+        *cap = *cap * 2 + 64;
+    }
+    if (!again)
+        memmove(m->row + at + 1, m->row + at, (size_t)(m->n++ - at) * sizeof *m->row);
+    memcpy(m->row[again ? at - 1 : at], row, sizeof row);
+}
+
+void report_metrics_read(struct report_metrics *m, const char *path)
+{
+    char *data = NULL;
+    int64_t len = 0, cap = 0;
+    *m = (struct report_metrics){0};
+    if (file_read(path, (int64_t)1 << 30, &data, &len) != 0) {
+        err_clear();
+        return;
+    }
+    for (char *p = data; p < data + len;) {
+        char *end = memchr(p, '\n', (size_t)(data + len - p));
+        if (end == NULL)
+            end = data + len;
+        if (end > p) {
+            struct json *line = json_parse(p, end - p, path);
+            if (line == NULL || json_kind(line) != JSON_MAP_T)
+                m->unreadable++;
+            else if (json_get(line, "iteration") != NULL &&
+                     json_get(line, "event") == NULL)
+                add_row(m, line, &cap);
+            else
+                add_event(m, line);
+            json_free(line);
+        }
+        p = end + 1;
+    }
+    err_clear();
+    mem_free(data);
+}
+
+void report_metrics_free(struct report_metrics *m)
+{
+    for (int64_t i = 0; i < m->events; i++) {
+        mem_free(m->event[i].name);
+        mem_free(m->event[i].time);
+    }
+    mem_free(m->event);
+    mem_free(m->row);
+    *m = (struct report_metrics){0};
+}
+
+int64_t report_metrics_find(const struct report_metrics *m, enum report_metric k,
+                            bool backwards)
+{
+    for (int64_t i = 0; i < m->n; i++) {
+        int64_t at = backwards ? m->n - 1 - i : i;
+        if (isfinite(m->row[at][k]))
+            return at;
+    }
+    return -1;
+}
+
+void report_escape(struct text *out, const char *s)
+{
+    for (; *s != '\0'; s++) {
+        const char *e = *s == '&'    ? "&amp;"
+                        : *s == '<'  ? "&lt;"
+                        : *s == '>'  ? "&gt;"
+                        : *s == '"'  ? "&quot;"
+                        : *s == '\'' ? "&#39;"
+                                     : NULL;
+        if (e != NULL)
+            text_add(out, "%s", e);
+        else
+            text_add_bytes(out, s, 1);
+    }
+}
+
+void report_base64(struct text *out, const void *p, int64_t n)
+{
+    static const char digit[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *b = p;
+    for (int64_t i = 0; i < n; i += 3) {
+        unsigned v = (unsigned)b[i] << 16 | (i + 1 < n ? (unsigned)b[i + 1] << 8 : 0) |
+                     (i + 2 < n ? b[i + 2] : 0);
+        char quad[4] = {digit[v >> 18], digit[v >> 12 & 63],
+                        i + 1 < n ? digit[v >> 6 & 63] : '=',
+                        i + 2 < n ? digit[v & 63] : '='};
+        text_add_bytes(out, quad, 4);
+    }
+}
+
+void report_number(struct text *out, double v)
+{
+    if (isfinite(v))
+        text_add(out, "%.4g", v);
+    else
+        text_add(out, "—");
+}
+
+void report_seconds(struct text *out, double v)
+{
+    if (!isfinite(v))
+        text_add(out, "—");
+    else if (v < 100)
+        text_add(out, v < 10 ? "%.2f s" : "%.1f s", v);
+    else if (v < 3600)
+        text_add(out, "%d min %02d s", (int)v / 60, (int)v % 60);
+    else
+        text_add(out, "%lld h %02d min", (long long)(v / 3600),
+                 (int)(fmod(v, 3600) / 60));
+}

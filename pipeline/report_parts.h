@@ -1,0 +1,71 @@
+/* The parts of the report; each appends HTML to a text. */
+#ifndef SLUICE_PIPELINE_REPORT_PARTS_H
+#define SLUICE_PIPELINE_REPORT_PARTS_H
+
+#include "io/json.h"
+#include "io/sys/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum report_metric {
+    M_ITERATION,
+    M_POLICY_VERSION,
+    M_REWARD_MEAN,
+    M_REWARD_STD,
+    M_REWARD_MIN,
+    M_REWARD_MAX,
+    M_RATIO_ABSDEV_MAX,
+    M_APPROX_KL,
+    M_CLIP_FRACTION,
+    M_LOSS,
+    M_GRAD_NORM,
+    M_SAMPLES,
+    M_FAILED,
+    M_SAMPLES_TOTAL,
+    M_T_ITERATION,
+    M_T_ROLLOUT,
+    M_T_REWARD,
+    M_T_ADVANTAGE,
+    M_T_UPDATE,
+    M_RSS,
+    M_COUNT
+};
+
+struct report_event {
+    char *name, *time;
+};
+
+/* metrics.jsonl: one row per iteration, ascending; what is missing is NaN. */
+struct report_metrics {
+    double (*row)[M_COUNT];
+    int64_t n;
+    struct report_event *event;
+    int64_t events;
+    int64_t unreadable; /* lines that are no JSON object */
+};
+
+/* The key of a column in metrics.jsonl. */
+const char *report_metric_name(enum report_metric m);
+/* A missing file gives no rows. */
+void report_metrics_read(struct report_metrics *m, const char *path);
+void report_metrics_free(struct report_metrics *m);
+/* First row, in file order or backwards, where column k is finite; -1 for none. */
+int64_t report_metrics_find(const struct report_metrics *m, enum report_metric k,
+                            bool backwards);
+
+/* s with &, <, > and quotes escaped. */
+void report_escape(struct text *out, const char *s);
+void report_base64(struct text *out, const void *p, int64_t n);
+/* "0.0123", "1.2e+05", an em dash where v is not finite. */
+void report_number(struct text *out, double v);
+/* "12.3 s", "4 min 10 s", "2 h 05 min". */
+void report_seconds(struct text *out, double v);
+
+/* All curves as pictures. False: gnuplot is absent or failed, nothing was appended. */
+bool report_plots(struct text *out, const struct report_metrics *m);
+
+/* Samples of the first and the last iteration whose shards are there, by reward. */
+void report_samples(struct text *out, const char *rundir);
+
+#endif

@@ -1,0 +1,195 @@
+/* Curves, drawn by gnuplot as a child process: the script goes in through a socket, one
+ * SVG comes out through a pipe. No shell takes part, and only numbers and constant text
+ * enter the script. The plot command is its last line, so gnuplot has read everything
+ * before it writes. */
+#include "pipeline/report_parts.h"
+
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static bool spawn_gnuplot(int in, int out, pid_t *pid)
+{
+    posix_spawn_file_actions_t act;
+    char name[] = "gnuplot", plain[] = "-d", from[] = "-";
+    char *argv[] = {name, plain, from, NULL};
+    if (posix_spawn_file_actions_init(&act) != 0)
+        return false;
+    bool good = posix_spawn_file_actions_adddup2(&act, in, 0) == 0 &&
+                posix_spawn_file_actions_adddup2(&act, out, 1) == 0 &&
+                posix_spawn_file_actions_addopen(&act, 2, "/dev/null", 1, 0) == 0 &&
+                posix_spawnp(pid, name, &act, NULL, argv, environ) == 0;
+    posix_spawn_file_actions_destroy(&act);
+    return good;
+}
+
+static bool send_all(int fd, const char *p, int64_t n)
+{
+    while (n > 0) {
+        ssize_t k = send(fd, p, (size_t)n, MSG_NOSIGNAL);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return false;
+        p += k;
+        n -= k;
+    }
+    return true;
+}
+
+static bool read_all(int fd, struct text *out)
+{
+    char buf[16384];
+    for (;;) {
+        ssize_t k = read(fd, buf, sizeof buf);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return k == 0;
+        text_add_bytes(out, buf, k);
+    }
+}
+
+static bool run_gnuplot(const struct text *script, struct text *svg)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, status = -1;
+    pid_t pid = -1;
+    bool good = false;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) != 0 ||
+        pipe2(out, O_CLOEXEC) != 0 || !spawn_gnuplot(in[1], out[1], &pid))
+        goto done;
+    close(in[1]);
+    close(out[1]);
+    in[1] = out[1] = -1;
+    good = send_all(in[0], script->s, script->len);
+    shutdown(in[0], SHUT_WR);
+    good = read_all(out[0], svg) && good;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    good = good && WIFEXITED(status) && WEXITSTATUS(status) == 0 && svg->len > 0;
+done:
+    for (int i = 0; i < 2; i++) {
+        if (in[i] >= 0)
+            close(in[i]);
+        if (out[i] >= 0)
+            close(out[i]);
+    }
+    return good;
+}
+
+/* One picture: its columns (the first is the x axis) and the plot command on $d. */
+struct plot {
+    const char *title, *note;
+    int wide;
+    int column[6]; /* M_ITERATION first, -1 ends */
+    const char *extra, *command;
+};
+
+static const struct plot plots[] = {
+    {"Reward",
+     "mean, ± one standard deviation of the samples, smallest and largest",
+     1,
+     {M_ITERATION, M_REWARD_MEAN, M_REWARD_STD, M_REWARD_MIN, M_REWARD_MAX, -1},
+     "set key top left horizontal\n",
+     "plot $d using 1:($2-$3):($2+$3) with filledcurves lc rgb '#dbeafe' title '± "
+     "std', "
+     "$d using 1:4 with lines lw 1.3 dt 3 lc rgb '#64748b' title 'min, max', "
+     "$d using 1:5 with lines lw 1.3 dt 3 lc rgb '#64748b' notitle, "
+     "$d using 1:2 with linespoints pt 7 ps 0.35 lw 2.2 lc rgb '#1d4ed8' title "
+     "'mean'\n"},
+    {"Approximate KL",
+     "per step, between the policy after the update and before it",
+     0,
+     {M_ITERATION, M_APPROX_KL, -1},
+     "set format y '%.1e'\n",
+     "plot $d using 1:2 with linespoints pt 7 ps 0.35 lw 2 lc rgb '#7c3aed' notitle\n"},
+    {"Clip fraction",
+     "pairs whose ratio left the clip range",
+     0,
+     {M_ITERATION, M_CLIP_FRACTION, -1},
+     "set yrange [0:]\n",
+     "plot $d using 1:2 with linespoints pt 7 ps 0.35 lw 2 lc rgb '#c2410c' notitle\n"},
+    {"Gradient norm",
+     "before clipping",
+     0,
+     {M_ITERATION, M_GRAD_NORM, -1},
+     "set yrange [0:]\n",
+     "plot $d using 1:2 with linespoints pt 7 ps 0.35 lw 2 lc rgb '#0f766e' notitle\n"},
+    {"Time per iteration",
+     "seconds, by group",
+     0,
+     {M_ITERATION, M_T_ROLLOUT, M_T_REWARD, M_T_ADVANTAGE, M_T_UPDATE, -1},
+     "set yrange [0:]\nset key outside top center horizontal\n"
+     "z(c) = valid(c) ? column(c) : 0\n",
+     "plot $d using 1:(z(2)+z(3)+z(4)+z(5)) with boxes fs solid noborder lc rgb "
+     "'#f59e0b' "
+     "title 'update', $d using 1:(z(2)+z(3)+z(4)) with boxes fs solid noborder lc rgb "
+     "'#64748b' title 'advantage', $d using 1:(z(2)+z(3)) with boxes fs solid noborder "
+     "lc rgb '#10b981' title 'reward', $d using 1:2 with boxes fs solid noborder lc "
+     "rgb "
+     "'#3b82f6' title 'rollout'\n"},
+};
+
+static bool draw(struct text *out, const struct report_metrics *m, const struct plot *p)
+{
+    struct text script = {0}, svg = {0};
+    double first = m->row[0][M_ITERATION], last = m->row[m->n - 1][M_ITERATION];
+    text_add(
+        &script,
+        "set encoding utf8\nset terminal svg size %d,%d enhanced font "
+        "'Helvetica,13' linewidth 1\n"
+        "set border 3 lc rgb '#94a3b8'\nset tics nomirror tc rgb '#475569' scale 0.5\n"
+        "set grid ytics lt 1 lw 0.6 lc rgb '#e2e8f0'\nset xlabel 'iteration' tc rgb "
+        "'#475569' offset 0,0.4\nset key tc rgb '#475569'\nset datafile missing "
+        "'nan'\nset boxwidth 0.85\nset xrange [%.17g:%.17g]\n%s$d << EOD\n",
+        p->wide ? 1040 : 515, p->wide ? 320 : 260, first - 0.5, last + 0.5, p->extra);
+    for (int64_t i = 0; i < m->n; i++) {
+        for (int k = 0; p->column[k] >= 0; k++) {
+            double v = m->row[i][p->column[k]];
+            if (isfinite(v))
+                text_add(&script, "%.9g ", v);
+            else
+                text_add(&script, "nan ");
+        }
+        text_add(&script, "\n");
+    }
+    text_add(&script, "EOD\n%s", p->command);
+    bool good = run_gnuplot(&script, &svg);
+    if (good) {
+        text_add(out,
+                 "<figure class=\"plot%s\"><figcaption><b>%s</b> <span>%s</span>"
+                 "</figcaption><img alt=\"%s by iteration\" src=\"data:image/svg+xml;"
+                 "base64,",
+                 p->wide ? " wide" : "", p->title, p->note, p->title);
+        report_base64(out, svg.s, svg.len);
+        text_add(out, "\"></figure>\n");
+    }
+    text_free(&script);
+    text_free(&svg);
+    return good;
+}
+
+bool report_plots(struct text *out, const struct report_metrics *m)
+{
+    struct text all = {0};
+    bool good = true;
+    text_add(&all, "<div class=\"plots\">\n");
+    for (size_t i = 0; good && i < sizeof plots / sizeof *plots; i++)
+        if (report_metrics_find(m, (enum report_metric)plots[i].column[1], false) >= 0)
+            good = draw(&all, m, &plots[i]);
+    text_add(&all, "</div>\n");
+    if (good)
+        text_add_bytes(out, all.s, all.len);
+    text_free(&all);
+    return good;
+}
