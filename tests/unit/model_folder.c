@@ -275,7 +275,7 @@ int main(void)
     static const char *const left[] = {"export/model_index.json",
                                        "export/scheduler/scheduler_config.json",
                                        "export/unet/config.json",
-                                       "export/unet/" WEIGHTS,
+                                       ("export/unet/" WEIGHTS),
                                        "export/unet",
                                        "export/scheduler",
                                        "export",
