@@ -73,6 +73,17 @@ void shard_abort(struct shard_writer *w)
     free_writer(w);
 }
 
+/* The column's axes by name, for readers without the dimension-scale machinery. */
+static int put_axes(hid_t set, const struct put *p)
+{
+    struct text t = {0};
+    for (int i = 0; i < p->nd; i++)
+        text_add(&t, "%s%s", i > 0 ? " " : "", p->axis[i]);
+    int rc = shard_put_text(set, "axes", t.s);
+    text_free(&t);
+    return rc;
+}
+
 /* Keeps the first error. */
 static int fail(struct shard_writer *w, const char *what, const char *name)
 {
@@ -266,7 +277,8 @@ int shard_put(struct shard_writer *w, const struct column *c)
     }
     H5Tclose(type);
     remember(w, c, d);
-    if (set < 0 || (c->units != NULL && shard_put_text(set, "units", c->units) != 0) ||
+    if (set < 0 || put_axes(set, &w->put[w->n - 1]) != 0 ||
+        (c->units != NULL && shard_put_text(set, "units", c->units) != 0) ||
         (c->long_name != NULL && shard_put_text(set, "long_name", c->long_name) != 0) ||
         H5Dclose(set) < 0)
         return fail(w, "the column", c->name);
