@@ -3,9 +3,11 @@
 # BUILD=dir      where objects go                (default build)
 # CC_UNDER=gcc   the compiler under mpicc        (gcc or clang)
 # SAN=1          AddressSanitizer and UBSan
+# V=1            show commands
 # WERROR=        an empty value keeps warnings as warnings
 
 BUILD   ?= build
+Q       := $(if $(V),,@)
 CC_UNDER ?= gcc
 MPICC   ?= mpicc
 MPIRUN  ?= mpirun
@@ -37,12 +39,13 @@ all: $(BUILD)/sluice
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) -MMD -MP -c $< -o $@
+	@echo '  CC   $<'
+	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $(DEFS) -MMD -MP -c $< -o $@
 
 # The version enters one object only, which is rebuilt when the commit changes.
-$(BUILD)/pipeline/version.o: CFLAGS += -DSLUICE_VERSION='"$(VERSION)"' \
+$(BUILD)/pipeline/version.o: DEFS := -DSLUICE_VERSION='"$(VERSION)"' \
         -DSLUICE_COMMIT='"$(COMMIT)"' -DSLUICE_CC='"$(CC_UNDER)"' \
-        -DSLUICE_CFLAGS='"$(subst ",,$(CFLAGS))"'
+        -DSLUICE_CFLAGS='"$(strip $(CFLAGS))"'
 $(BUILD)/pipeline/version.o: $(BUILD)/commit
 $(BUILD)/commit: FORCE
 	@mkdir -p $(@D)
@@ -52,14 +55,16 @@ FORCE:
 
 $(BUILD)/libsluice.a: $(LIBOBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/sluice: $(BUILD)/pipeline/main.o $(BUILD)/libsluice.a
-	$(MPICC) $(CFLAGS) -fopenmp -rdynamic $^ -o $@ $(PKGLIBS)
+	@echo '  LINK $@'
+	$(Q)$(MPICC) $(CFLAGS) -fopenmp -rdynamic $^ -o $@ $(PKGLIBS)
 
 $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libsluice.a tests/tap.h
 	@mkdir -p $(@D)
-	$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
+	@echo '  TEST $@'
+	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
 
 tests: $(TESTBIN)
 

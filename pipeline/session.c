@@ -225,16 +225,19 @@ static int work(struct session *s)
     else if (!s->o->single)
         printf("finished: policy %lld in %s\n",
                (long long)config_int(s->o->config, "run.iterations"), s->task.dir);
-    if (!s->o->single && (code == 0 || code == ERR_STOPPED)) {
-        if (report_write(s->task.dir, NULL) == 0) {
-            printf("report: %s/report.html\n", s->task.dir);
-        } else {
-            log_warn("report: %s", err_text());
-            err_clear();
-        }
-    }
     fflush(stdout);
     return code;
+}
+
+/* Plots come from a child process, which must not be forked while MPI is up. */
+static void write_report(const char *dir)
+{
+    if (report_write(dir, NULL) == 0) {
+        printf("report: %s/report.html\n", dir);
+    } else {
+        log_warn("report: %s", err_text());
+        err_clear();
+    }
 }
 
 static int start_mpi(struct session *s)
@@ -266,6 +269,7 @@ int session_run(const struct session_options *o)
     } else {
         code = work(&s);
     }
+    bool report = s.coordinator != NULL && !o->single && (code == 0 || code == ERR_STOPPED);
     coordinator_destroy(s.coordinator);
     mailbox_destroy(s.mailbox);
     settings_close(&s.task);
@@ -275,5 +279,7 @@ int session_run(const struct session_options *o)
     mem_free(s.hosts);
     log_close();
     MPI_Finalize();
+    if (report)
+        write_report(config_text(o->config, "run.dir"));
     return code;
 }

@@ -289,11 +289,16 @@ done:
 
 struct model *policy_model(struct policy *p, enum policy_vector which, bool with_grad)
 {
+    int64_t n = 0, stride = 0;
+    bool old_names = false;
     char *json = text_of(p, "model_config");
-    if (json == NULL)
-        return NULL;
-    struct model *m = model_from_config(json, p->path, with_grad);
+    char *name = json == NULL ? NULL : shard_get_text(p->in, "param_name", &n, &stride);
+    for (int64_t i = 0; name != NULL && i < n; i++)
+        old_names |= strstr(name + i * stride, ".query.") != NULL;
+    struct model *m =
+        name == NULL ? NULL : model_from_config(json, p->path, old_names, with_grad);
     mem_free(json);
+    mem_free(name);
     if (m != NULL && (check_table(p, model_params(m)) != 0 ||
                       policy_weights(p, m, which) != 0)) {
         model_destroy(m);

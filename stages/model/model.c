@@ -58,17 +58,14 @@ static const struct model_kind *find_kind(const struct json *config, const char 
     return NULL;
 }
 
-/* The network of a config file, parameters declared but not allocated. */
-static struct model *create(const char *config_path, bool old_names)
+/* The network of a config's text (taken over), parameters declared but not allocated. */
+static struct model *create_from(char *text, const char *config_path, bool old_names)
 {
     struct model *m = mem_alloc(1, sizeof *m);
-    struct json *config = NULL;
-    int64_t len = 0;
     int rc = -1;
     m->params = param_create();
-    if (file_read(config_path, CONFIG_MAX, &m->config, &len) != 0)
-        goto done;
-    config = json_parse(m->config, len, config_path);
+    m->config = text;
+    struct json *config = json_parse(text, (int64_t)strlen(text), config_path);
     if (config == NULL)
         goto done;
     if (json_kind(config) != JSON_MAP_T) {
@@ -90,6 +87,29 @@ done:
         return m;
     model_destroy(m);
     return NULL;
+}
+
+static struct model *create(const char *config_path, bool old_names)
+{
+    char *text;
+    int64_t len;
+    if (file_read(config_path, CONFIG_MAX, &text, &len) != 0)
+        return NULL;
+    return create_from(text, config_path, old_names);
+}
+
+struct model *model_from_config(const char *json, const char *name, bool old_names,
+                                bool with_grad)
+{
+    struct model *m = create_from(mem_text(json), name, old_names);
+    if (m != NULL)
+        param_allocate(m->params, with_grad);
+    return m;
+}
+
+const char *model_config(const struct model *m)
+{
+    return m->config;
 }
 
 /* Weights from a file; its names and shapes are checked before anything is allocated.

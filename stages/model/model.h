@@ -28,8 +28,10 @@ struct model *model_open(const char *folder, int64_t seed, bool with_grad);
  * initialisation of the peer's library in distribution (uniform +-1/sqrt(fan_in); norms 1
  * and 0), keyed by seed. */
 struct model *model_new(const char *config_json, uint64_t seed);
-/* A network from the text of a config.json (name: for messages), weights all zero. */
-struct model *model_from_config(const char *json, const char *name, bool with_grad);
+/* A network from the text of a config.json (name: for messages), weights all zero.
+ * old_names: the attention names of diffusers before 0.17. NULL: ERR_INPUT. */
+struct model *model_from_config(const char *json, const char *name, bool old_names,
+                                bool with_grad);
 /* The text of the config.json that made it. */
 const char *model_config(const struct model *m);
 void model_destroy(struct model *m);
