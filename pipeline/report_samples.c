@@ -74,13 +74,13 @@ static void read_shard(struct album *a, const char *path, const char *reward_pat
     struct shard *s = shard_open(path, SHARD_ROLLOUT);
     if (s == NULL)
         return;
-    bool fits = shard_has(s, "sample", &type, &nd, dim) && type == COLUMN_F32 &&
+    bool fits = shard_has(s, "final_sample", &type, &nd, dim) && type == COLUMN_F32 &&
                 nd == 4 && dim[0] > 0 && dim[0] <= MAX_READ && dim[1] > 0 &&
                 dim[2] > 0 && dim[3] > 0 && dim[1] < 65536 && dim[2] < 65536 &&
                 dim[1] * dim[2] <= MAX_VALUES / dim[3] / (a->n + dim[0]) &&
                 (a->n == 0 ||
                  (dim[1] == a->channels && dim[2] == a->height && dim[3] == a->width));
-    float *p = fits ? shard_get(s, "sample", COLUMN_F32, 4, dim, dim) : NULL;
+    float *p = fits ? shard_get(s, "final_sample", COLUMN_F32, 4, dim, dim) : NULL;
     if (p != NULL) {
         int64_t size = dim[1] * dim[2] * dim[3];
         a->channels = dim[1];

@@ -31,7 +31,7 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
     s->n = n;
     s->version = shard_head(in)->policy_version;
     snprintf(s->parent.content, sizeof s->parent.content, "%s", shard_content(in));
-    s->sample = shard_get(in, "sample", COLUMN_F32, 4,
+    s->sample = shard_get(in, "final_sample", COLUMN_F32, 4,
                           (int64_t[]){n, t->channels, t->height, t->width}, NULL);
     s->label = shard_get(in, "prompt_id", COLUMN_I64, 1, (int64_t[]){n}, NULL);
     s->index = shard_get(in, "sample_index", COLUMN_I64, 1, (int64_t[]){n}, NULL);

@@ -192,7 +192,7 @@ static int put_samples(struct shard_writer *w, const struct task *t,
 {
     int64_t n = r->n, steps = t->sampler.steps;
     const struct column col[] = {
-        {.name = "sample", .type = COLUMN_F32, .nd = 4,
+        {.name = "final_sample", .type = COLUMN_F32, .nd = 4,
          .dim = {n, t->channels, t->height, t->width},
          .axis = {"sample", "channel", "height", "width"}, .units = "1",
          .long_name = "final sample x_0", .data = r->sample, .chunk_first = true},

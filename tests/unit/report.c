@@ -54,7 +54,7 @@ static void put_shards(int64_t iteration, int64_t channels, int64_t height)
     for (int i = 0; i < 4 * 3 * 2 * 8; i++)
         sample[i] = (float)(i % 16) / 8 - 1;
     memset(head.config_digest, '0', DIGEST_HEX - 1);
-    struct column x = {.name = "sample",
+    struct column x = {.name = "final_sample",
                        .type = COLUMN_F32,
                        .nd = 4,
                        .dim = {4, channels, height, 8},
