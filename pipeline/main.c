@@ -17,6 +17,7 @@ static const struct command commands[] = {
     {"run", "run the pipeline; the same command resumes (MPI)", cmd_run},
     {"stage", "run one stage over a run directory (MPI)", cmd_stage},
     {"forward", "evaluate a network once, with gradients", cmd_forward},
+    {"pretrain", "train a network on a data set by denoising (MPI)", cmd_pretrain},
     {"config", "explain or resolve the configuration", cmd_config},
     {"report", "write a run's report.html", cmd_report},
     {NULL, NULL, NULL},

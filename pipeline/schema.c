@@ -161,8 +161,6 @@ const struct config_key schema[] = {
      "running average of the weights, which is what is exported; 0: off; Ho et al.: 0.9999"},
     {"pretrain.flip", CONFIG_BOOL, "true", ANY, NULL, YES,
      "mirror pictures left to right at random"},
-    {"pretrain.class_dropout", CONFIG_REAL, "0", 0, 1, NULL, YES,
-     "fraction of labels replaced by the null class, for classifier-free guidance"},
     {"pretrain.log_every", CONFIG_INT, "50", COUNT, NULL, NO,
      "steps between log lines"},
     {"pretrain.save_every", CONFIG_INT, "500", COUNT, NULL, NO,

@@ -36,6 +36,11 @@ void worker_catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
+bool worker_signal_caught(void)
+{
+    return caught != 0;
+}
+
 static void tell(struct worker *w, const struct letter *l)
 {
     mailbox_send(w->o->mailbox, w->o->coordinator_rank, l);

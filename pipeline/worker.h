@@ -20,5 +20,6 @@ int worker_run(const struct worker_options *o, char text[640]);
 
 /* Handlers for SIGTERM, SIGINT, SIGUSR1 that only set a flag; call before MPI_Init. */
 void worker_catch_signals(void);
+bool worker_signal_caught(void);
 
 #endif

@@ -1,0 +1,344 @@
+/* sluice pretrain: denoising training on a data set. Its checkpoints are policy files in
+ * run.dir (version = number of saves), its product is a model folder. */
+#include "io/dataset.h"
+#include "io/json.h"
+#include "io/rundir.h"
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/log.h"
+#include "io/sys/mem.h"
+#include "pipeline/cmd.h"
+#include "pipeline/schema.h"
+#include "pipeline/settings.h"
+#include "pipeline/worker.h"
+#include "stages/policy.h"
+#include "stages/pretrain.h"
+
+#include <math.h>
+#include <mpi.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: sluice pretrain CONFIG [section.key=value ...] [--max-walltime TIME]\n"
+    "       mpirun -np N sluice pretrain ...\n\n"
+    "Trains the network of pretrain.network (or goes on from model.path) on pretrain.data\n"
+    "by denoising, with all ranks, and writes the averaged weights as a diffusers folder\n"
+    "to pretrain.output. Checkpoints go to run.dir; the same command resumes, with any\n"
+    "number of ranks and the same bits. `sluice config` explains the keys.\n";
+
+struct job {
+    const struct config *c;
+    struct comm comm;
+    struct task task;
+    struct dataset data;
+    struct pretrain_options options;
+    double started, limit;
+};
+
+static void read_options(struct job *j)
+{
+    const struct config *c = j->c;
+    j->options = (struct pretrain_options){
+        .batch = config_int(c, "pretrain.batch"),
+        .warmup = config_int(c, "pretrain.warmup"),
+        .steps = config_int(c, "pretrain.steps"),
+        .trainer = {.adamw = {.lr = config_real(c, "pretrain.lr"),
+                              .beta1 = config_real(c, "update.beta1"),
+                              .beta2 = config_real(c, "update.beta2"),
+                              .eps = config_real(c, "update.eps"),
+                              .weight_decay = config_real(c, "pretrain.weight_decay")},
+                    .max_grad_norm = config_real(c, "pretrain.max_grad_norm")},
+        .ema_decay = config_real(c, "pretrain.ema_decay"),
+        .flip = config_bool(c, "pretrain.flip"),
+    };
+    j->limit = config_real(c, "run.max_walltime");
+}
+
+static int open_network(struct job *j)
+{
+    struct task *t = &j->task;
+    const char *from = config_text(j->c, "model.path");
+    const char *network = config_text(j->c, "pretrain.network");
+    const char *scheduler = config_text(j->c, "pretrain.scheduler");
+    char *beside = NULL;
+    int64_t dim[3];
+    if (from[0] == '\0' && network[0] == '\0')
+        return err_set(ERR_USAGE, "set pretrain.network (a config.json) or model.path");
+    t->model = network[0] != '\0' ? model_new(network, t->seed) : model_open(from, -1, true);
+    if (t->model == NULL)
+        return -1;
+    if (scheduler[0] == '\0' && network[0] == '\0')
+        scheduler = beside = model_scheduler_path(from);
+    int rc = schedule_read(&t->schedule, scheduler[0] != '\0' ? scheduler : NULL);
+    mem_free(beside);
+    if (rc != 0 || pretrain_check(t->model, &j->data) != 0)
+        return -1;
+    model_sample_shape(t->model, dim);
+    t->channels = dim[0];
+    t->height = dim[1];
+    t->width = dim[2];
+    t->d = dim[0] * dim[1] * dim[2];
+    t->backend = settings_backend(j->c);
+    if (t->backend == NULL)
+        return -1;
+    t->tape = tape_create(t->backend);
+    return 0;
+}
+
+static int read_data(struct job *j)
+{
+    const struct config *c = j->c;
+    const int64_t *keep;
+    int64_t n = config_list(c, "pretrain.keep_classes", &keep);
+    const char *path = config_text(c, "pretrain.data");
+    const char *labels = config_text(c, "pretrain.labels");
+    if (path[0] == '\0')
+        return err_set(ERR_USAGE, "pretrain.data is not set: name a data file");
+    if (dataset_read(&j->data, path, config_text(c, "pretrain.format"),
+                     labels[0] != '\0' ? labels : NULL) != 0)
+        return -1;
+    dataset_keep(&j->data, keep, n);
+    return 0;
+}
+
+/* Where an earlier job stopped: *step optimizer steps are done. Collective in effect: all
+ * ranks read the same files. */
+static int restore(struct job *j, int64_t *step, int64_t *saves)
+{
+    struct task *t = &j->task;
+    char rel[96], path[4096];
+    int64_t *version, n, at, len;
+    *step = *saves = 0;
+    if (rundir_policies(t->dir, &version, &n) != 0)
+        return -1;
+    int64_t newest = n > 0 ? version[n - 1] : -1;
+    mem_free(version);
+    trainer_slice(t->trainer, &at, &len);
+    if (newest < 0) {
+        memcpy(trainer_ema(t->trainer), param_values(model_params(t->model)) + at,
+               (size_t)len * sizeof(float));
+        return 0;
+    }
+    struct policy *p = policy_open(task_path(t, rundir_policy(rel, newest), path));
+    int rc = p == NULL ? -1 : 0;
+    if (rc == 0 && strcmp(policy_head(p)->config_digest, t->config_digest) != 0)
+        rc = err_set(ERR_USAGE,
+                     "%s: was made with another configuration; choose another run.dir",
+                     path);
+    if (rc == 0)
+        rc = policy_weights(p, t->model, POLICY_WEIGHTS);
+    if (rc == 0)
+        rc = policy_counters(p, &t->counters);
+    if (rc == 0)
+        rc = policy_slice(p, POLICY_ADAM_M, at, len, trainer_m(t->trainer));
+    if (rc == 0)
+        rc = policy_slice(p, POLICY_ADAM_V, at, len, trainer_v(t->trainer));
+    if (rc == 0)
+        rc = policy_slice(p, POLICY_EMA, at, len, trainer_ema(t->trainer));
+    if (rc == 0) {
+        snprintf(t->run_id, sizeof t->run_id, "%s", policy_head(p)->run_id);
+        *step = t->counters.optimizer_step;
+        *saves = newest;
+    }
+    policy_close(p);
+    return rc;
+}
+
+/* Seals a checkpoint and drops the one before the previous. Collective. */
+static int save(struct job *j, int64_t step, int64_t save_number, float **ema_out)
+{
+    struct task *t = &j->task;
+    int64_t n = param_total(model_params(t->model));
+    float *whole = mem_alloc(3 * n, sizeof *whole);
+    char rel[96], path[4096];
+    int rc = trainer_whole(t->trainer, trainer_m(t->trainer), whole);
+    if (rc == 0)
+        rc = trainer_whole(t->trainer, trainer_v(t->trainer), whole + n);
+    if (rc == 0)
+        rc = trainer_whole(t->trainer, trainer_ema(t->trainer), whole + 2 * n);
+    if (rc == 0 && j->comm.rank == 0) {
+        struct policy_content p = {
+            .vector = {param_values(model_params(t->model)), whole, whole + n,
+                       whole + 2 * n},
+            .counters = {.version = save_number, .optimizer_step = step,
+                         .samples_total = step * j->options.batch, .ema_updates = step,
+                         .best_version = -1},
+        };
+        for (int i = 0; i < METRICS; i++)
+            p.metric[i] = NAN;
+        rc = policy_write(t, &p);
+        if (rc == 0 && save_number > 2)
+            remove(task_path(t, rundir_policy(rel, save_number - 2), path));
+    }
+    rc = comm_agree(&j->comm, rc);
+    if (rc == 0 && ema_out != NULL) {
+        *ema_out = mem_alloc(n, sizeof **ema_out);
+        memcpy(*ema_out, whole + 2 * n, (size_t)n * sizeof **ema_out);
+    }
+    mem_free(whole);
+    return rc;
+}
+
+static int report_step(struct job *j, int64_t step, double loss, double norm)
+{
+    char now[32], path[4096];
+    double s = task_clock() - j->started;
+    if (j->comm.rank != 0)
+        return 0;
+    printf("step %lld/%lld  loss %.5f  |g| %.3f  %.0f s\n", (long long)step,
+           (long long)j->options.steps, loss, norm, s);
+    fflush(stdout);
+    struct json_out *o = json_out_create();
+    struct text line = {0};
+    json_out_i64(o, "step", step);
+    json_out_f64(o, "loss", loss);
+    json_out_f64(o, "grad_norm", norm);
+    json_out_f64(o, "session_s", s);
+    json_out_text(o, "time", log_now(now));
+    json_out_finish(o, 0, &line);
+    text_add(&line, "\n");
+    int rc = file_append(task_path(&j->task, "metrics.jsonl", path), line.s, line.len);
+    text_free(&line);
+    return rc;
+}
+
+/* Does any rank want to stop? Collective. */
+static int stop_wanted(struct job *j, bool *yes)
+{
+    bool late = j->limit > 0 && task_clock() - j->started > 0.97 * j->limit - 1;
+    double v = worker_signal_caught() || late || rundir_flag(j->task.dir, "STOP");
+    int rc = comm_max_f64(&j->comm, &v, 1);
+    *yes = v > 0;
+    return rc;
+}
+
+static int train(struct job *j)
+{
+    const struct config *c = j->c;
+    int64_t step, saves, every = config_int(c, "pretrain.save_every");
+    int64_t say = config_int(c, "pretrain.log_every"), since = 0;
+    double loss, norm, sum = 0;
+    float *ema = NULL;
+    bool stop = false;
+    if (comm_agree(&j->comm, restore(j, &step, &saves)) != 0)
+        return -1;
+    if (j->comm.rank == 0)
+        printf("pretrain: %lld samples, %lld parameters, step %lld of %lld, %d ranks\n",
+               (long long)j->data.n, (long long)param_total(model_params(j->task.model)),
+               (long long)step, (long long)j->options.steps, j->comm.size);
+    for (; step < j->options.steps && !stop;) {
+        if (pretrain_step(&j->task, &j->comm, &j->data, &j->options, ++step, &loss,
+                          &norm) != 0)
+            return -1;
+        sum += loss;
+        since++;
+        if (step % say == 0 || step == j->options.steps) {
+            if (comm_agree(&j->comm, report_step(j, step, sum / (double)since, norm)) != 0)
+                return -1;
+            sum = 0;
+            since = 0;
+        }
+        if (stop_wanted(j, &stop) != 0 ||
+            ((step % every == 0 || stop) && step < j->options.steps &&
+             save(j, step, ++saves, NULL) != 0))
+            return -1;
+    }
+    if (step < j->options.steps)
+        return err_set(ERR_STOPPED, "stopped early at step %lld; the same command resumes",
+                       (long long)step);
+    int rc = save(j, step, saves + 1, &ema);
+    if (rc == 0 && j->comm.rank == 0)
+        rc = model_export(j->task.model, ema, j->task.schedule.json,
+                          config_text(c, "pretrain.output"));
+    mem_free(ema);
+    return comm_agree(&j->comm, rc);
+}
+
+static int set_up(struct job *j)
+{
+    struct task *t = &j->task;
+    struct text yaml = {0};
+    char path[4096];
+    *t = (struct task){.dir = config_text(j->c, "run.dir"),
+                       .seed = (uint64_t)config_int(j->c, "run.seed"),
+                       .micro_batch = config_int(j->c, "model.micro_batch"),
+                       .loaded_version = -1,
+                       .counters = {.version = -1}};
+    config_digest(j->c, t->config_digest);
+    snprintf(t->run_id, sizeof t->run_id, "pretrain-%.16s", t->config_digest);
+    read_options(j);
+    if (t->dir[0] == '\0' || config_text(j->c, "pretrain.output")[0] == '\0')
+        return err_set(ERR_USAGE, "set run.dir and pretrain.output");
+    if (read_data(j) != 0 || open_network(j) != 0)
+        return -1;
+    if (j->comm.rank != 0)
+        return 0;
+    if (rundir_create(t->dir) != 0)
+        return -1;
+    config_dump(j->c, &yaml, false);
+    int rc = file_write(task_path(t, "config.yaml", path), yaml.s, yaml.len);
+    text_free(&yaml);
+    return rc;
+}
+
+static int run_job(const struct config *c)
+{
+    struct job j = {.c = c, .started = task_clock()};
+    worker_catch_signals();
+    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
+        return ERR_ENV;
+    MPI_Comm group; /* never the world itself, never one with a topology */
+    MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
+    MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);
+    j.comm = (struct comm){.mpi = group};
+    MPI_Comm_rank(group, &j.comm.rank);
+    MPI_Comm_size(group, &j.comm.size);
+    int rc = comm_agree(&j.comm, set_up(&j));
+    if (rc == 0) {
+        j.task.trainer = trainer_create(&j.comm, model_params(j.task.model), true);
+        rc = train(&j);
+    }
+    int code = rc == 0 ? 0 : (int)err_code();
+    if (rc != 0 && j.comm.rank == 0)
+        fprintf(stderr, "sluice pretrain: %s\n", err_text());
+    if (rc == 0 && j.comm.rank == 0)
+        printf("model: %s\n", config_text(c, "pretrain.output"));
+    dataset_free(&j.data);
+    settings_close(&j.task);
+    MPI_Comm_free(&group);
+    MPI_Finalize();
+    return code;
+}
+
+int cmd_pretrain(int argc, char **argv)
+{
+    char **rest = mem_alloc(argc, sizeof *rest);
+    struct text limit = {0};
+    int n = 0, rc = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            mem_free(rest);
+            return 0;
+        }
+        if (strcmp(argv[i], "--max-walltime") == 0 && i + 1 < argc)
+            text_add(&limit, "run.max_walltime=%s", argv[++i]);
+        else if (argv[i][0] == '-')
+            rc = err_set(ERR_USAGE, "unknown option '%s'; see `sluice pretrain --help`",
+                         argv[i]);
+        else
+            rest[n++] = argv[i];
+    }
+    if (rc == 0 && n == 0)
+        rc = err_set(ERR_USAGE,
+                     "name a configuration file; see `sluice pretrain --help`");
+    struct config *c = rc == 0 ? schema_load(n, rest) : NULL;
+    if (c != NULL && limit.s != NULL)
+        rc = config_override(c, limit.s);
+    int code = c == NULL || rc != 0 ? cmd_fail("pretrain") : run_job(c);
+    config_destroy(c);
+    text_free(&limit);
+    mem_free(rest);
+    return code;
+}
