@@ -62,7 +62,8 @@ static void fill(struct values *v, const struct options *o)
         v->small[2 * i + 1] = INT32_MAX - i;
         v->index[i] = INT64_C(1) << (40 + i);
         v->status[i] = (uint8_t)(250 + i);
-        snprintf(v->prompt + i * width, 16, i == 2 ? "" : "prompt n\xc2\xb0 %d", i);
+        if (i != 2)
+            snprintf(v->prompt + i * width, 16, "prompt n\xc2\xb0 %d", i);
     }
     for (int i = 0; i < STEPS; i++)
         v->step_t[i] = 900 - 300 * i;
