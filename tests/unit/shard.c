@@ -398,7 +398,11 @@ int main(int argc, char **argv)
     char dir[] = "/tmp/sluice-shard.XXXXXX";
     char hex[DIGEST_HEX];
     if (argc == 3 && strcmp(argv[1], "write") == 0) {
-        if (write_sample(argv[2], &plain, hex) != 0)
+        if (file_exists(argv[2]))
+            err_set(ERR_USAGE, "%s: exists already", argv[2]);
+        else
+            write_sample(argv[2], &plain, hex);
+        if (err_code() != ERR_NONE)
             fprintf(stderr, "%s\n", err_text());
         return err_code();
     }

@@ -253,6 +253,10 @@ int main(int argc, char **argv)
 {
     char dir[] = "/tmp/sluice-verify.XXXXXX", command[64];
     if (argc == 3 && strcmp(argv[1], "make") == 0) {
+        if (file_exists(argv[2])) { /* never into what may be somebody's run */
+            fprintf(stderr, "%s: exists already\n", argv[2]);
+            return 2;
+        }
         make_run(argv[2]);
         return 0;
     }
