@@ -32,7 +32,8 @@ static struct tensor *conv3_no_bias(struct tape *t, struct tensor **in,
     return op_conv2d(t, in[0], P(0), NULL, (struct conv_shape){1, {1, 1, 1, 1}});
 }
 
-static struct tensor *conv3_down(struct tape *t, struct tensor **in, struct param_set *p)
+static struct tensor *conv3_down(struct tape *t, struct tensor **in,
+                                 struct param_set *p)
 {
     return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){2, {1, 1, 1, 1}});
 }
@@ -48,7 +49,8 @@ static struct tensor *conv1(struct tape *t, struct tensor **in, struct param_set
     return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){1, {0, 0, 0, 0}});
 }
 
-static struct tensor *conv_twice(struct tape *t, struct tensor **in, struct param_set *p)
+static struct tensor *conv_twice(struct tape *t, struct tensor **in,
+                                 struct param_set *p)
 {
     struct tensor *y = op_add(t, in[0], conv3(t, in, p), 1.5f);
     return op_concat(t, y, conv3(t, in, p));
@@ -82,7 +84,8 @@ static struct tensor *silu(struct tape *t, struct tensor **in, struct param_set 
     return op_add(t, op_silu(t, op_affine(t, in[0], 3, 0.25f)), in[0], 1);
 }
 
-static struct tensor *silu_of_sum(struct tape *t, struct tensor **in, struct param_set *p)
+static struct tensor *silu_of_sum(struct tape *t, struct tensor **in,
+                                  struct param_set *p)
 {
     (void)p;
     return op_add(t, op_add(t, in[0], in[1], 1), op_silu(t, in[0]), 3);
@@ -297,7 +300,8 @@ static void check_sums(const struct backend *b)
         struct tensor *y = op_linear(t, x, P(0), NULL);
         op_add(t, y, off, 1);
         tape_backward(t, y, (const float[]){2});
-        tap_ok(x->grad[0] == 6 && off->grad[0] == 0 && P(0)->t.grad[0] == 10 * (float)(i + 1),
+        tap_ok(x->grad[0] == 6 && off->grad[0] == 0 &&
+                   P(0)->t.grad[0] == 10 * (float)(i + 1),
                "%s: pass %d: parameter gradients add up", backend_name(b), i);
     }
     tape_destroy(t);

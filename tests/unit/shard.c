@@ -62,7 +62,8 @@ static void fill(struct values *v, const struct options *o)
         v->small[2 * i + 1] = INT32_MAX - i;
         v->index[i] = INT64_C(1) << (40 + i);
         v->status[i] = (uint8_t)(250 + i);
-        snprintf(v->prompt + i * width, 16, i == 2 ? "" : "prompt n\xc2\xb0 %d", i);
+        if (i != 2)
+            snprintf(v->prompt + i * width, 16, "prompt n\xc2\xb0 %d", i);
     }
     for (int i = 0; i < STEPS; i++)
         v->step_t[i] = 900 - 300 * i;
@@ -397,7 +398,11 @@ int main(int argc, char **argv)
     char dir[] = "/tmp/sluice-shard.XXXXXX";
     char hex[DIGEST_HEX];
     if (argc == 3 && strcmp(argv[1], "write") == 0) {
-        if (write_sample(argv[2], &plain, hex) != 0)
+        if (file_exists(argv[2]))
+            err_set(ERR_USAGE, "%s: exists already", argv[2]);
+        else
+            write_sample(argv[2], &plain, hex);
+        if (err_code() != ERR_NONE)
             fprintf(stderr, "%s\n", err_text());
         return err_code();
     }

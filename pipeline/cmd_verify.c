@@ -1,0 +1,88 @@
+/* sluice verify: is what lies on disk whole, and does it belong together? */
+#include "io/json.h"
+#include "io/sys/err.h"
+#include "pipeline/cmd.h"
+#include "pipeline/verify.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: sluice verify RUNDIR|FILE|MODEL_FOLDER [--json]\n\n"
+    "Reads every file, recomputes checksums and content digests, and, for a run\n"
+    "directory, checks that each file's parents are the ones it was made from, that "
+    "all\n"
+    "belong to one run and configuration, that no shard is missing, and that the "
+    "sources\n"
+    "of index.h5 are there. Leftovers of killed writers are reported, not counted.\n"
+    "Nothing is changed. Exit status 0: all is well; 3: at least one file is "
+    "damaged.\n";
+
+static void print_text(const struct verify_report *r)
+{
+    for (int64_t i = 0; i < r->findings; i++)
+        printf("%s %s: %s\n", r->finding[i].damage ? "DAMAGED" : "note",
+               r->finding[i].path, r->finding[i].what);
+    printf("%lld file%s, %lld damaged\n", (long long)r->files, r->files == 1 ? "" : "s",
+           (long long)r->damaged);
+}
+
+static void print_json(const char *path, const struct verify_report *r)
+{
+    struct json_out *o = json_out_create();
+    struct text t = {0};
+    json_out_text(o, "path", path);
+    json_out_i64(o, "files", r->files);
+    json_out_i64(o, "damaged", r->damaged);
+    for (int damage = 1; damage >= 0; damage--) {
+        json_out_list(o, damage ? "damage" : "notes");
+        for (int64_t i = 0; i < r->findings; i++) {
+            if (r->finding[i].damage != (damage == 1))
+                continue;
+            json_out_map(o, NULL);
+            json_out_text(o, "path", r->finding[i].path);
+            json_out_text(o, "what", r->finding[i].what);
+            json_out_end(o);
+        }
+        json_out_end(o);
+    }
+    json_out_finish(o, 2, &t);
+    puts(t.s);
+    text_free(&t);
+}
+
+int cmd_verify(int argc, char **argv)
+{
+    const char *path = NULL;
+    bool json = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (strcmp(argv[i], "--json") == 0) {
+            json = true;
+        } else if (argv[i][0] == '-' || path != NULL) {
+            err_set(ERR_USAGE, "unexpected '%s'; see `sluice verify --help`", argv[i]);
+            return cmd_fail("verify");
+        } else {
+            path = argv[i];
+        }
+    }
+    if (path == NULL) {
+        err_set(ERR_USAGE, "which run directory or file? See `sluice verify --help`");
+        return cmd_fail("verify");
+    }
+    struct verify_report report = {0};
+    int rc = 0;
+    if (verify_path(path, &report) != 0)
+        rc = cmd_fail("verify");
+    else if (json)
+        print_json(path, &report);
+    else
+        print_text(&report);
+    if (rc == 0 && report.damaged > 0)
+        rc = ERR_INPUT;
+    verify_free(&report);
+    return rc;
+}
