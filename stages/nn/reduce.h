@@ -18,7 +18,9 @@
 
 struct reduce;
 
-/* n: length of the vector; leaves: number of micro-batches m >= 1. Collective on c. */
+/* n: length of the vector; leaves: number of micro-batches m >= 1. c must outlive the
+ * result. Memory: about log2(m) vectors of length n at most, allocated in the first step
+ * and kept. Collective on c. */
 struct reduce *reduce_create(const struct comm *c, int64_t n, int64_t leaves);
 void reduce_destroy(struct reduce *r);
 

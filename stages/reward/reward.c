@@ -1,0 +1,39 @@
+/* The list of rewards. */
+#include "stages/reward/reward.h"
+
+#include "io/sys/err.h"
+#include "io/sys/text.h"
+#include "stages/reward/jpeg.h"
+
+#include <string.h>
+
+static const struct reward *const list[] = {&jpeg_compressibility,
+                                            &jpeg_incompressibility, NULL};
+
+const struct reward *const *reward_all(void)
+{
+    return list;
+}
+
+const struct reward *reward_find(const char *name)
+{
+    const char *names[sizeof list / sizeof *list];
+    int64_t n = 0;
+    for (; list[n] != NULL; n++) {
+        if (strcmp(list[n]->name, name) == 0)
+            return list[n];
+        names[n] = list[n]->name;
+    }
+    const char *near = text_nearest(name, names, n);
+    err_set(ERR_USAGE, "unknown reward \"%s\"%s%s%s", name,
+            near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+            near != NULL ? "\"?" : "");
+    return NULL;
+}
+
+const char *reward_status_name(enum reward_status s)
+{
+    static const char *const names[] = {"ok", "failed", "timed out", "infeasible",
+                                        "non-finite"};
+    return (unsigned)s < sizeof names / sizeof *names ? names[s] : "unknown";
+}
