@@ -24,8 +24,9 @@ struct model;
  * with_grad: gradients are wanted. ERR_INPUT names the file and the key or tensor. */
 struct model *model_open(const char *folder, int64_t seed, bool with_grad);
 
-/* A new network from the file config_json (a path), with gradients; weights by the usual initialisation of the peer's
- * library in distribution (uniform +-1/sqrt(fan_in); norms 1 and 0), keyed by seed. */
+/* A new network from the file config_json (a path), with gradients; weights by the usual
+ * initialisation of the peer's library in distribution (uniform +-1/sqrt(fan_in); norms 1
+ * and 0), keyed by seed. */
 struct model *model_new(const char *config_json, uint64_t seed);
 void model_destroy(struct model *m);
 

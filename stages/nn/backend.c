@@ -9,7 +9,7 @@
 
 const struct backend *backend_get(const char *name, int threads)
 {
-    static const struct backend *const list[] = {&backend_reference};
+    static const struct backend *const list[] = {&backend_onednn, &backend_reference};
     static int fixed; /* threads of this rank, by the first call */
     ERR_BUG_IF(threads < 1);
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
@@ -19,10 +19,11 @@ const struct backend *backend_get(const char *name, int threads)
             fixed = threads;
             omp_set_dynamic(0);
             omp_set_num_threads(fixed);
+            onednn_open(fixed);
         }
         return list[i];
     }
-    err_set(ERR_ENV, "back end \"%s\" is unknown; this build has \"reference\"", name);
+    err_set(ERR_ENV, "back end \"%s\" is unknown; use \"onednn\" or \"reference\"", name);
     return NULL;
 }
 

@@ -76,6 +76,9 @@ struct backend {
     void (*attention_dx)(const struct attention_args *a);
 };
 
-extern const struct backend backend_reference;
+extern const struct backend backend_reference, backend_onednn;
+
+/* To be called once, before backend_onednn is used. */
+void onednn_open(int threads);
 
 #endif

@@ -306,8 +306,8 @@ static void check_sums(const struct backend *b)
 
 int main(void)
 {
-    static const char *const names[] = {"reference"};
-    for (int k = 0; k < 1; k++) {
+    static const char *const names[] = {"reference", "onednn"};
+    for (int k = 0; k < 2; k++) {
         const struct backend *b = backend_get(names[k], 2);
         if (!tap_ok(b != NULL, "back end %s", names[k]))
             continue;

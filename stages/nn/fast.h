@@ -1,0 +1,19 @@
+/* Our own vector loops, for every operation but convolution. Written so that the
+ * compiler vectorises them; threads share items, rows or columns, and every sum has an
+ * order that follows from the shapes alone. */
+#ifndef SLUICE_STAGES_NN_FAST_H
+#define SLUICE_STAGES_NN_FAST_H
+
+#include "stages/nn/kernels.h"
+
+void fast_linear(const struct linear_args *a);
+void fast_linear_dx(const struct linear_args *a);
+void fast_linear_dw(const struct linear_args *a);
+void fast_norm(const struct norm_args *a);
+void fast_norm_dx(const struct norm_args *a);
+void fast_silu(int64_t n, const float *x, float *y);
+void fast_silu_dx(int64_t n, const float *x, const float *dy, float *dx, bool add);
+void fast_attention(const struct attention_args *a);
+void fast_attention_dx(const struct attention_args *a);
+
+#endif

@@ -1,0 +1,152 @@
+/* Rates of the engine's operations on the shapes of a small U-Net, to show hot spots: not
+ * a test. Usage: nn_bench [threads] [batch] [back end]. */
+#include "io/sys/mem.h"
+#include "io/sys/rng.h"
+#include "stages/nn/backend.h"
+#include "stages/nn/ops.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+enum what { CONV, CONV_HALF, LINEAR, NORM, SILU, ADD, EMBED, CONCAT, UPSAMPLE, ATTENTION };
+
+struct bench {
+    const char *name;
+    enum what what;
+    int64_t side, in, out, k; /* pictures side x side; out or heads; kernel size */
+};
+
+static const struct bench benches[] = {
+    {"conv 3x3 3-32 @32", CONV, 32, 3, 32, 3},
+    {"conv 3x3 32-32 @32", CONV, 32, 32, 32, 3},
+    {"conv 3x3 64-32 @32", CONV, 32, 64, 32, 3},
+    {"conv 3x3 32-3 @32", CONV, 32, 32, 3, 3},
+    {"conv 3x3 64-64 @16", CONV, 16, 64, 64, 3},
+    {"conv 3x3 128-64 @16", CONV, 16, 128, 64, 3},
+    {"conv 3x3 64-64 @8", CONV, 8, 64, 64, 3},
+    {"conv 3x3 64-64 @4", CONV, 4, 64, 64, 3},
+    {"conv 3x3/2 32-32 @32", CONV_HALF, 32, 32, 32, 3},
+    {"conv 3x3/2 64-64 @16", CONV_HALF, 16, 64, 64, 3},
+    {"conv 1x1 128-64 @16", CONV, 16, 128, 64, 1},
+    {"conv 3x3 128-128 @32", CONV, 32, 128, 128, 3},
+    {"conv 3x3 256-256 @16", CONV, 16, 256, 256, 3},
+    {"conv 3x3 256-256 @8", CONV, 8, 256, 256, 3},
+    {"conv 3x3 256-256 @4", CONV, 4, 256, 256, 3},
+    {"conv 3x3 512-512 @4", CONV, 4, 512, 512, 3},
+    {"linear 256-256 [N,1]", LINEAR, 1, 256, 256, 1},
+    {"linear 64-64 [N,64]", LINEAR, 8, 64, 64, 1},
+    {"linear 256-256 [N,256]", LINEAR, 16, 256, 256, 1},
+    {"attention 64 @8", ATTENTION, 8, 64, 8, 1},
+    {"attention 256 @16, 1", ATTENTION, 16, 256, 1, 1},
+    {"attention 256 @32, 4", ATTENTION, 32, 256, 4, 1},
+    {"norm+silu 32 @32", NORM, 32, 32, 1, 1},
+    {"norm+silu 64 @16", NORM, 16, 64, 1, 1},
+    {"norm 64 @8", NORM, 8, 64, 0, 1},
+    {"norm+silu 128 @32", NORM, 32, 128, 1, 1},
+    {"silu 32 @32", SILU, 32, 32, 1, 1},
+    {"add 32 @32", ADD, 32, 32, 1, 1},
+    {"add channels 32 @32", EMBED, 32, 32, 1, 1},
+    {"concat 32+32 @32", CONCAT, 32, 32, 1, 1},
+    {"upsample 64 @16", UPSAMPLE, 16, 64, 1, 1},
+};
+
+static struct tensor *apply(const struct bench *b, struct tape *t, struct tensor *x,
+                            struct tensor *e, struct param_set *p)
+{
+    int pad = b->k / 2;
+    struct conv_shape s = {b->what == CONV_HALF ? 2 : 1, {pad, pad, pad, pad}};
+    const int64_t flat[3] = {x->dim[0], b->side * b->side, b->in};
+    switch (b->what) {
+    case CONV:
+    case CONV_HALF:
+        return op_conv2d(t, x, param_at(p, 0), param_at(p, 1), s);
+    case LINEAR:
+        return op_linear(t, op_view(t, x, 3, flat), param_at(p, 0), param_at(p, 1));
+    case NORM:
+        return op_group_norm(t, x, param_at(p, 2), param_at(p, 3), 8, 1e-5f, b->out);
+    case SILU:
+        return op_silu(t, x);
+    case ADD:
+        return op_add(t, x, x, 1);
+    case EMBED:
+        return op_add_channels(t, x, e);
+    case CONCAT:
+        return op_concat(t, x, x);
+    case UPSAMPLE:
+        return op_upsample2(t, x);
+    default:
+        x = op_view(t, x, 3, flat);
+        return op_attention(t, x, x, x, (int)b->out);
+    }
+}
+
+static void measure(const struct bench *b, struct tape *t, int64_t batch)
+{
+    const int64_t dim[4] = {batch, b->side, b->side, b->in}, edim[2] = {batch, b->in};
+    const int64_t w[4] = {b->out, b->in, b->k, b->k};
+    struct param_set *p = param_create();
+    param_declare(p, "w", 4, w);
+    param_declare(p, "b", 1, &b->out);
+    param_declare(p, "gamma", 1, &b->in);
+    param_declare(p, "beta", 1, &b->in);
+    param_allocate(p, 1);
+    rng_normal(7, param_values(p), param_total(p));
+    param_touch(p);
+    double best[2] = {1e9, 1e9};
+    int64_t values = 0;
+    double until = now() + 0.25;
+    for (int i = 0; i < 4 || now() < until; i++) {
+        tape_begin(t, true);
+        struct tensor *x = tape_tensor(t, 4, dim, true), *e = tape_tensor(t, 2, edim, true);
+        if (i < 4)
+            rng_normal(8, x->data, tensor_count(x));
+        memset(e->data, 0, (size_t)tensor_count(e) * sizeof(float));
+        double start = now();
+        struct tensor *y = apply(b, t, x, e, p);
+        double middle = now();
+        values = tensor_count(x) + tensor_count(y);
+        memcpy(y->grad, y->data, (size_t)tensor_count(y) * sizeof(float));
+        double again = now();
+        tape_backward(t, y, y->data);
+        double end = now();
+        best[0] = middle - start < best[0] ? middle - start : best[0];
+        best[1] = end - again < best[1] ? end - again : best[1];
+    }
+    double pixels = (double)(batch * b->side * b->side), flops = 0;
+    if (b->what == CONV || b->what == CONV_HALF || b->what == LINEAR)
+        flops = 2 * pixels * (double)(b->in * b->out * b->k * b->k) /
+                (b->what == CONV_HALF ? 4 : 1);
+    if (b->what == ATTENTION)
+        flops = 4 * pixels * (double)(b->side * b->side * b->in);
+    double more = b->what == ATTENTION ? 2.5 : 2;
+    printf("%-24s fwd %8.3f ms %6.1f GF/s %6.1f GB/s   bwd %8.3f ms %6.1f GF/s\n", b->name,
+           1e3 * best[0], 1e-9 * flops / best[0], 4e-9 * (double)values / best[0],
+           1e3 * best[1], 1e-9 * more * flops / best[1]);
+    param_destroy(p);
+}
+
+int main(int argc, char **argv)
+{
+    int threads = argc > 1 ? atoi(argv[1]) : 1;
+    int64_t batch = argc > 2 ? atoll(argv[2]) : 16;
+    const struct backend *b = backend_get(argc > 3 ? argv[3] : "onednn", threads);
+    char text[100];
+    if (b == NULL || batch < 1)
+        return 2;
+    backend_describe(b, text, sizeof text);
+    printf("%s, %d threads, batch %lld\n", text, threads, (long long)batch);
+    struct tape *t = tape_create(b);
+    for (size_t i = 0; i < sizeof benches / sizeof benches[0]; i++)
+        measure(&benches[i], t, batch);
+    tape_destroy(t);
+    return 0;
+}
