@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <hdf5_hl.h>
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ enum {
     CHUNK_MOST = 64 << 20,
     AXIS_VALUES = 1 << 16, /* longer axes get a scale without stored values */
     NAME_MOST = 128,
+    HASH_APART = 1 << 18, /* values from which a second thread pays */
 };
 
 struct put {
@@ -69,6 +71,17 @@ void shard_abort(struct shard_writer *w)
     }
     unlink(w->tmp);
     free_writer(w);
+}
+
+/* The column's axes by name, for readers without the dimension-scale machinery. */
+static int put_axes(hid_t set, const struct put *p)
+{
+    struct text t = {0};
+    for (int i = 0; i < p->nd; i++)
+        text_add(&t, "%s%s", i > 0 ? " " : "", p->axis[i]);
+    int rc = shard_put_text(set, "axes", t.s);
+    text_free(&t);
+    return rc;
 }
 
 /* Keeps the first error. */
@@ -250,16 +263,25 @@ int shard_put(struct shard_writer *w, const struct column *c)
         count *= c->dim[i];
     }
     choose_layout(c, size, &l);
+    struct digest *d = shard_part_begin(c->name, c->type, c->nd, c->dim);
     hid_t type = shard_type(c->type, size);
-    hid_t set = create_set(w, w->file, c->name, type, &l, c->data);
+    hid_t set = H5I_INVALID_HID;
+/* HDF5 and the pending error stay with this thread; a second one hashes. */
+#pragma omp parallel num_threads(2) if (count > HASH_APART)
+    {
+        int me = omp_get_thread_num();
+        if (me == 0)
+            set = create_set(w, w->file, c->name, type, &l, c->data);
+        if (me == omp_get_num_threads() - 1)
+            shard_part_add(d, c->type, c->text_len, c->data, count);
+    }
     H5Tclose(type);
-    if (set < 0 || (c->units != NULL && shard_put_text(set, "units", c->units) != 0) ||
+    remember(w, c, d);
+    if (set < 0 || put_axes(set, &w->put[w->n - 1]) != 0 ||
+        (c->units != NULL && shard_put_text(set, "units", c->units) != 0) ||
         (c->long_name != NULL && shard_put_text(set, "long_name", c->long_name) != 0) ||
         H5Dclose(set) < 0)
         return fail(w, "the column", c->name);
-    struct digest *d = shard_part_begin(c->name, c->type, c->nd, c->dim);
-    shard_part_add(d, c->type, c->text_len, c->data, count);
-    remember(w, c, d);
     return 0;
 }
 
