@@ -5,20 +5,18 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/probe.h"
 #include "pipeline/schema.h"
 #include "stages/algo/algo.h"
 #include "stages/diffusion/sampler.h"
 #include "stages/model/model.h"
-#include "stages/nn/backend.h"
 #include "stages/nn/param.h"
-#include "stages/nn/tape.h"
 #include "stages/reward/reward.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static const char help[] =
     "usage: sluice plan CONFIG [section.key=value ...] [--ranks N] [--gflops RATE]\n\n"
@@ -30,7 +28,6 @@ static const char help[] =
     "the\n"
     "                 rate of one sample's evaluation on this machine\n";
 
-#define PROBE_FLOPS 6e8 /* of the forward pass that is tried out */
 #define MIB 1048576.0
 
 struct plan {
@@ -42,9 +39,9 @@ struct plan {
     bool have_sampler;
     int64_t ranks, threads;
     int64_t d, dim[3], parameters;
-    double flops;         /* of one sample's forward pass */
-    double activation[2]; /* bytes per sample: forward alone, with backward */
-    double rate;          /* operations per second and core */
+    double flops; /* of one sample's forward pass */
+    struct probe probe;
+    double rate; /* operations per second and core */
     bool rate_given;
     int64_t samples, copies, shard, shards, micro, batch, epochs, steps, trained;
     int64_t pairs, optimizer_steps; /* pairs per optimizer step; steps per iteration */
@@ -93,72 +90,6 @@ static int64_t parts(int64_t n, int64_t size)
     return (n + size - 1) / size;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* One evaluation of one sample of [height, width]; bytes held by the tape, seconds. */
-static int evaluate(struct plan *p, const struct backend *b, int64_t height,
-                    int64_t width, bool backward, double out[2])
-{
-    float t = 1, *x = mem_alloc(p->dim[0] * height * width, sizeof *x), *seed = NULL;
-    int64_t label = 0;
-    struct model_input in = {.batch = 1,
-                             .height = height,
-                             .width = width,
-                             .x = x,
-                             .timesteps = &t,
-                             .labels = model_classes(p->model) > 0 ? &label : NULL};
-    struct tape *tape = tape_create(b);
-    int rc = -1;
-    for (int turn = 0; turn < 2; turn++) { /* the first turn plans memory and packs */
-        double start = now();
-        tape_begin(tape, backward);
-        struct tensor *y = model_forward(p->model, tape, &in, NULL);
-        if (y == NULL)
-            goto done;
-        if (seed == NULL)
-            seed = mem_alloc(tensor_count(y), sizeof *seed);
-        if (backward && tape_backward(tape, y, seed) != 0)
-            goto done;
-        out[0] = (double)tape_bytes(tape);
-        out[1] = now() - start;
-    }
-    rc = 0;
-done:
-    tape_destroy(tape);
-    mem_free(seed);
-    mem_free(x);
-    return rc;
-}
-
-/* Memory and rate from one sample, of a quarter, sixteenth, ... of the area where the
- * network is large; activations grow with the area. */
-static void probe(struct plan *p)
-{
-    const struct backend *b = backend_get(config_text(p->c, "model.backend"), 1);
-    int64_t h = p->dim[1], w = p->dim[2];
-    double area = 1, with[2] = {0, 0}, without[2] = {0, 0};
-    while (p->flops / area > PROBE_FLOPS && h % 2 == 0 && w % 2 == 0 && area < 4096) {
-        h /= 2;
-        w /= 2;
-        area *= 4;
-    }
-    if (b == NULL || p->flops / area > 4 * PROBE_FLOPS ||
-        evaluate(p, b, h, w, false, without) != 0 ||
-        evaluate(p, b, h, w, true, with) != 0) {
-        err_clear();
-        return;
-    }
-    p->activation[0] = without[0] * area;
-    p->activation[1] = with[0] * area;
-    if (!p->rate_given)
-        p->rate = 3 * p->flops / area / with[1];
-}
-
 static int open_model(struct plan *p)
 {
     const char *path = config_text(p->c, "model.path");
@@ -171,6 +102,9 @@ static int open_model(struct plan *p)
         return -1;
     model_sample_shape(p->model, p->dim);
     p->d = p->dim[0] * p->dim[1] * p->dim[2];
+    if (p->d < 1)
+        return err_set(ERR_INPUT, "%s: the network's config.json names no sample_size",
+                       path[0] != '\0' ? path : network);
     p->parameters = param_total(model_params(p->model));
     p->flops = model_flops(p->model);
     char *file = path[0] != '\0' ? model_scheduler_path(path)
@@ -231,7 +165,9 @@ static int derive(struct plan *p)
             p->reward->close(ctx);
     }
     if (p->model != NULL)
-        probe(p);
+        probe_model(&p->probe, p->model, config_text(c, "model.backend"));
+    if (!p->rate_given)
+        p->rate = p->probe.rate;
     return 0;
 }
 
@@ -284,23 +220,23 @@ static void print_memory(const struct plan *p)
     double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
     bool ema = config_real(p->c, "update.ema_decay") > 0;
     double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
-    double rollout = 8 * n + micro * p->activation[0] +
+    double rollout = 8 * n + micro * p->probe.forward +
                      (double)p->shard * d * 4 * (double)(p->steps + 1);
-    double update = 16 * n + state + micro * p->activation[1] +
+    double update = 16 * n + state + micro * p->probe.recorded + p->probe.scratch +
                     (double)p->shard * d * 4 * (double)(p->steps + 1);
     double small = (double)p->shard * d * 4 * 2;
     printf("memory per rank, estimate\n");
     line("rollout", "%.0f MiB: weights twice, micro-batch %.0f, one shard",
-         rollout / MIB, micro * p->activation[0] / MIB);
+         rollout / MIB, micro * p->probe.forward / MIB);
     line("reward, advantage", "%.0f MiB: samples and scores", small / MIB);
     line("update",
          "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s), "
          "micro-batch %.0f",
          update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
-         micro * p->activation[1] / MIB);
+         micro * p->probe.recorded / MIB);
     if (config_is(p->c, "groups.placement", "shared"))
         line("a rank with all roles", "%.0f MiB", (rollout + update - 8 * n) / MIB);
-    if (p->activation[1] == 0)
+    if (p->probe.recorded == 0)
         line("",
              "activations are not in these numbers: the trial evaluation is too large");
 }
@@ -354,8 +290,13 @@ static void print_time(const struct plan *p)
         line("core-hours", "give --gflops RATE");
         return;
     }
-    line("rate", "%.3g GFLOP/s per core (%s)", p->rate / 1e9,
-         p->rate_given ? "given" : "measured here on one sample, without MPI");
+    if (p->rate_given)
+        line("rate", "%.3g GFLOP/s per core, as given", p->rate / 1e9);
+    else
+        line("rate",
+             "%.3g GFLOP/s per core, of one sample of %lld x %lld here: a lower bound, "
+             "micro-batches run faster",
+             p->rate / 1e9, (long long)p->probe.height, (long long)p->probe.width);
     double seconds = total / p->rate / cores;
     line("core-hours",
          "%.3g; on %lld rank(s) x %lld thread(s) %.3g hours, %.3g s per "
