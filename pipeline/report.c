@@ -42,7 +42,7 @@ static const char style[] =
     "16px}\n"
     ".card.main{grid-column:span 2;border-color:#bfdbfe;background:#eff6ff}\n"
     ".card small{display:block;color:#64748b;font-size:13px}\n"
-    ".card strong{display:block;font-size:23px;font-weight:650;letter-spacing:-.02em;"
+    ".card strong{display:block;font-size:21px;font-weight:650;letter-spacing:-.02em;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}\n"
     ".up{color:#15803d}.down{color:#b91c1c}\n"
     ".plots{display:grid;grid-template-columns:1fr 1fr;gap:18px}\n"

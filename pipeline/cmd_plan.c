@@ -1,0 +1,453 @@
+/* sluice plan: what a configuration amounts to, before it is queued. Numbers that
+ * follow from the configuration and the model are exact; memory, time and rate are
+ * estimates, taken from one sample's forward and backward pass at a size that fits the
+ * second. */
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "pipeline/cmd.h"
+#include "pipeline/probe.h"
+#include "pipeline/schema.h"
+#include "stages/algo/algo.h"
+#include "stages/diffusion/sampler.h"
+#include "stages/model/model.h"
+#include "stages/nn/param.h"
+#include "stages/reward/reward.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: sluice plan CONFIG [section.key=value ...] [--ranks N] [--gflops RATE]\n\n"
+    "Derived numbers of a configuration: batches, optimizer steps, clip ranges, "
+    "memory,\n"
+    "disk, arithmetic and core-hours, and warnings. Needs no MPI.\n"
+    "  --ranks N      MPI ranks that will be launched (default 1)\n"
+    "  --gflops RATE  1e9 floating-point operations per second and core; without it "
+    "the\n"
+    "                 rate of one sample's evaluation on this machine\n";
+
+#define MIB 1048576.0
+
+struct plan {
+    const struct config *c;
+    struct model *model;
+    const struct algo *algo;
+    const struct reward *reward;
+    struct sampler sampler;
+    bool have_sampler;
+    int64_t ranks, threads;
+    int64_t d, dim[3], parameters;
+    double flops; /* of one sample's forward pass */
+    struct probe probe;
+    double rate; /* operations per second and core */
+    bool rate_given;
+    int64_t samples, copies, shard, shards, micro, batch, epochs, steps, trained;
+    int64_t pairs, optimizer_steps; /* pairs per optimizer step; steps per iteration */
+    int64_t warnings;
+};
+
+static void line(const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static void line(const char *name, const char *fmt, ...)
+{
+    va_list ap;
+    printf("  %-28s ", name);
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+}
+
+static void warn(struct plan *p, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static void warn(struct plan *p, const char *fmt, ...)
+{
+    va_list ap;
+    if (p->warnings++ == 0)
+        printf("\nwarnings\n");
+    printf("  ! ");
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+}
+
+/* "12.3 MiB" into buf, which is returned. */
+static const char *size_text(char buf[32], double bytes)
+{
+    static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
+    int k = 0;
+    for (bytes /= 1024; bytes >= 1000 && k < 4; k++)
+        bytes /= 1024;
+    snprintf(buf, 32, "%.3g %s", bytes, unit[k]);
+    return buf;
+}
+
+static int64_t parts(int64_t n, int64_t size)
+{
+    return (n + size - 1) / size;
+}
+
+static int open_model(struct plan *p)
+{
+    const char *path = config_text(p->c, "model.path");
+    const char *network = config_text(p->c, "pretrain.network");
+    struct schedule schedule;
+    if (path[0] == '\0' && network[0] == '\0')
+        return 0;
+    p->model = path[0] != '\0' ? model_open(path, -1, true) : model_new(network, 0);
+    if (p->model == NULL)
+        return -1;
+    model_sample_shape(p->model, p->dim);
+    p->d = p->dim[0] * p->dim[1] * p->dim[2];
+    if (p->d < 1)
+        return err_set(ERR_INPUT, "%s: the network's config.json names no sample_size",
+                       path[0] != '\0' ? path : network);
+    p->parameters = param_total(model_params(p->model));
+    p->flops = model_flops(p->model);
+    char *file = path[0] != '\0' ? model_scheduler_path(path)
+                                 : mem_text(config_text(p->c, "pretrain.scheduler"));
+    int rc = schedule_read(&schedule, file[0] != '\0' ? file : NULL);
+    if (rc == 0) {
+        struct sampler_options o = {
+            .kind =
+                config_is(p->c, "sampler.kind", "ddpm") ? SAMPLER_DDPM : SAMPLER_DDIM,
+            .steps = p->steps,
+            .eta = config_real(p->c, "sampler.eta"),
+            .sigma_min = config_real(p->c, "sampler.sigma_min"),
+            .clamp_last = config_bool(p->c, "sampler.clamp_last"),
+            .spacing = (int)config_choice(p->c, "sampler.spacing") - 1,
+            .clip_sample = config_is(p->c, "sampler.clip_sample", "model")
+                               ? -1
+                               : config_is(p->c, "sampler.clip_sample", "true")};
+        rc = sampler_init(&p->sampler, &schedule, &o);
+        p->have_sampler = rc == 0;
+        schedule_free(&schedule);
+    }
+    mem_free(file);
+    return rc;
+}
+
+/* Fills the plan; the pending error is what `sluice run` would say. */
+static int derive(struct plan *p)
+{
+    const struct config *c = p->c;
+    p->samples = config_int(c, "rollout.samples");
+    p->copies = config_int(c, "rollout.copies");
+    p->shard = config_int(c, "rollout.shard_samples");
+    p->shards = parts(p->samples, p->shard);
+    p->micro = config_int(c, "model.micro_batch");
+    p->batch = config_is(c, "update.batch", "auto") ? p->samples
+                                                    : config_int(c, "update.batch");
+    p->epochs = config_int(c, "update.inner_epochs");
+    p->steps = config_int(c, "sampler.steps");
+    p->threads = config_int(c, "groups.threads");
+    p->algo = algo_find(config_text(c, "algorithm.name"));
+    p->reward = reward_find(config_text(c, "reward.name"));
+    if (p->algo == NULL || p->reward == NULL || open_model(p) != 0)
+        return -1;
+    int64_t live = p->have_sampler ? p->sampler.live_steps : p->steps;
+    double fraction = config_real(c, "update.timestep_fraction");
+    p->trained = (int64_t)floor(fraction * (double)live);
+    if (p->trained < 1 && live > 0)
+        p->trained = 1;
+    if (p->batch > p->samples)
+        p->batch = p->samples;
+    p->pairs = p->batch * p->trained;
+    p->optimizer_steps = p->epochs * parts(p->samples, p->batch);
+    if (p->model != NULL && p->reward->open != NULL) {
+        void *ctx = NULL;
+        if (p->reward->open(p->dim[0], p->dim[1], p->dim[2], &ctx) != 0)
+            return -1;
+        if (p->reward->close != NULL)
+            p->reward->close(ctx);
+    }
+    if (p->model != NULL)
+        probe_model(&p->probe, p->model, config_text(c, "model.backend"));
+    if (!p->rate_given)
+        p->rate = p->probe.rate;
+    return 0;
+}
+
+static void print_work(const struct plan *p)
+{
+    int64_t evaluations =
+        parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
+    printf("rollout\n");
+    line("samples per iteration", "%lld (%lld prompts, %lld copies each)",
+         (long long)p->samples, (long long)parts(p->samples, p->copies),
+         (long long)p->copies);
+    line("shards per iteration", "%lld of up to %lld samples", (long long)p->shards,
+         (long long)p->shard);
+    line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
+         (long long)(p->have_sampler ? p->sampler.live_steps : p->steps));
+    line("network evaluations", "%lld micro-batches of %lld per shard and step",
+         (long long)evaluations, (long long)p->micro);
+    printf("update\n");
+    line("optimizer steps", "%lld per iteration, %lld in the run",
+         (long long)p->optimizer_steps,
+         (long long)(p->optimizer_steps * config_int(p->c, "run.iterations")));
+    line("pairs per optimizer step", "%lld = %lld samples x %lld steps",
+         (long long)p->pairs, (long long)p->batch, (long long)p->trained);
+    line("micro-batches", "%lld per optimizer step (%lld samples each)",
+         (long long)parts(p->pairs, p->micro), (long long)p->micro);
+}
+
+static void print_clip(const struct plan *p)
+{
+    double clip = config_real(p->c, "algorithm.clip_range"), d = (double)p->d;
+    if (p->d == 0)
+        return;
+    if (config_is(p->c, "algorithm.logprob", "mean"))
+        line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
+             clip, (long long)p->d, clip * d);
+    else
+        line("clip range", "%.3g on the sum over %lld elements = %.3g on the mean",
+             clip, (long long)p->d, clip / d);
+}
+
+/* Ranks of the update group, over which optimizer state is spread. */
+static int64_t update_ranks(const struct plan *p)
+{
+    return config_is(p->c, "groups.update", "auto") ? p->ranks
+                                                    : config_int(p->c, "groups.update");
+}
+
+static void print_memory(const struct plan *p)
+{
+    double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
+    bool ema = config_real(p->c, "update.ema_decay") > 0;
+    double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
+    double rollout = 8 * n + micro * p->probe.forward +
+                     (double)p->shard * d * 4 * (double)(p->steps + 1);
+    double update = 16 * n + state + micro * p->probe.recorded + p->probe.scratch +
+                    (double)p->shard * d * 4 * (double)(p->steps + 1);
+    double small = (double)p->shard * d * 4 * 2;
+    printf("memory per rank, estimate\n");
+    line("rollout", "%.0f MiB: weights twice, micro-batch %.0f, one shard",
+         rollout / MIB, micro * p->probe.forward / MIB);
+    line("reward, advantage", "%.0f MiB: samples and scores", small / MIB);
+    line("update",
+         "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s), "
+         "micro-batch %.0f",
+         update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
+         micro * p->probe.recorded / MIB);
+    if (config_is(p->c, "groups.placement", "shared"))
+        line("a rank with all roles", "%.0f MiB", (rollout + update - 8 * n) / MIB);
+    if (p->probe.recorded == 0)
+        line("",
+             "activations are not in these numbers: the trial evaluation is too large");
+}
+
+static void print_disk(const struct plan *p)
+{
+    bool ema = config_real(p->c, "update.ema_decay") > 0;
+    int64_t iterations = config_int(p->c, "run.iterations");
+    int64_t keep = config_int(p->c, "run.keep_shards");
+    int64_t policies = config_int(p->c, "run.keep_policies");
+    int64_t every = config_int(p->c, "run.keep_every");
+    double sample =
+        (double)p->d * 4 * (double)(p->steps + 2) + 8.0 * (double)p->steps + 64;
+    double iteration = (double)p->samples * sample;
+    double policy = (double)p->parameters * (ema ? 16 : 12);
+    int64_t kept = keep == 0 || keep > iterations ? iterations : keep;
+    int64_t files =
+        policies == 0 || policies > iterations + 1 ? iterations + 1 : policies;
+    if (policies != 0 && every > 0)
+        files += iterations / every;
+    files += policies != 0 && config_bool(p->c, "run.keep_best");
+    char one[32], all[32];
+    printf("disk\n");
+    line("shards", "%s per iteration, %s for %lld iteration(s) kept",
+         size_text(one, iteration), size_text(all, iteration * (double)kept),
+         (long long)kept);
+    line("policies", "%s each, %s for up to %lld kept", size_text(one, policy),
+         size_text(all, policy * (double)files), (long long)files);
+    line("files", "about %lld", (long long)(kept * (2 * p->shards + 1) + files));
+}
+
+static void print_time(const struct plan *p)
+{
+    int64_t iterations = config_int(p->c, "run.iterations");
+    /* Padding of the last micro-batch is computed like any other sample. */
+    double rollout =
+        p->flops * (double)(p->steps * p->shards * p->micro) *
+        (double)parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
+    double update = 3 * p->flops * (double)(p->optimizer_steps * p->micro) *
+                    (double)parts(p->pairs, p->micro);
+    double total = (rollout + update) * (double)iterations;
+    double cores = (double)(p->ranks * p->threads);
+    printf("arithmetic\n");
+    line("one evaluation", "%.4g GFLOP per sample forward, %.4g with backward",
+         p->flops / 1e9, 3 * p->flops / 1e9);
+    line("one iteration", "%.4g TFLOP: rollout %.4g, update %.4g",
+         (rollout + update) / 1e12, rollout / 1e12, update / 1e12);
+    line("the run", "%.4g TFLOP in %lld iterations", total / 1e12,
+         (long long)iterations);
+    if (p->rate <= 0) {
+        line("core-hours", "give --gflops RATE");
+        return;
+    }
+    if (p->rate_given)
+        line("rate", "%.3g GFLOP/s per core, as given", p->rate / 1e9);
+    else
+        line("rate",
+             "%.3g GFLOP/s per core, of one sample of %lld x %lld here: a lower bound, "
+             "micro-batches run faster",
+             p->rate / 1e9, (long long)p->probe.height, (long long)p->probe.width);
+    double seconds = total / p->rate / cores;
+    line("core-hours",
+         "%.3g; on %lld rank(s) x %lld thread(s) %.3g hours, %.3g s per "
+         "iteration, if all cores are busy",
+         total / p->rate / 3600, (long long)p->ranks, (long long)p->threads,
+         seconds / 3600, seconds / (double)iterations);
+}
+
+static void warn_update(struct plan *p)
+{
+    double clip = config_real(p->c, "algorithm.clip_range");
+    double sum =
+        config_is(p->c, "algorithm.logprob", "mean") ? clip * (double)p->d : clip;
+    double unit = config_is(p->c, "algorithm.logprob", "mean") ? (double)p->d : 1;
+    if (p->trained == 0)
+        warn(p,
+             "no step has a likelihood (sampler.eta = %g): nothing can be trained; set "
+             "sampler.eta=1",
+             config_real(p->c, "sampler.eta"));
+    if (p->d > 0 && sum < 0.02)
+        warn(p,
+             "algorithm.clip_range %.3g is %.3g on the summed log-probability: it "
+             "freezes learning at %lld elements; %.2g matches the usual 0.2",
+             clip, sum, (long long)p->d, 0.2 / unit);
+    if (p->d > 0 && sum > 10)
+        warn(
+            p,
+            "algorithm.clip_range %.3g is %.3g on the summed log-probability: it never "
+            "clips; %.2g matches the usual 0.2",
+            clip, sum, 0.2 / unit);
+    if (p->samples % p->batch != 0)
+        warn(p,
+             "update.batch %lld does not divide rollout.samples %lld: the last "
+             "optimizer "
+             "step of a pass has %lld samples",
+             (long long)p->batch, (long long)p->samples,
+             (long long)(p->samples % p->batch));
+    if (!config_is(p->c, "update.batch", "auto") &&
+        config_int(p->c, "update.batch") > p->samples)
+        warn(
+            p,
+            "update.batch %lld exceeds rollout.samples %lld: one optimizer step of all "
+            "samples",
+            (long long)config_int(p->c, "update.batch"), (long long)p->samples);
+    if (p->algo->on_policy_only && p->optimizer_steps > 1)
+        warn(
+            p,
+            "%s allows one optimizer step per iteration, this makes %lld: the run will "
+            "refuse it; set update.batch=auto update.inner_epochs=1",
+            p->algo->name, (long long)p->optimizer_steps);
+    if (config_real(p->c, "update.lr") == 0)
+        warn(p, "update.lr is 0: the policy does not change");
+}
+
+static void warn_shape(struct plan *p)
+{
+    int64_t rollout = config_is(p->c, "groups.rollout", "auto")
+                          ? p->ranks
+                          : config_int(p->c, "groups.rollout");
+    int64_t waste = (p->micro - p->shard % p->micro) % p->micro;
+    if (waste > 0 && p->shard <= p->samples)
+        warn(
+            p,
+            "rollout.shard_samples %lld is no multiple of model.micro_batch %lld: %.0f "
+            "%% of the rollout computes padding",
+            (long long)p->shard, (long long)p->micro,
+            100.0 * (double)waste / (double)(p->shard + waste));
+    if (p->samples % p->copies != 0)
+        warn(
+            p,
+            "rollout.copies %lld does not divide rollout.samples %lld: the last prompt "
+            "has fewer",
+            (long long)p->copies, (long long)p->samples);
+    if (rollout > p->shards)
+        warn(p,
+             "%lld rollout ranks but %lld shards per iteration: some have no work; "
+             "lower "
+             "rollout.shard_samples",
+             (long long)rollout, (long long)p->shards);
+    if (update_ranks(p) > parts(p->pairs, p->micro) && p->pairs > 0)
+        warn(
+            p,
+            "%lld update ranks but %lld micro-batches per optimizer step: some have no "
+            "work; lower model.micro_batch",
+            (long long)update_ranks(p), (long long)parts(p->pairs, p->micro));
+    if (config_int(p->c, "groups.threads") > 1)
+        warn(p, "groups.threads %lld: a rank per core is usually faster than threads",
+             (long long)p->threads);
+    if (p->model == NULL)
+        warn(p, "model.path is empty: nothing is known about sizes and time");
+    if (config_text(p->c, "run.dir")[0] == '\0')
+        warn(p, "run.dir is empty: `sluice run` needs it");
+}
+
+static void print_plan(struct plan *p)
+{
+    if (p->model != NULL) {
+        printf("model\n");
+        line(model_class_name(p->model),
+             "%.4g million parameters, samples of %lld x %lld x "
+             "%lld = %lld elements, %lld classes",
+             (double)p->parameters / 1e6, (long long)p->dim[0], (long long)p->dim[1],
+             (long long)p->dim[2], (long long)p->d, (long long)model_classes(p->model));
+    }
+    print_work(p);
+    print_clip(p);
+    if (p->model != NULL) {
+        print_memory(p);
+        print_disk(p);
+        print_time(p);
+    }
+    warn_update(p);
+    warn_shape(p);
+}
+
+int cmd_plan(int argc, char **argv)
+{
+    struct plan p = {.ranks = 1};
+    char **rest = mem_alloc(argc, sizeof *rest);
+    int n = 0, rc = 0;
+    double gflops = 0;
+    for (int i = 1; i < argc && rc == 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            mem_free(rest);
+            return 0;
+        }
+        if (strcmp(argv[i], "--ranks") == 0 && i + 1 < argc) {
+            if (!text_to_i64(argv[++i], &p.ranks) || p.ranks < 1 || p.ranks > 10000000)
+                rc = err_set(ERR_USAGE, "--ranks takes a whole number from 1");
+        } else if (strcmp(argv[i], "--gflops") == 0 && i + 1 < argc) {
+            p.rate_given = true;
+            if (!text_to_f64(argv[++i], &gflops) || gflops <= 0)
+                rc = err_set(ERR_USAGE, "--gflops takes a number above 0");
+            p.rate = gflops * 1e9;
+        } else {
+            rest[n++] = argv[i];
+        }
+    }
+    if (rc == 0 && n == 0)
+        rc = err_set(ERR_USAGE, "which configuration? usage: sluice plan CONFIG");
+    struct config *c = rc == 0 ? schema_load(n, rest) : NULL;
+    p.c = c;
+    if (c == NULL || derive(&p) != 0)
+        rc = cmd_fail("plan");
+    else
+        print_plan(&p);
+    if (p.have_sampler)
+        sampler_free(&p.sampler);
+    model_destroy(p.model);
+    config_destroy(c);
+    mem_free(rest);
+    return rc;
+}
