@@ -3,11 +3,10 @@
  * their order. */
 #include "stages/nn/fast.h"
 #include "stages/nn/sgemm.h"
-#include "stages/nn/vexp.h"
+#include "stages/nn/vec.h"
 
+#include <math.h>
 #include <omp.h>
-
-#define LANES 16
 
 /* Rows of queries at a time: all of a short sequence, else few enough to stay in cache. */
 static int64_t query_rows(int64_t t)
@@ -17,56 +16,36 @@ static int64_t query_rows(int64_t t)
 
 static float row_max(int64_t n, const float *p)
 {
-    float top[LANES], most = p[0];
-    int64_t i = 0;
-    for (int j = 0; j < LANES; j++)
-        top[j] = p[0];
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            top[j] = p[i + j] > top[j] ? p[i + j] : top[j];
-    for (; i < n; i++)
-        most = p[i] > most ? p[i] : most;
+    vec top = SPLAT(p[0]);
+    float most = p[0];
+    for (int64_t i = 0; i + LANES <= n; i += LANES)
+        top = VEC_MAX(vec_load(p + i, LANES), top);
     for (int j = 0; j < LANES; j++)
         most = top[j] > most ? top[j] : most;
+    for (int64_t i = n / LANES * LANES; i < n; i++)
+        most = p[i] > most ? p[i] : most;
     return most;
 }
 
-/* Sum of p * q in lanes. */
+/* Sum of p * q. */
 static float row_dot(int64_t n, const float *p, const float *q)
 {
-    float part[LANES] = {0}, sum = 0;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            part[j] += p[i + j] * q[i + j];
-    for (; i < n; i++)
-        sum += p[i] * q[i];
-    for (int j = 0; j < LANES; j++)
-        sum += part[j];
-    return sum;
-}
-
-static float row_sum(int64_t n, const float *p)
-{
-    float part[LANES] = {0}, sum = 0;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            part[j] += p[i + j];
-    for (; i < n; i++)
-        sum += p[i];
-    for (int j = 0; j < LANES; j++)
-        sum += part[j];
-    return sum;
+    vec part = {0};
+    for (int64_t i = 0; i < n; i += LANES)
+        part = MULADD(vec_load(p + i, n - i), vec_load(q + i, n - i), part);
+    return vec_sum(part);
 }
 
 static void softmax_rows(int64_t rows, int64_t t, float scale, float *s)
 {
     for (int64_t i = 0; i < rows; i++, s += t) {
-        float top = row_max(t, s);
-        for (int64_t j = 0; j < t; j++)
-            s[j] = vexp((s[j] - top) * scale);
-        float factor = 1.0f / row_sum(t, s);
+        vec top = SPLAT(row_max(t, s)), part = {0};
+        for (int64_t j = 0; j < t; j += LANES) {
+            vec e = vec_exp((vec_load(s + j, t - j) - top) * SPLAT(scale));
+            vec_store(s + j, t - j, e);
+            part += vec_load(s + j, t - j); /* zeros beyond the end */
+        }
+        float factor = 1.0f / vec_sum(part);
         for (int64_t j = 0; j < t; j++)
             s[j] *= factor;
     }

@@ -1,10 +1,10 @@
 /* Group normalisation fused with SiLU, and SiLU alone. Sums run in float over few rows
  * and in double across them; the variance is taken about the mean in a second pass. */
 #include "stages/nn/fast.h"
-#include "stages/nn/vexp.h"
+#include "stages/nn/vec.h"
 
+#include <math.h>
 #include <omp.h>
-#include <string.h>
 
 #define BLOCK 16 /* rows that are summed in float */
 
@@ -108,6 +108,14 @@ static void item_channels(const struct norm_args *a, int64_t n, const struct cha
     }
 }
 
+/* (x - mean) * scale + shift for channels j onwards. */
+static inline vec affine(int64_t c, int64_t j, const float *x, const float *mean,
+                         const float *scale, const float *shift)
+{
+    vec centred = vec_load(x + j, c - j) - vec_load(mean + j, c - j);
+    return centred * vec_load(scale + j, c - j) + vec_load(shift + j, c - j);
+}
+
 static void normalise(int64_t rows, int64_t c, const float *restrict x,
                       const float *restrict mean, const float *restrict scale,
                       const float *restrict shift, float *restrict y)
@@ -121,11 +129,9 @@ static void normalise_silu(int64_t rows, int64_t c, const float *restrict x,
                            const float *restrict mean, const float *restrict scale,
                            const float *restrict shift, float *restrict y)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < c; j++) {
-            float z = (x[i * c + j] - mean[j]) * scale[j] + shift[j];
-            y[i * c + j] = z * vsigmoid(z);
-        }
+    for (int64_t i = 0; i < rows; i++, x += c, y += c)
+        for (int64_t j = 0; j < c; j += LANES)
+            vec_store(y + j, c - j, vec_silu(affine(c, j, x, mean, scale, shift)));
 }
 
 void fast_norm(const struct norm_args *a)
@@ -150,10 +156,10 @@ static void slopes(int64_t rows, int64_t c, const float *restrict x,
                    const float *restrict shift, const float *restrict dy,
                    float *restrict dz)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < c; j++) {
-            float z = (x[i * c + j] - mean[j]) * scale[j] + shift[j];
-            dz[i * c + j] = dy[i * c + j] * vsilu_slope(z);
+    for (int64_t i = 0; i < rows; i++, x += c, dy += c, dz += c)
+        for (int64_t j = 0; j < c; j += LANES) {
+            vec z = affine(c, j, x, mean, scale, shift);
+            vec_store(dz + j, c - j, vec_load(dy + j, c - j) * vec_silu_slope(z));
         }
 }
 
@@ -280,20 +286,16 @@ void fast_norm_dx(const struct norm_args *a)
 
 void fast_silu(int64_t n, const float *x, float *y)
 {
-#pragma omp parallel for simd schedule(static) if (n > 8192)
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * vsigmoid(x[i]);
+#pragma omp parallel for schedule(static) if (n > 8192)
+    for (int64_t i = 0; i < n; i += LANES)
+        vec_store(y + i, n - i, vec_silu(vec_load(x + i, n - i)));
 }
 
 void fast_silu_dx(int64_t n, const float *x, const float *dy, float *dx, bool add)
 {
-    if (add) {
-#pragma omp parallel for simd schedule(static) if (n > 8192)
-        for (int64_t i = 0; i < n; i++)
-            dx[i] += dy[i] * vsilu_slope(x[i]);
-    } else {
-#pragma omp parallel for simd schedule(static) if (n > 8192)
-        for (int64_t i = 0; i < n; i++)
-            dx[i] = dy[i] * vsilu_slope(x[i]);
+#pragma omp parallel for schedule(static) if (n > 8192)
+    for (int64_t i = 0; i < n; i += LANES) {
+        vec d = vec_load(dy + i, n - i) * vec_silu_slope(vec_load(x + i, n - i));
+        vec_store(dx + i, n - i, add ? vec_load(dx + i, n - i) + d : d);
     }
 }

@@ -2,26 +2,12 @@
  * inner kernel reads them, padded with zeros to its size. */
 #include "stages/nn/sgemm.h"
 
-#include <string.h>
+#include "stages/nn/vec.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define LANES 16
-#define ROWS 12
-#define MULADD(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#elif defined(__AVX2__) && defined(__FMA__)
-#include <immintrin.h>
-#define LANES 8
-#define ROWS 6
-#define MULADD(a, b, c) ((vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#else
-#define LANES 4
-#define ROWS 6
-#define MULADD(a, b, c) ((a) * (b) + (c))
-#endif
+/* As many accumulators as the registers hold. */
+#define ROWS (LANES == 16 ? 12 : 6)
 #define COLUMNS (2 * LANES)
 
-typedef float vec __attribute__((vector_size(4 * LANES)));
 
 _Static_assert(SGEMM_M % ROWS == 0 && SGEMM_N % COLUMNS == 0, "blocks hold whole panels");
 
@@ -51,8 +37,9 @@ static void pack(int64_t lines, int64_t k, const float *from, int64_t line_step,
     }
 }
 
-/* One tile [ROWS, COLUMNS] of the product of two panels, into tile. */
-static inline void kernel(int64_t k, const float *a, const float *b, vec tile[ROWS][2])
+/* One tile [ROWS, COLUMNS] of the product of two panels, put or added. */
+static inline void kernel(int64_t k, const float *a, const float *b, float *c,
+                          int64_t stride, bool add)
 {
     vec sum[ROWS][2];
     for (int i = 0; i < ROWS; i++)
@@ -60,40 +47,45 @@ static inline void kernel(int64_t k, const float *a, const float *b, vec tile[RO
     for (int64_t p = 0; p < k; p++, a += ROWS, b += COLUMNS) {
         vec left = *(const vec *)b, right = *(const vec *)(b + LANES);
         for (int i = 0; i < ROWS; i++) {
-            vec x = (vec){0} + a[i];
+            vec x = SPLAT(a[i]);
             sum[i][0] = MULADD(x, left, sum[i][0]);
             sum[i][1] = MULADD(x, right, sum[i][1]);
         }
     }
-    memcpy(tile, sum, sizeof sum);
+    if (add)
+        for (int i = 0; i < ROWS; i++) {
+            sum[i][0] += *(const vec_anywhere *)(c + i * stride);
+            sum[i][1] += *(const vec_anywhere *)(c + i * stride + LANES);
+        }
+    for (int i = 0; i < ROWS; i++) {
+        *(vec_anywhere *)(c + i * stride) = sum[i][0];
+        *(vec_anywhere *)(c + i * stride + LANES) = sum[i][1];
+    }
 }
 
-static void put_tile(vec tile[ROWS][2], int64_t rows, int64_t columns, float *c,
-                     int64_t stride, bool add)
+/* A tile that reaches over the edge of c goes by way of a whole one. */
+static void edge(struct extent e, const float *a, const float *b, float *c,
+                 int64_t stride, bool add)
 {
-    const float *from = (const float *)tile;
-    for (int64_t i = 0; i < rows; i++, c += stride, from += COLUMNS) {
-        if (columns == COLUMNS && add)
-            for (int j = 0; j < COLUMNS; j++)
-                c[j] += from[j];
-        else if (columns == COLUMNS)
-            memcpy(c, from, COLUMNS * sizeof *c);
-        else
-            for (int64_t j = 0; j < columns; j++)
-                c[j] = add ? c[j] + from[j] : from[j];
-    }
+    float tile[ROWS * COLUMNS];
+    kernel(e.k, a, b, tile, COLUMNS, false);
+    for (int64_t i = 0; i < e.m; i++)
+        for (int64_t j = 0; j < e.n; j++)
+            c[i * stride + j] = tile[i * COLUMNS + j] + (add ? c[i * stride + j] : 0);
 }
 
 /* All tiles of one block: packed a [m, k], packed b [k, n]. */
 static void block(struct extent e, const float *a, const float *b, float *c,
                   int64_t stride, bool add)
 {
-    vec tile[ROWS][2];
     for (int64_t j = 0; j < e.n; j += COLUMNS)
         for (int64_t i = 0; i < e.m; i += ROWS) {
-            kernel(e.k, a + i * e.k, b + j * e.k, tile);
-            put_tile(tile, least(ROWS, e.m - i), least(COLUMNS, e.n - j),
-                     c + i * stride + j, stride, add);
+            struct extent left = {least(ROWS, e.m - i), least(COLUMNS, e.n - j), e.k};
+            float *to = c + i * stride + j;
+            if (left.m == ROWS && left.n == COLUMNS)
+                kernel(e.k, a + i * e.k, b + j * e.k, to, stride, add);
+            else
+                edge(left, a + i * e.k, b + j * e.k, to, stride, add);
         }
 }
 

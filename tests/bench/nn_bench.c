@@ -92,10 +92,10 @@ static struct tensor *apply(const struct bench *b, struct tape *t, struct tensor
 static void measure(const struct bench *b, struct tape *t, int64_t batch)
 {
     const int64_t dim[4] = {batch, b->side, b->side, b->in}, edim[2] = {batch, b->in};
-    const int64_t w[4] = {b->out, b->in, b->k, b->k};
+    const int64_t out = b->out > 0 ? b->out : 1, w[4] = {out, b->in, b->k, b->k};
     struct param_set *p = param_create();
     param_declare(p, "w", 4, w);
-    param_declare(p, "b", 1, &b->out);
+    param_declare(p, "b", 1, &out);
     param_declare(p, "gamma", 1, &b->in);
     param_declare(p, "beta", 1, &b->in);
     param_allocate(p, 1);
