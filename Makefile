@@ -34,7 +34,7 @@ LIBOBJ := $(LIBSRC:%.c=$(BUILD)/%.o)
 TESTSRC := $(wildcard tests/unit/*.c)
 TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)
 
-.PHONY: all check demo clean deps tests lint
+.PHONY: all check demo clean tests
 all: $(BUILD)/sluice
 
 $(BUILD)/%.o: %.c
@@ -66,7 +66,29 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libsluice.a tests/tap.h
 	@echo '  TEST $@'
 	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
 
-tests: $(TESTBIN)
+# Test programs: unit tests, programs that want several ranks, and tools of the tests.
+$(BUILD)/tests/mpi/%: tests/mpi/%.c $(BUILD)/libsluice.a tests/tap.h
+	@mkdir -p $(@D)
+	@echo '  TEST $@'
+	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
+$(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libsluice.a
+	@mkdir -p $(@D)
+	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
+
+tests: $(TESTBIN) $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi/*.c))
+
+# Installs what is missing, builds, runs all tests; the last lines are prove's summary.
+check:
+	sh tests/setup.sh --tests
+	+$(MAKE) --no-print-directory all tests
+	BUILD=$(BUILD) bash tests/run.sh
+
+# The main job on this machine: DDPO-IS on the example checkpoint, four rank groups.
+DEMO_DIR ?= runs/demo
+demo:
+	sh tests/setup.sh
+	+$(MAKE) --no-print-directory all
+	BUILD=$(BUILD) MPIRUN="$(MPIRUN)" sh examples/jpeg/run.sh $(DEMO_DIR)
 
 clean:
 	rm -rf $(BUILD)
