@@ -305,13 +305,14 @@ static void refuse(const char *path, const char *word, const char *what)
 
 static void test_foreign(const char *bad)
 {
+    static const char magic[] = "\x89HDF\r\n\x1a\n garbage follows and more of it";
     refuse("/no/such/file.h5", "No such file", "missing");
     refuse("/tmp", "directory", "a directory");
     put_bytes(bad, "", 0);
     refuse(bad, "is empty", "empty");
     put_bytes(bad, "hello, this is some text\n", 25);
     refuse(bad, "not an HDF5 file", "text");
-    put_bytes(bad, "\x89HDF\r\n\x1a\n garbage follows and more of it", 45);
+    put_bytes(bad, magic, sizeof magic - 1);
     refuse(bad, "HDF5", "an HDF5 signature and garbage");
     unlink(bad);
     if (mkfifo(bad, 0600) == 0)
