@@ -80,14 +80,14 @@ tests: $(TESTBIN) $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi/*.c
 # Installs what is missing, builds, runs all tests; the last lines are prove's summary.
 check:
 	sh tests/setup.sh --tests
-	+$(MAKE) --no-print-directory all tests
+	+$(MAKE) --no-print-directory -j$$(nproc) all tests
 	BUILD=$(BUILD) bash tests/run.sh
 
 # The main job on this machine: DDPO-IS on the example checkpoint, four rank groups.
 DEMO_DIR ?= runs/demo
 demo:
 	sh tests/setup.sh
-	+$(MAKE) --no-print-directory all
+	+$(MAKE) --no-print-directory -j$$(nproc) all
 	BUILD=$(BUILD) MPIRUN="$(MPIRUN)" sh examples/jpeg/run.sh $(DEMO_DIR)
 
 clean:

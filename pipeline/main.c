@@ -1,6 +1,7 @@
 /* The program: one executable, one table of subcommands. File tools never touch MPI. */
 #include "pipeline/cmd.h"
 
+#include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/text.h"
 #include "pipeline/version.h"
@@ -48,6 +49,7 @@ int main(int argc, char **argv)
 {
     const char *names[32];
     int64_t n = 0;
+    shard_software(version_number(), version_commit());
     if (argc < 2) {
         usage(stderr);
         return ERR_USAGE;

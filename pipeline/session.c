@@ -2,6 +2,7 @@
  * together, with the code and the text of the first that failed. */
 #include "pipeline/session.h"
 
+#include "io/index.h"
 #include "io/rundir.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
@@ -270,6 +271,10 @@ int session_run(const struct session_options *o)
         code = work(&s);
     }
     bool report = s.coordinator != NULL && !o->single && (code == 0 || code == ERR_STOPPED);
+    if (report && index_write(s.task.dir) != 0) {
+        log_warn("index.h5: %s", err_text()); /* derived: losing it loses nothing */
+        err_clear();
+    }
     coordinator_destroy(s.coordinator);
     mailbox_destroy(s.mailbox);
     settings_close(&s.task);
