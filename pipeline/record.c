@@ -255,6 +255,10 @@ static struct json_out *provenance(struct record *r, int argc, char **argv,
     for (int i = 0; i < argc; i++)
         json_out_text(o, NULL, argv[i]);
     json_out_end(o);
+    char weights[DIGEST_HEX];
+    model_digest(r->t->model, param_values(model_params(r->t->model)), weights);
+    json_out_text(o, "model_path", config_text(r->config, "model.path"));
+    json_out_text(o, "weights_sha256_at_start", weights);
     json_out_i64(o, "seed", (int64_t)r->t->seed);
     json_out_i64(o, "ranks", l->world);
     json_out_text(o, "hosts", hosts);

@@ -270,6 +270,10 @@ int session_run(const struct session_options *o)
     } else {
         code = work(&s);
     }
+    /* One rank speaks for the job: a launcher that sees a non-zero code kills the ranks
+     * that are still there, and this one has a report to write. */
+    if (s.mailbox != NULL && s.world.rank != s.coordinator_rank)
+        code = 0;
     bool report = s.coordinator != NULL && !o->single && (code == 0 || code == ERR_STOPPED);
     if (report && index_write(s.task.dir) != 0) {
         log_warn("index.h5: %s", err_text()); /* derived: losing it loses nothing */

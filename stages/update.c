@@ -49,13 +49,15 @@ struct update {
     float *x, *next, *seed, *timesteps; /* [B, d] x 3, [B] */
     int64_t *label, *all_label, *perm;  /* [B], [samples], [live_n] */
     int64_t perm_sample;                /* sample whose order is in perm, -1 none */
+    struct algo_pair *pair;             /* [B] */
 };
 
 static void update_free(struct update *u)
 {
     void *const all[] = {u->sample,  u->advantage, u->order,     u->live,      u->stat,
                          u->leaf_rows, u->latents, u->log_prob,  u->x,         u->next,
-                         u->seed,    u->timesteps, u->label,     u->all_label, u->perm};
+                         u->seed,    u->timesteps, u->label,     u->all_label, u->perm,
+                         u->pair};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
 }
@@ -156,6 +158,7 @@ static int update_init(struct update *u)
     u->seed = mem_alloc(b * t->d, sizeof *u->seed);
     u->timesteps = mem_alloc(b, sizeof *u->timesteps);
     u->label = mem_alloc(b, sizeof *u->label);
+    u->pair = mem_alloc(b, sizeof *u->pair);
     u->perm = mem_alloc(u->live_n, sizeof *u->perm);
     return 0;
 }
@@ -235,7 +238,7 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     struct task *t = u->t;
     int64_t b = t->micro_batch, from = leaf * b, step;
     int64_t m = u->pairs - from < b ? u->pairs - from : b;
-    struct algo_pair *pair = mem_alloc(b, sizeof *pair);
+    struct algo_pair *pair = u->pair;
     int rc = task_progress(t, "update iteration %lld micro-batch %lld of %lld",
                            (long long)u->iteration, (long long)leaf,
                            (long long)u->leaves);
@@ -268,7 +271,6 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     }
     if (rc == 0)
         rc = tape_backward(t->tape, out, u->seed);
-    mem_free(pair);
     return rc;
 }
 
