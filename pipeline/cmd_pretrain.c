@@ -299,7 +299,7 @@ static int run_job(const struct config *c)
         j.task.trainer = trainer_create(&j.comm, model_params(j.task.model), true);
         rc = train(&j);
     }
-    int code = rc == 0 ? 0 : (int)err_code();
+    int code = rc == 0 || j.comm.rank != 0 ? 0 : (int)err_code(); /* one rank speaks */
     if (rc != 0 && j.comm.rank == 0)
         fprintf(stderr, "sluice pretrain: %s\n", err_text());
     if (rc == 0 && j.comm.rank == 0)
