@@ -16,6 +16,7 @@ struct command {
 static const struct command commands[] = {
     {"run", "run the pipeline; the same command resumes (MPI)", cmd_run},
     {"stage", "run one stage over a run directory (MPI)", cmd_stage},
+    {"sample", "draw samples from a model or a policy", cmd_sample},
     {"forward", "evaluate a network once, with gradients", cmd_forward},
     {"config", "explain or resolve the configuration", cmd_config},
     {"report", "write a run's report.html", cmd_report},
