@@ -20,6 +20,7 @@ static const struct command commands[] = {
     {"forward", "evaluate a network once, with gradients", cmd_forward},
     {"config", "explain or resolve the configuration", cmd_config},
     {"report", "write a run's report.html", cmd_report},
+    {"export", "write a policy as a diffusers folder", cmd_export},
     {NULL, NULL, NULL},
 };
 
