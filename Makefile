@@ -33,6 +33,9 @@ LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.
 LIBOBJ := $(LIBSRC:%.c=$(BUILD)/%.o)
 TESTSRC := $(wildcard tests/unit/*.c)
 TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)
+# Programs for several ranks (tests/mpi) and helpers of the scripts (tests/tools).
+AUXSRC  := $(wildcard tests/mpi/*.c tests/tools/*.c)
+AUXBIN  := $(AUXSRC:%.c=$(BUILD)/%)
 
 .PHONY: all check demo clean deps tests lint
 all: $(BUILD)/sluice
@@ -66,7 +69,15 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libsluice.a tests/tap.h
 	@echo '  TEST $@'
 	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
 
-tests: $(TESTBIN)
+$(AUXBIN): $(BUILD)/%: %.c $(BUILD)/libsluice.a tests/tap.h
+	@mkdir -p $(@D)
+	@echo '  TEST $@'
+	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
+
+tests: $(TESTBIN) $(AUXBIN)
+
+check: all tests
+	@BUILD=$(BUILD) tests/run.sh
 
 clean:
 	rm -rf $(BUILD)
