@@ -18,12 +18,14 @@ static const struct command commands[] = {
     {"run", "run the pipeline; the same command resumes (MPI)", cmd_run},
     {"stage", "run one stage over a run directory (MPI)", cmd_stage},
     {"pretrain", "train a network on a data set by denoising (MPI)", cmd_pretrain},
+    {"sample", "draw samples from a model or a policy", cmd_sample},
     {"forward", "evaluate a network once, with gradients", cmd_forward},
     {"plan", "derived numbers of a configuration: batches, memory, disk", cmd_plan},
     {"config", "explain or resolve the configuration", cmd_config},
     {"inspect", "what a sealed file or a run directory holds", cmd_inspect},
     {"verify", "check checksums, completeness and lineage", cmd_verify},
     {"report", "write a run's report.html", cmd_report},
+    {"export", "write a policy as a diffusers folder", cmd_export},
     {NULL, NULL, NULL},
 };
 
