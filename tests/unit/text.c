@@ -26,6 +26,23 @@ static void test_numbers(void)
            "no finite numbers");
 }
 
+static void test_nearest(void)
+{
+    const char *commands[] = {"run", "report", "export", "run"};
+    char word[121];
+    tap_ok(strcmp(text_nearest("rnu", commands, 4), "run") == 0 &&
+               strcmp(text_nearest("reprot", commands, 4), "report") == 0 &&
+               strcmp(text_nearest("exports", commands, 4), "export") == 0,
+           "transposed, swapped and added letters");
+    tap_ok(text_nearest("run", commands, 4) == commands[0], "the first of equals");
+    tap_ok(text_nearest("", commands, 4) == NULL &&
+               text_nearest("run", commands, 0) == NULL,
+           "an empty word, an empty list");
+    memset(word, 'r', sizeof word - 1);
+    word[sizeof word - 1] = '\0';
+    tap_ok(text_nearest(word, commands, 4) == NULL, "a very long word");
+}
+
 int main(void)
 {
     struct text t = {0};
@@ -55,11 +72,23 @@ int main(void)
     seconds("5x", -1);
     seconds("1:2:3:4", -1);
     seconds("1:30m", -1);
+    seconds(":30", -1);
+    seconds("1:", -1);
+    seconds("1::2", -1);
+    seconds("1:-5", -1);
+    seconds("1-", -1);
+    seconds("-1-00", -1);
+    seconds("5 m", -1);
+    seconds("5mm", -1);
+    seconds("inf", -1);
+    seconds("nan", -1);
+    seconds("never", -1);
     const char *words[] = {"update.lr", "update.beta1", "run.seed"};
     tap_ok(strcmp(text_nearest("update.lrr", words, 3), "update.lr") == 0 &&
                strcmp(text_nearest("run.sead", words, 3), "run.seed") == 0,
            "the nearest word");
     tap_ok(text_nearest("zz", words, 3) == NULL, "none is near");
+    test_nearest();
     tap_ok(mem_live() == 0, "nothing leaks");
     return tap_done();
 }
