@@ -65,6 +65,7 @@ for source in tests/e2e/*.sh; do
     name=$(basename "$source" .sh)
     [ "$name" = lib ] || entry "e2e/$name" bash "$source"
 done
+entry lint bash tests/lint.sh
 [ ${#entries[@]} -gt 0 ] || {
     echo "tests/run.sh: no test has such a name" >&2
     exit 2
