@@ -134,6 +134,49 @@ static void measure(const struct bench *b, struct tape *t, int64_t batch)
     param_destroy(p);
 }
 
+/* A residual block's two convolutions, alone or with all that stands around them. */
+static struct tensor *block(struct tape *t, struct tensor *x, struct tensor *e,
+                            struct param_set *p, bool whole)
+{
+    const struct conv_shape s = {1, {1, 1, 1, 1}};
+    struct param *w = param_at(p, 0), *b = param_at(p, 1);
+    if (!whole)
+        return op_conv2d(t, op_conv2d(t, x, w, b, s), w, b, s);
+    struct tensor *h = op_group_norm(t, x, b, b, 8, 1e-5f, true);
+    h = op_add_channels(t, op_conv2d(t, h, w, b, s), e);
+    h = op_group_norm(t, h, b, b, 8, 1e-5f, true);
+    return op_add(t, x, op_conv2d(t, h, w, b, s), 1);
+}
+
+static void measure_block(struct tape *t, int64_t batch, int64_t side, int64_t c)
+{
+    const int64_t dim[4] = {batch, side, side, c}, edim[2] = {batch, c};
+    struct param_set *p = param_create();
+    param_declare(p, "w", 4, (const int64_t[]){c, c, 3, 3});
+    param_declare(p, "b", 1, &c);
+    param_allocate(p, 1);
+    double best[2][2] = {{1e9, 1e9}, {1e9, 1e9}};
+    for (int i = 0; i < 60; i++) {
+        tape_begin(t, true);
+        struct tensor *x = tape_tensor(t, 4, dim, true), *e = tape_tensor(t, 2, edim, true);
+        memset(x->data, 0, (size_t)tensor_count(x) * sizeof(float));
+        memset(e->data, 0, (size_t)tensor_count(e) * sizeof(float));
+        double start = now();
+        struct tensor *y = block(t, x, e, p, i % 2);
+        double middle = now();
+        tape_backward(t, y, x->data);
+        double end = now(), *to = best[i % 2];
+        to[0] = middle - start < to[0] ? middle - start : to[0];
+        to[1] = end - middle < to[1] ? end - middle : to[1];
+    }
+    printf("block %lld @%lld: fwd %.2f ms, outside convolution %.0f %%; bwd %.2f ms, "
+           "%.0f %%\n",
+           (long long)c, (long long)side, 1e3 * best[1][0],
+           100 * (1 - best[0][0] / best[1][0]), 1e3 * best[1][1],
+           100 * (1 - best[0][1] / best[1][1]));
+    param_destroy(p);
+}
+
 int main(int argc, char **argv)
 {
     int threads = argc > 1 ? atoi(argv[1]) : 1;
@@ -147,6 +190,10 @@ int main(int argc, char **argv)
     struct tape *t = tape_create(b);
     for (size_t i = 0; i < sizeof benches / sizeof benches[0]; i++)
         measure(&benches[i], t, batch);
+    measure_block(t, batch, 32, 32);
+    measure_block(t, batch, 16, 64);
+    measure_block(t, batch, 8, 64);
+    measure_block(t, batch, 32, 128);
     tape_destroy(t);
     return 0;
 }

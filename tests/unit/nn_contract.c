@@ -283,6 +283,31 @@ static void check_touch(const struct backend *b)
     param_destroy(p);
 }
 
+/* SiLU over its whole range, in units of the last place; NaN stays NaN. */
+static void check_silu(const struct backend *b)
+{
+    const int64_t n = 200001;
+    struct tape *t = tape_create(b);
+    double worst = 0;
+    tape_begin(t, false);
+    struct tensor *x = tape_tensor(t, 1, &n, false);
+    for (int64_t i = 0; i < n; i++)
+        x->data[i] = (float)((double)(i - n / 2) * 1.6e-3 / 2);
+    x->data[n - 1] = NAN;
+    x->data[n - 2] = 1e30f;
+    x->data[n - 3] = -1e30f;
+    const float *y = op_silu(t, x)->data;
+    for (int64_t i = 0; i < n - 3; i++) {
+        double z = x->data[i], want = z / (1 + exp(-z));
+        worst = fmax(worst, fabs(y[i] - want) / (fabs(want) + 1e-30) * 16777216);
+    }
+    tap_ok(worst < 6, "%s: silu on [-80, 80]: %.1f half units", backend_name(b), worst);
+    tap_ok(isnan(y[n - 1]) && y[n - 2] == 1e30f && fabs((double)y[n - 3]) < 1e-7,
+           "%s: silu of NaN, 1e30, -1e30: %g %g %g", backend_name(b), (double)y[n - 1],
+           (double)y[n - 2], (double)y[n - 3]);
+    tape_destroy(t);
+}
+
 int main(void)
 {
     static const char *const names[] = {"onednn", "reference"};
@@ -298,6 +323,8 @@ int main(void)
     check_memory(b[0]);
     check_touch(b[0]);
     check_touch(b[1]);
+    check_silu(b[0]);
+    check_silu(b[1]);
     tap_ok(mem_live() - start <= 1, "nothing is left but the library's streams: %lld",
            (long long)(mem_live() - start));
     return tap_done();
