@@ -19,6 +19,9 @@ COMMIT  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo
 export OMPI_CC := $(CC_UNDER)
 
 CFLAGS  ?= -O3 -g -march=native
+ifdef SAN # instrumented code sets off gcc's range warnings
+WERROR  :=
+endif
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR)
 CSTD    := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fopenmp
 ifdef SAN
@@ -33,6 +36,9 @@ LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.
 LIBOBJ := $(LIBSRC:%.c=$(BUILD)/%.o)
 TESTSRC := $(wildcard tests/unit/*.c)
 TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)
+# Programs for several ranks, helpers of the scripts, measurements.
+AUXSRC  := $(wildcard tests/mpi/*.c tests/tools/*.c tests/bench/*.c)
+AUXBIN  := $(AUXSRC:%.c=$(BUILD)/%)
 
 .PHONY: all check demo clean tests
 all: $(BUILD)/sluice
@@ -66,16 +72,12 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libsluice.a tests/tap.h
 	@echo '  TEST $@'
 	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
 
-# Test programs: unit tests, programs that want several ranks, and tools of the tests.
-$(BUILD)/tests/mpi/%: tests/mpi/%.c $(BUILD)/libsluice.a tests/tap.h
+$(AUXBIN): $(BUILD)/%: %.c $(BUILD)/libsluice.a tests/tap.h
 	@mkdir -p $(@D)
 	@echo '  TEST $@'
 	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
-$(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libsluice.a
-	@mkdir -p $(@D)
-	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
 
-tests: $(TESTBIN) $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mpi/*.c))
+tests: $(TESTBIN) $(AUXBIN)
 
 # Installs what is missing, builds, runs all tests; the last lines are prove's summary.
 check:

@@ -126,13 +126,22 @@ static bool next_advantage(struct ledger *l, struct lease *out)
     return false;
 }
 
-static bool next_update(struct ledger *l, struct lease *out)
+/* An update reads the advantages and the trajectories (which may have to be made again
+ * when somebody removed a damaged one). */
+static bool update_ready(const struct ledger *l)
 {
     if (l->o.version >= l->o.iterations)
         return false;
-    struct slot *s = slot_of(l, l->o.version);
-    if (s->advantage != SEALED || s->update != WAITING)
+    const struct slot *s = slot_of(l, l->o.version);
+    return s->advantage == SEALED && s->sealed[GROUP_ROLLOUT] == l->o.shards &&
+           s->update == WAITING;
+}
+
+static bool next_update(struct ledger *l, struct lease *out)
+{
+    if (!update_ready(l))
         return false;
+    struct slot *s = slot_of(l, l->o.version);
     s->update = LEASED;
     *out = (struct lease){GROUP_UPDATE, l->o.version, -1, l->o.version};
     return true;
@@ -212,9 +221,7 @@ static bool group_idle(const struct ledger *l, enum group g)
             break; /* in order */
         }
     }
-    if (g == GROUP_UPDATE && l->o.version < l->o.iterations)
-        return slot_of(l, l->o.version)->advantage != SEALED;
-    return true;
+    return g != GROUP_UPDATE || !update_ready(l);
 }
 
 bool ledger_finished(const struct ledger *l)

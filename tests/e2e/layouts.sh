@@ -1,0 +1,62 @@
+#!/bin/bash
+# Results do not depend on the machine's shape: the same bits in every sealed file for any
+# group layout, and for the stages run in turn as jobs of their own.
+. tests/e2e/lib.sh
+
+model "$work/plain" && model "$work/class" class
+ok $? "the tiny networks are made" || finish
+
+# compare NAME LAYOUTS ARGUMENTS...: one run per layout, against the first.
+compare() {
+    local name=$1 which=$2 i dir n=0
+    shift 2
+    for i in $which; do
+        dir=$work/$name.$i
+        run_layout "$work/log" "$i" run "$work/config.yaml" run.dir="$dir" "$@"
+        is_code $? 0 "$name, layout ${layouts[$i]}" "$work/log"
+        if [ $((n++)) = 0 ]; then
+            digests "$dir" >"$work/$name.ref"
+            [ "$(grep -c '"' "$work/$name.ref")" = 25 ]
+            ok $? "$name: the reference has 3 x 7 files and 4 policies"
+        else
+            same_bits "$dir" "$work/$name.ref" "$name, layout ${layouts[$i]}"
+        fi
+        metrics_whole "$dir" 3
+        ok $? "$name, layout ${layouts[$i]}: every iteration has its line"
+        [ "$n" = 1 ] || rm -rf "$dir"
+    done
+}
+
+# stages NAME: rollout, reward, advantage, update in turn, 3 times, with rank
+# counts that differ every time.
+stages() {
+    local dir=$work/$1.stages i stage ranks n=0
+    local counts=(2 3 1 2 1 2 3 1 5 1 2 3)
+    mkdir "$dir"
+    cp "$work/config.yaml" "$dir/config.yaml"
+    for i in 1 2 3; do
+        for stage in rollout reward advantage update; do
+            ranks=${counts[$((n++))]}
+            run_mpi "$work/log" "$ranks" stage $stage "$dir" ||
+                ok 1 "$1: stage $stage of round $i on $ranks ranks" ||
+                note <"$work/log"
+        done
+    done
+    same_bits "$dir" "$work/$1.ref" "$1, stages in turn"
+}
+
+config "$work/config.yaml" 3 "$work/plain"
+compare seed3 "0 1 2 3 4 5 6"
+stages seed3
+compare seed4 "0 2 3" run.seed=4
+! cmp -s "$work/seed3.ref" "$work/seed4.ref"
+ok $? "another seed gives other bits"
+compare stale2 "1 2 0" max_staleness=2
+! cmp -s "$work/seed3.ref" "$work/stale2.ref"
+ok $? "staleness gives other bits"
+
+config "$work/config.yaml" 3 "$work/class"
+sed -i 's/^rollout: {/&classes: [0, 2], copies: 2, /' "$work/config.yaml"
+compare class "0 3 4"
+stages class
+finish
