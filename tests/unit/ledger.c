@@ -76,6 +76,7 @@ static void check_lease(struct world *w, const struct lease *l, enum group asked
     if (l->group == GROUP_UPDATE) {
         rule(w, w->state[GROUP_ADVANTAGE][i][0] == SEALED,
              "an update before its advantage");
+        rule(w, all_sealed(w, GROUP_ROLLOUT, i), "an update before its rollouts");
         rule(w, i == w->version && l->version == i, "an update of another version");
     }
 }
@@ -236,6 +237,39 @@ static void test_restarts(int64_t staleness)
            runs, jobs, wrong != NULL ? ": " : "", wrong != NULL ? wrong : "");
 }
 
+/* Between jobs somebody removes files that no update has read yet: trajectories,
+ * advantages, and scores of which there is no advantage. */
+static void remove_some(struct world *w)
+{
+    for (int g = 0; g < GROUP_UPDATE; g++)
+        for (int64_t i = w->version; i < w->iterations; i++)
+            for (int64_t s = 0; s < w->shards; s++)
+                if (w->state[g][i][s] == SEALED && roll(w, 4) == 0 &&
+                    !(g == GROUP_REWARD && w->state[GROUP_ADVANTAGE][i][0] == SEALED)) {
+                    w->state[g][i][s] = FREE;
+                    w->times[g][i][s]--;
+                }
+}
+
+static void test_removals(int64_t staleness)
+{
+    const char *wrong = NULL;
+    int jobs = 0;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct world w = new_world(staleness, 1 + (int64_t)(seed % 4), 99 + seed);
+        while (w.version < w.iterations && w.wrong == NULL && jobs < 100000) {
+            one_job(&w, all_groups, -1, 5 + (int)roll(&w, 60));
+            remove_some(&w);
+            jobs++;
+        }
+        check_complete(&w);
+        wrong = wrong != NULL ? wrong : w.wrong;
+    }
+    tap_ok(wrong == NULL,
+           "staleness %d: files removed between %d jobs are made again%s%s",
+           (int)staleness, jobs, wrong != NULL ? ": " : "", wrong != NULL ? wrong : "");
+}
+
 /* Every stage as a job of its own, in turn. */
 static void test_stages(int64_t staleness)
 {
@@ -308,6 +342,7 @@ int main(void)
     for (int64_t k = 0; k <= 3; k++) {
         test_whole(k);
         test_restarts(k);
+        test_removals(k);
         test_stages(k);
     }
     test_order();
