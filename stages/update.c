@@ -22,6 +22,10 @@
 
 enum { STAT_LOG_RATIO2, STAT_RATIO, STAT_CLIPPED, STAT_LOSS, STATS };
 
+/* Rollout files kept open: opening one checks it, which costs far more than a sample's
+ * rows, and permuted samples come from all shards in turn. */
+enum { SOURCES = 16 };
+
 struct update {
     struct task *t;
     const struct comm *c;
@@ -43,6 +47,8 @@ struct update {
     int64_t *leaf_rows;                      /* [ranks] for gathering */
 
     /* one trajectory, and one micro-batch */
+    struct shard *source[SOURCES]; /* shard s is in place s mod SOURCES, or NULL */
+    int64_t source_of[SOURCES];
     int64_t loaded; /* sample in `latents`, -1 none */
     float *latents; /* [steps + 1, d] */
     double *log_prob; /* [steps] */
@@ -60,6 +66,8 @@ static void update_free(struct update *u)
                          u->pair};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
+    for (int i = 0; i < SOURCES; i++)
+        shard_close(u->source[i]);
 }
 
 /* Optimizer state of version `version`: from the file unless it is here already. */
@@ -163,30 +171,46 @@ static int update_init(struct update *u)
     return 0;
 }
 
+/* The checked rollout file of a shard, open until its place is needed. */
+static struct shard *source_of(struct update *u, int64_t shard)
+{
+    struct task *t = u->t;
+    char rel[96], path[4096];
+    enum column_type type;
+    int nd, at = (int)(shard % SOURCES);
+    int64_t dim[SHARD_MAX_ND];
+    if (u->source[at] != NULL && u->source_of[at] == shard)
+        return u->source[at];
+    shard_close(u->source[at]);
+    task_path(t, rundir_rollout(rel, u->iteration, shard), path);
+    struct shard *in = shard_open(path, SHARD_ROLLOUT);
+    if (in != NULL &&
+        (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
+         dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d ||
+         dim[0] != task_shard_size(t, shard))) {
+        err_set(ERR_INPUT, "%s: 'latents' is missing or of another shape", path);
+        shard_close(in);
+        in = NULL;
+    }
+    u->source[at] = in;
+    u->source_of[at] = shard;
+    return in;
+}
+
 /* Reads one sample's trajectory. */
 static int load_trajectory(struct update *u, int64_t sample)
 {
     struct task *t = u->t;
-    char rel[96], path[4096];
     int64_t row = sample % t->shard_samples;
     if (u->loaded == sample)
         return 0;
     double start = task_clock();
-    task_path(t, rundir_rollout(rel, u->iteration, sample / t->shard_samples), path);
-    struct shard *in = shard_open(path, SHARD_ROLLOUT);
-    enum column_type type;
-    int nd, rc = -1;
-    int64_t dim[SHARD_MAX_ND];
-    if (in == NULL)
-        return -1;
-    if (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
-        dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d ||
-        dim[0] <= row)
-        err_set(ERR_INPUT, "%s: 'latents' is missing or of another shape", path);
-    else if (shard_get_rows(in, "latents", COLUMN_F32, row, 1, u->latents) == 0 &&
-             shard_get_rows(in, "log_prob", COLUMN_F64, row, 1, u->log_prob) == 0)
+    struct shard *in = source_of(u, sample / t->shard_samples);
+    int rc = -1;
+    if (in != NULL &&
+        shard_get_rows(in, "latents", COLUMN_F32, row, 1, u->latents) == 0 &&
+        shard_get_rows(in, "log_prob", COLUMN_F64, row, 1, u->log_prob) == 0)
         rc = 0;
-    shard_close(in);
     u->loaded = rc == 0 ? sample : -1;
     t->io_s += task_clock() - start;
     return rc;

@@ -10,6 +10,7 @@
 #include "io/sys/rng.h"
 #include "io/sys/text.h"
 #include "stages/model/folder.h"
+#include "stages/model/gaussian.h"
 #include "stages/model/kind.h"
 #include "stages/model/unet2d.h"
 
@@ -20,6 +21,7 @@
 
 static const struct model_kind *const kinds[] = {
     &unet2d_kind,
+    &gaussian_kind,
 };
 
 struct model {

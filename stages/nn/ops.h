@@ -52,6 +52,14 @@ struct tensor *op_embedding(struct tape *t, struct param *table, const int64_t *
 /* scale * x + shift. */
 struct tensor *op_affine(struct tape *t, struct tensor *x, float scale, float shift);
 
+/* Item i of x [N, ..]: scale[i] * x + shift[i], the same for all its elements. The numbers
+ * are copied; no gradient goes to them. */
+struct tensor *op_affine_items(struct tape *t, struct tensor *x, const float *scale,
+                               const float *shift);
+
+/* x + b[0] everywhere; b [1]. */
+struct tensor *op_add_scalar(struct tape *t, struct tensor *x, struct param *b);
+
 /* Layout at the border of the network: x [N, C, H, W] as in files and shards <-> [N, H,
  * W, C]. */
 struct tensor *op_to_channels_last(struct tape *t, struct tensor *x);

@@ -3,12 +3,14 @@
 
 #include "io/sys/err.h"
 #include "io/sys/text.h"
+#include "stages/reward/brightness.h"
 #include "stages/reward/jpeg.h"
 
 #include <string.h>
 
 static const struct reward *const list[] = {&jpeg_compressibility,
-                                            &jpeg_incompressibility, NULL};
+                                            &jpeg_incompressibility, &brightness,
+                                            NULL};
 
 const struct reward *const *reward_all(void)
 {
