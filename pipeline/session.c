@@ -269,7 +269,8 @@ int session_run(const struct session_options *o)
     } else {
         code = work(&s);
     }
-    bool report = s.coordinator != NULL && !o->single && (code == 0 || code == ERR_STOPPED);
+    bool here = s.coordinator != NULL, stopped = code == ERR_STOPPED;
+    bool report = here && !o->single && (code == 0 || stopped);
     coordinator_destroy(s.coordinator);
     mailbox_destroy(s.mailbox);
     settings_close(&s.task);
@@ -281,5 +282,7 @@ int session_run(const struct session_options *o)
     MPI_Finalize();
     if (report)
         write_report(config_text(o->config, "run.dir"));
-    return code;
+    /* A launcher ends all ranks when one leaves with a code: after an agreed stop only the
+     * coordinator's does, when the report is written. */
+    return stopped && !here ? 0 : code;
 }
