@@ -133,8 +133,9 @@ static bool update_ready(const struct ledger *l)
     if (l->o.version >= l->o.iterations)
         return false;
     const struct slot *s = slot_of(l, l->o.version);
-    return s->advantage == SEALED && s->sealed[GROUP_ROLLOUT] == l->o.shards &&
-           s->update == WAITING;
+    return s->advantage == SEALED && s->update == WAITING &&
+           s->sealed[GROUP_ROLLOUT] == l->o.shards &&
+           s->sealed[GROUP_REWARD] == l->o.shards;
 }
 
 static bool next_update(struct ledger *l, struct lease *out)
