@@ -204,7 +204,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         text_free(&tag);
     }
     if (is_gang(lease->group)) {
-        if (from == c->o.layout->start[lease->group])
+        if (lease->group == GROUP_UPDATE && from == c->o.layout->start[GROUP_UPDATE])
             memcpy(c->metric, l->value, sizeof c->metric);
         if (--c->gang_left[lease->group] > 0)
             return;
