@@ -302,7 +302,7 @@ static void check_clocks(struct coordinator *c)
 {
     double now = task_clock(), left = INFINITY;
     double margin = 1.2 * c->longest + 1;
-    if (now - c->pinged > fmax(c->stall / 4, 0.2)) {
+    if (c->stall > 0 && now - c->pinged > fmax(c->stall / 4, 0.2)) {
         c->pinged = now;
         for (int r = 0; r < c->o.layout->world; r++)
             if (!c->rank[r].gone)
