@@ -329,7 +329,9 @@ static void close_books(struct coordinator *c)
                         : c->code == ERR_STOPPED ? "stopped"
                                                  : "failed";
     double wall = task_clock() - c->started;
-    if (record_accounting(c->o.record, c->o.layout, c->account, wall, c->rss) != 0 ||
+    /* a session without work (of a finished run) leaves the books of those who worked */
+    if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account, wall,
+                                             c->rss) != 0) ||
         record_status(c->o.record, state, c->code, c->text,
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, c->text) != 0)
