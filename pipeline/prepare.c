@@ -161,12 +161,20 @@ static int find_policy(struct task *t, const struct config *c, struct prepared *
     return 0;
 }
 
+int prepare_directory(const char *dir, const struct config *c, const bool only[GROUPS],
+                      bool *resumed)
+{
+    return rundir_create(dir) != 0 || take_locks(dir, only) != 0 ||
+                   settle_config(dir, c, resumed) != 0
+               ? -1
+               : 0;
+}
+
 int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
                 struct prepared *out)
 {
     *out = (struct prepared){0};
-    if (rundir_create(t->dir) != 0 || take_locks(t->dir, only) != 0 ||
-        settle_config(t->dir, c, &out->resumed) != 0)
+    if (prepare_directory(t->dir, c, only, &out->resumed) != 0)
         return -1;
     if (only[GROUP_ROLLOUT] && only[GROUP_UPDATE] && rundir_sweep(t->dir) != 0)
         return -1;
