@@ -7,10 +7,13 @@
 #include "io/sys/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { PATH_MAX_REL = 96 };
+
+static const char *const folders[] = {"rollout", "reward", "advantage", "policy", "log"};
 
 const char *rundir_rollout(char *buf, int64_t iteration, int64_t shard)
 {
@@ -45,15 +48,20 @@ char *rundir_path(const char *dir, const char *relative)
 
 int rundir_create(const char *dir)
 {
-    static const char *const sub[] = {"rollout", "reward", "advantage", "policy", "log"};
-    for (size_t i = 0; i < sizeof sub / sizeof *sub; i++) {
-        char *p = rundir_path(dir, sub[i]);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char *p = rundir_path(dir, folders[i]);
         int rc = file_make_dirs(p);
         mem_free(p);
         if (rc != 0)
             return -1;
     }
     return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
 }
 
 int rundir_policies(const char *dir, int64_t **version, int64_t *n)
@@ -67,11 +75,22 @@ int rundir_policies(const char *dir, int64_t **version, int64_t *n)
     *version = mem_alloc(found, sizeof **version);
     for (int64_t i = 0; i < found && rc == 0; i++) {
         name[i][strlen(name[i]) - 3] = '\0';
-        if (text_to_i64(name[i] + 1, *version + *n))
+        if (name[i][1] >= '0' && name[i][1] <= '9' &&
+            text_to_i64(name[i] + 1, *version + *n))
             ++*n;
     }
+    if (*n > 1) /* names of seven digits do not sort behind those of six */
+        qsort(*version, (size_t)*n, sizeof **version, by_number);
     file_list_free(name, found);
     return rc;
+}
+
+/* "NAME.tmp.HOST.PID" */
+static bool is_leftover(const char *name)
+{
+    const char *at = strstr(name, ".tmp."), *pid = strrchr(name, '.');
+    return at != NULL && pid > at + 4 && pid[1] != '\0' &&
+           strspn(pid + 1, "0123456789") == strlen(pid + 1);
 }
 
 static int sweep(const char *dir, int depth)
@@ -82,7 +101,7 @@ static int sweep(const char *dir, int depth)
         return -1;
     for (int64_t i = 0; i < n; i++) {
         char *p = rundir_path(dir, name[i]);
-        if (strstr(name[i], ".tmp.") != NULL)
+        if (is_leftover(name[i]))
             unlink(p);
         else if (depth > 0 && file_is_dir(p) && sweep(p, depth - 1) != 0)
             err_clear(); /* housekeeping only: a directory we may not list is skipped */
@@ -92,9 +111,16 @@ static int sweep(const char *dir, int depth)
     return 0;
 }
 
+/* Our own folders only: a link in the run directory may lead to anybody's files. */
 int rundir_sweep(const char *dir)
 {
-    return sweep(dir, 2);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char *p = rundir_path(dir, folders[i]);
+        if (sweep(p, 1) != 0)
+            err_clear();
+        mem_free(p);
+    }
+    return sweep(dir, 0);
 }
 
 bool rundir_flag(const char *dir, const char *name)

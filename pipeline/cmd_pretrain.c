@@ -8,6 +8,7 @@
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/prepare.h"
 #include "pipeline/schema.h"
 #include "pipeline/settings.h"
 #include "pipeline/worker.h"
@@ -210,6 +211,8 @@ static int stop_wanted(struct job *j, bool *yes)
     double v = worker_signal_caught() || late || rundir_flag(j->task.dir, "STOP");
     int rc = comm_max_f64(&j->comm, &v, 1);
     *yes = v > 0;
+    if (rc == 0 && *yes && j->comm.rank == 0)
+        rundir_clear_flag(j->task.dir, "STOP");
     return rc;
 }
 
@@ -258,8 +261,6 @@ static int train(struct job *j)
 static int set_up(struct job *j)
 {
     struct task *t = &j->task;
-    struct text yaml = {0};
-    char path[4096];
     *t = (struct task){.dir = config_text(j->c, "run.dir"),
                        .seed = (uint64_t)config_int(j->c, "run.seed"),
                        .micro_batch = config_int(j->c, "model.micro_batch"),
@@ -272,14 +273,9 @@ static int set_up(struct job *j)
         return err_set(ERR_USAGE, "set run.dir and pretrain.output");
     if (read_data(j) != 0 || open_network(j) != 0)
         return -1;
-    if (j->comm.rank != 0)
-        return 0;
-    if (rundir_create(t->dir) != 0)
-        return -1;
-    config_dump(j->c, &yaml, false);
-    int rc = file_write(task_path(t, "config.yaml", path), yaml.s, yaml.len);
-    text_free(&yaml);
-    return rc;
+    static const bool all[GROUPS] = {true, true, true, true};
+    bool resumed;
+    return j->comm.rank == 0 ? prepare_directory(t->dir, j->c, all, &resumed) : 0;
 }
 
 static int run_job(const struct config *c)
@@ -324,6 +320,8 @@ int cmd_pretrain(int argc, char **argv)
         }
         if (strcmp(argv[i], "--max-walltime") == 0 && i + 1 < argc)
             text_add(&limit, "run.max_walltime=%s", argv[++i]);
+        else if (strncmp(argv[i], "--max-walltime=", 15) == 0)
+            text_add(&limit, "run.max_walltime=%s", argv[i] + 15);
         else if (argv[i][0] == '-')
             rc = err_set(ERR_USAGE, "unknown option '%s'; see `sluice pretrain --help`",
                          argv[i]);

@@ -204,7 +204,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         text_free(&tag);
     }
     if (is_gang(lease->group)) {
-        if (from == c->o.layout->start[lease->group])
+        if (lease->group == GROUP_UPDATE && from == c->o.layout->start[GROUP_UPDATE])
             memcpy(c->metric, l->value, sizeof c->metric);
         if (--c->gang_left[lease->group] > 0)
             return;
@@ -302,7 +302,7 @@ static void check_clocks(struct coordinator *c)
 {
     double now = task_clock(), left = INFINITY;
     double margin = 1.2 * c->longest + 1;
-    if (now - c->pinged > fmax(c->stall / 4, 0.2)) {
+    if (c->stall > 0 && now - c->pinged > fmax(c->stall / 4, 0.2)) {
         c->pinged = now;
         for (int r = 0; r < c->o.layout->world; r++)
             if (!c->rank[r].gone)
@@ -329,7 +329,9 @@ static void close_books(struct coordinator *c)
                         : c->code == ERR_STOPPED ? "stopped"
                                                  : "failed";
     double wall = task_clock() - c->started;
-    if (record_accounting(c->o.record, c->o.layout, c->account, wall, c->rss) != 0 ||
+    /* a session without work (of a finished run) leaves the books of those who worked */
+    if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account, wall,
+                                             c->rss) != 0) ||
         record_status(c->o.record, state, c->code, c->text,
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, c->text) != 0)

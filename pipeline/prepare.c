@@ -39,7 +39,9 @@ static int take_locks(const char *dir, const bool only[GROUPS])
                                "%s: another job is at work in this run directory; wait "
                                "for it or choose another run.dir",
                                path);
-            log_debug("%s: no locks on this file system", path);
+            log_warn("%s: no locks on this file system; see to it that only one job uses "
+                     "this run directory",
+                     path);
         }
     }
     return 0;
@@ -84,34 +86,51 @@ static void new_run_id(char id[48], const struct task *t)
     snprintf(id, 48, "%s-%08llx", when, (unsigned long long)(h & 0xffffffffu));
 }
 
-/* Checks a sealed file wholly: checksums, digest, configuration, policy version. */
-static int check_file(const struct task *t, const char *rel, enum shard_kind kind,
-                      int64_t version)
+/* What a file must be. */
+struct expected {
+    enum shard_kind kind;
+    int64_t iteration, number, version;
+};
+
+static const char *advice_for(enum shard_kind kind)
+{
+    return kind == SHARD_POLICY ? "remove it to go on from the policy before it"
+                                : "remove it and run the same command again, it will be "
+                                  "made again with the same bits";
+}
+
+static int check_head(const struct task *t, const char *path, const struct shard_head *h,
+                      const struct expected *e)
+{
+    if (strcmp(h->config_digest, t->config_digest) != 0)
+        return err_set(ERR_INPUT, "%s: was made with another configuration; %s", path,
+                       e->kind == SHARD_POLICY ? "choose another run.dir"
+                                               : advice_for(e->kind));
+    if (h->policy_version != e->version)
+        return err_set(ERR_INPUT, "%s: was made with policy %lld, not %lld; %s", path,
+                       (long long)h->policy_version, (long long)e->version,
+                       advice_for(e->kind));
+    if (h->iteration != e->iteration || h->number != e->number)
+        return err_set(ERR_INPUT,
+                       "%s: is a copy of another file (iteration %lld, number %lld); %s",
+                       path, (long long)h->iteration, (long long)h->number,
+                       advice_for(e->kind));
+    return 0;
+}
+
+/* Checks a sealed file wholly: checksums, digest, and that it is what its name says. */
+static int check_file(const struct task *t, const char *rel, const struct expected *e)
 {
     char path[4096];
-    static const char *const advice =
-        "remove it and run the same command again, it will be made again with the same "
-        "bits";
     task_path(t, rel, path);
-    struct shard *s = shard_open(path, (int)kind);
+    struct shard *s = shard_open(path, (int)e->kind);
     if (s == NULL)
         return err_add("damaged or foreign file in the run directory (%s)",
-                       kind == SHARD_POLICY
-                           ? "remove it to go on from the policy before it"
-                           : advice);
-    int rc = 0;
-    const struct shard_head *h = shard_head(s);
-    if (strcmp(h->config_digest, t->config_digest) != 0)
-        rc = err_set(ERR_INPUT, "%s: was made with another configuration; %s", path,
-                     advice);
-    else if (h->policy_version != version)
-        rc = err_set(ERR_INPUT, "%s: was made with policy %lld, not %lld; %s", path,
-                     (long long)h->policy_version, (long long)version, advice);
+                       advice_for(e->kind));
+    int rc = check_head(t, path, shard_head(s), e);
     shard_close(s);
     if (rc == 0 && shard_verify(path) != 0)
-        rc = err_add("damaged file in the run directory (%s)",
-                     kind == SHARD_POLICY ? "remove it to go on from the policy before it"
-                                          : advice);
+        rc = err_add("damaged file in the run directory (%s)", advice_for(e->kind));
     return rc;
 }
 
@@ -130,7 +149,8 @@ static int find_policy(struct task *t, const struct config *c, struct prepared *
         out->version = 0;
         return settings_first_policy(t, c);
     }
-    if (check_file(t, rundir_policy(rel, out->version), SHARD_POLICY, out->version) != 0)
+    const struct expected e = {SHARD_POLICY, out->version - 1, -1, out->version};
+    if (check_file(t, rundir_policy(rel, out->version), &e) != 0)
         return -1;
     struct shard *s = shard_open(task_path(t, rel, path), SHARD_POLICY);
     if (s == NULL)
@@ -141,12 +161,20 @@ static int find_policy(struct task *t, const struct config *c, struct prepared *
     return 0;
 }
 
+int prepare_directory(const char *dir, const struct config *c, const bool only[GROUPS],
+                      bool *resumed)
+{
+    return rundir_create(dir) != 0 || take_locks(dir, only) != 0 ||
+                   settle_config(dir, c, resumed) != 0
+               ? -1
+               : 0;
+}
+
 int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
                 struct prepared *out)
 {
     *out = (struct prepared){0};
-    if (rundir_create(t->dir) != 0 || take_locks(t->dir, only) != 0 ||
-        settle_config(t->dir, c, &out->resumed) != 0)
+    if (prepare_directory(t->dir, c, only, &out->resumed) != 0)
         return -1;
     if (only[GROUP_ROLLOUT] && only[GROUP_UPDATE] && rundir_sweep(t->dir) != 0)
         return -1;
@@ -162,7 +190,8 @@ static int found(const struct task *t, struct ledger *l, enum group g, int64_t i
     char path[4096];
     if (!file_exists(task_path(t, rel, path)))
         return 0;
-    if (check_file(t, rel, kind[g], task_version(t, iteration)) != 0)
+    const struct expected e = {kind[g], iteration, shard, task_version(t, iteration)};
+    if (check_file(t, rel, &e) != 0)
         return -1;
     ledger_found(l, g, iteration, shard);
     return 0;

@@ -13,6 +13,11 @@ struct prepared {
     char run_id[48];
 };
 
+/* Creates or enters a run directory: locks, then config.yaml, which must agree. Errors as
+ * below. */
+int prepare_directory(const char *dir, const struct config *c, const bool only[GROUPS],
+                      bool *resumed);
+
 /* only[g]: the groups that this job serves; their locks are taken and held until the
  * process ends. Errors: ERR_USAGE (the directory belongs to another configuration), ERR_ENV
  * (another job is at work there), ERR_INPUT (a damaged file, named), ERR_IO. */

@@ -64,7 +64,7 @@ static struct json_out *metrics_line(const struct record *r, int64_t iteration,
     json_out_i64(o, "policy_version", task_version(r->t, iteration));
     for (int i = 0; i < METRICS; i++) {
         bool whole = i == METRIC_SAMPLES || i == METRIC_FAILED || i == METRIC_SAMPLES_TOTAL;
-        if (whole)
+        if (whole && fabs(metric[i]) < 0x1p53) /* NaN comes from a file */
             json_out_i64(o, metric_name((enum metric)i), (int64_t)metric[i]);
         else
             json_out_f64(o, metric_name((enum metric)i), metric[i]);
@@ -73,8 +73,9 @@ static struct json_out *metrics_line(const struct record *r, int64_t iteration,
     return o;
 }
 
-/* Drops a torn last line; returns the last iteration recorded, -1 for none. */
-static int repair(struct record *r, int64_t *last)
+/* Drops a torn last line; returns the last iteration below `newest` that was recorded, -1
+ * for none (later ones belong to policies that were taken away). */
+static int repair(struct record *r, int64_t newest, int64_t *last)
 {
     char *data = NULL;
     int64_t len = 0, keep;
@@ -92,7 +93,7 @@ static int repair(struct record *r, int64_t *last)
         int64_t i;
         if (j == NULL)
             err_clear(); /* a foreign line is the user's; it stays */
-        else if (json_to_i64(json_get(j, "iteration"), &i) && i > *last)
+        else if (json_to_i64(json_get(j, "iteration"), &i) && i > *last && i < newest)
             *last = i;
         json_free(j);
         at = end - data + 1;
@@ -132,7 +133,7 @@ struct record *record_open(const struct task *t, const struct config *c, int64_t
     r->metrics = path_of(r, "metrics.jsonl");
     r->started = task_clock();
     r->first_reward = NAN;
-    if (repair(r, &last) != 0 || recover(r, last, newest) != 0) {
+    if (repair(r, newest, &last) != 0 || recover(r, last, newest) != 0) {
         record_close(r);
         return NULL;
     }

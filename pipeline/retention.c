@@ -60,24 +60,32 @@ static int drop_policies(const struct task *t, const struct config *c, int64_t n
     return 0;
 }
 
-/* Shards of iteration i serve the update that made version i + 1; after it they are only
- * for the analyst. The newest advantage file carries the tracker. */
-static void drop_shards(const struct task *t, int64_t keep, int64_t newest)
+/* Whether anything was there. */
+static bool drop_iteration(const struct task *t, int64_t gone)
 {
     char rel[96], path[4096];
-    int64_t gone = newest - 1 - keep;
-    if (keep == 0 || gone < 0)
-        return;
+    bool any = unlink(task_path(t, rundir_advantage(rel, gone), path)) == 0;
     for (int64_t s = 0; s < t->shards; s++) {
-        unlink(task_path(t, rundir_rollout(rel, gone, s), path));
-        unlink(task_path(t, rundir_reward(rel, gone, s), path));
+        any |= unlink(task_path(t, rundir_rollout(rel, gone, s), path)) == 0;
+        any |= unlink(task_path(t, rundir_reward(rel, gone, s), path)) == 0;
     }
-    unlink(task_path(t, rundir_advantage(rel, gone), path));
     for (int k = 0; k < 2; k++) {
         snprintf(rel, sizeof rel, "%s/i%06lld", k == 0 ? "rollout" : "reward",
                  (long long)gone);
         rmdir(task_path(t, rel, path));
     }
+    return any;
+}
+
+/* Shards of iteration i serve the update that made version i + 1; after it they are only
+ * for the analyst. The newest advantage file carries the tracker. Goes back as long as
+ * there is something: a killed job, or one that kept more, may have left it. */
+static void drop_shards(const struct task *t, int64_t keep, int64_t newest)
+{
+    if (keep == 0)
+        return;
+    for (int64_t gone = newest - 1 - keep; gone >= 0 && drop_iteration(t, gone); gone--)
+        ;
 }
 
 int retention_apply(const struct task *t, const struct config *c, int64_t newest)

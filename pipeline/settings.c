@@ -76,6 +76,13 @@ int settings_read(struct task *t, const struct config *c)
     if (strlen(t->dir) > 3900)
         return err_set(ERR_USAGE, "run.dir: the path is too long");
     t->shards = (t->samples + t->shard_samples - 1) / t->shard_samples;
+    if (t->shards + 1 > SHARD_MAX_PARENTS)
+        return err_set(ERR_USAGE,
+                       "rollout.samples=%lld in shards of rollout.shard_samples=%lld gives "
+                       "%lld shards per iteration, at most %d are possible: raise "
+                       "rollout.shard_samples",
+                       (long long)t->samples, (long long)t->shard_samples,
+                       (long long)t->shards, SHARD_MAX_PARENTS - 1);
     t->n_classes = config_list(c, "rollout.classes", &t->classes);
     config_digest(c, t->config_digest);
     if (config_is(c, "model.dtype", "bf16"))

@@ -17,7 +17,8 @@ static volatile sig_atomic_t caught; /* set by the handler, read by the tick */
 struct worker {
     const struct worker_options *o;
     double beat, pinged; /* last heartbeat sent; last word from the coordinator */
-    bool stop_sent;
+    double checked;      /* when the coordinator's silence was last looked at */
+    bool stop_sent, working;
     double account[2 * GROUPS + 1];
 };
 
@@ -46,6 +47,36 @@ static void tell(struct worker *w, const struct letter *l)
     mailbox_send(w->o->mailbox, w->o->coordinator_rank, l);
 }
 
+/* The coordinator's rank is silent: nobody else can tell, so this rank does. */
+static void check_coordinator(struct worker *w)
+{
+    double now = task_clock(), silent;
+    if (w->o->stall_s <= 0 || w->o->coordinator != NULL)
+        return;
+    if (now - w->checked > w->o->stall_s / 2) /* this rank itself was away (suspended?) */
+        w->pinged = now;
+    w->checked = now;
+    silent = now - w->pinged;
+    if (silent < 1.5 * w->o->stall_s)
+        return;
+    log_error("stall: the coordinator (rank %d) has been silent for %.0f s; look at its "
+              "host, then run the same command again",
+              w->o->coordinator_rank, silent);
+    MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
+}
+
+/* While a lease is held nothing but pings can arrive. */
+static void hear(struct worker *w)
+{
+    struct letter l;
+    int from;
+    while (mailbox_take(w->o->mailbox, false, &l, &from)) {
+        ERR_BUG_IF(l.kind != LETTER_PING);
+        w->pinged = task_clock();
+    }
+    check_coordinator(w);
+}
+
 static int tick(void *ctx)
 {
     struct worker *w = ctx;
@@ -65,6 +96,8 @@ static int tick(void *ctx)
     }
     if (w->o->coordinator != NULL)
         coordinator_step(w->o->coordinator);
+    else if (w->working)
+        hear(w);
     return 0;
 }
 
@@ -91,29 +124,19 @@ static void work(struct worker *w, const struct lease *lease)
     struct letter l = {.kind = LETTER_DONE, .lease = *lease};
     double start = task_clock();
     t->io_s = 0;
+    w->working = true;
     if (run_lease(w, lease, l.value) != 0) {
         l.code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
         snprintf(l.text, sizeof l.text, "%s", err_text());
         err_clear();
     }
+    w->working = false;
     l.value[METRICS] = (double)mem_peak_rss();
     w->account[2 * lease->group] += task_clock() - start;
     w->account[2 * lease->group + 1] += t->io_s;
     snprintf(t->phase, sizeof t->phase, "waits for a lease");
     tell(w, &l);
     w->pinged = task_clock();
-}
-
-/* The coordinator's rank is silent: nobody else can tell, so this rank does. */
-static void check_coordinator(const struct worker *w)
-{
-    double silent = task_clock() - w->pinged;
-    if (w->o->stall_s <= 0 || w->o->coordinator != NULL || silent < 1.5 * w->o->stall_s)
-        return;
-    log_error("stall: the coordinator (rank %d) has been silent for %.0f s; look at its "
-              "host, then run the same command again",
-              w->o->coordinator_rank, silent);
-    MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
 }
 
 static void farewell(struct worker *w)

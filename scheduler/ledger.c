@@ -109,6 +109,13 @@ static bool next_shard(struct ledger *l, enum group g, struct lease *out)
     return false;
 }
 
+/* Both stages read the shards, so that what a user removed is made again first. */
+static bool all_sealed(const struct ledger *l, const struct slot *s)
+{
+    return s->sealed[GROUP_ROLLOUT] == l->o.shards &&
+           s->sealed[GROUP_REWARD] == l->o.shards;
+}
+
 static bool next_advantage(struct ledger *l, struct lease *out)
 {
     for (int64_t i = l->o.version; i < l->o.version + l->window; i++) {
@@ -117,7 +124,7 @@ static bool next_advantage(struct ledger *l, struct lease *out)
         struct slot *s = slot_of(l, i);
         if (s->advantage == SEALED)
             continue;
-        if (s->advantage == LEASED || s->sealed[GROUP_REWARD] < l->o.shards)
+        if (s->advantage == LEASED || !all_sealed(l, s))
             return false; /* advantages go in order: the tracker carries state */
         s->advantage = LEASED;
         *out = (struct lease){GROUP_ADVANTAGE, i, -1, l->o.version};
@@ -133,9 +140,7 @@ static bool update_ready(const struct ledger *l)
     if (l->o.version >= l->o.iterations)
         return false;
     const struct slot *s = slot_of(l, l->o.version);
-    return s->advantage == SEALED && s->update == WAITING &&
-           s->sealed[GROUP_ROLLOUT] == l->o.shards &&
-           s->sealed[GROUP_REWARD] == l->o.shards;
+    return s->advantage == SEALED && s->update == WAITING && all_sealed(l, s);
 }
 
 static bool next_update(struct ledger *l, struct lease *out)
@@ -217,7 +222,7 @@ static bool group_idle(const struct ledger *l, enum group g)
                 if (shard_ready(s, g, k))
                     return false;
         if (g == GROUP_ADVANTAGE && s->advantage != SEALED) {
-            if (s->sealed[GROUP_REWARD] == l->o.shards)
+            if (all_sealed(l, s))
                 return false;
             break; /* in order */
         }

@@ -2,9 +2,9 @@
  * no clock, no files. scheduler/PROTOCOL.md describes the rules.
  *
  * Work of iteration i: rollout shards 0..S-1 (policy version max(0, i - k), k the maximum
- * staleness), reward shards 0..S-1 (each after its rollout), advantage (after all rewards
- * of i and advantage i-1), update (after advantage i and
- * all rollouts of i, with version i; it makes i+1). */
+ * staleness), reward shards 0..S-1 (each after its rollout), advantage (after all rollouts
+ * and rewards of i and advantage i-1), update (after all of these and advantage i, with
+ * version i; it makes i+1). */
 #ifndef SLUICE_SCHEDULER_LEDGER_H
 #define SLUICE_SCHEDULER_LEDGER_H
 

@@ -45,6 +45,8 @@ static int score(struct task *t, struct scores *s)
 {
     s->score = mem_alloc(s->n, sizeof *s->score);
     s->status = mem_alloc(s->n, sizeof *s->status);
+    for (int64_t i = 0; i < s->n; i++)
+        s->score[i] = NAN; /* what a reward leaves out is no score of 0 */
     struct reward_batch b = {
         .n = s->n,
         .channels = t->channels,

@@ -70,8 +70,16 @@ int comm_bcast(const struct comm *c, void *p, int64_t n, int root)
 
 int comm_agree(const struct comm *c, int rc)
 {
+    struct {
+        int code;
+        char text[2048];
+    } e = {0};
     if (c->size == 1)
         return rc == 0 ? 0 : -1;
+    if (rc != 0) { /* now: what runs while we wait may meet errors of its own */
+        e.code = (int)err_code();
+        snprintf(e.text, sizeof e.text, "%s", err_text());
+    }
     int lowest = rc == 0 ? c->size : c->rank, mine = lowest;
     MPI_Request r;
     if (check(MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, c->mpi, &r),
@@ -80,19 +88,11 @@ int comm_agree(const struct comm *c, int rc)
         return -1;
     if (lowest == c->size)
         return 0;
-    struct {
-        int code;
-        char text[2048];
-    } e = {0};
-    if (lowest == c->rank) {
-        e.code = (int)err_code();
-        snprintf(e.text, sizeof e.text, "%s", err_text());
-    }
     if (comm_bcast(c, &e, sizeof e, lowest) != 0)
         return -1;
-    if (lowest == c->rank)
-        return -1; /* our own error stays pending as it is */
-    return err_set((enum err_code)e.code, "group rank %d: %s", lowest, e.text);
+    return lowest == c->rank
+               ? err_set((enum err_code)e.code, "%s", e.text)
+               : err_set((enum err_code)e.code, "group rank %d: %s", lowest, e.text);
 }
 
 int comm_gather_all(const struct comm *c, const void *mine, const int64_t *count,
