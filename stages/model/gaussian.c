@@ -1,5 +1,5 @@
-/* The analytic denoiser. Its schedule comes from the code that the sampler uses, so both
- * have the same bits of alpha-bar. */
+/* The analytic denoiser. Its schedule comes from the code that the sampler uses, so
+ * both have the same bits of alpha-bar. */
 #include "stages/model/gaussian.h"
 
 #include "io/sys/err.h"
@@ -45,7 +45,8 @@ static int read_shape(struct gaussian *g, const struct json *config)
         h = json_item(size, 0);
         w = json_item(size, 1);
     }
-    return read_count(json_get(config, "channels"), "channels", SIDE_MAX, &g->channels) ||
+    return read_count(json_get(config, "channels"), "channels", SIDE_MAX,
+                      &g->channels) ||
                    read_count(h, "sample_size", SIDE_MAX, &g->height) ||
                    read_count(w, "sample_size", SIDE_MAX, &g->width)
                ? -1
@@ -64,8 +65,8 @@ static int read_schedule(struct schedule *s, const struct json *config)
     s->beta = (enum schedule_beta)i;
     if (read_number(config, "beta_start", 0, 1, &s->beta_start) ||
         read_number(config, "beta_end", 0, 1, &s->beta_end) ||
-        read_count(json_get(config, "num_train_timesteps"), "num_train_timesteps", 100000,
-                   &s->train_steps))
+        read_count(json_get(config, "num_train_timesteps"), "num_train_timesteps",
+                   100000, &s->train_steps))
         return -1;
     return schedule_build(s);
 }
@@ -103,7 +104,8 @@ static void destroy(void *net)
 static void *create(const struct json *config, const char *path)
 {
     struct gaussian *g = mem_alloc(1, sizeof *g);
-    if (check_keys(config) != 0 || read_number(config, "mean", -1e6, 1e6, &g->mean) != 0 ||
+    if (check_keys(config) != 0 ||
+        read_number(config, "mean", -1e6, 1e6, &g->mean) != 0 ||
         read_number(config, "variance", 0, 1e12, &g->variance) != 0 ||
         read_shape(g, config) != 0 || read_schedule(&g->schedule, config) != 0) {
         err_add("%s", path);
@@ -142,7 +144,8 @@ static double flops(const void *net)
 }
 
 /* eps = scale * x + offset at a timestep. */
-static int line_at(const struct gaussian *g, float timestep, float *scale, float *offset)
+static int line_at(const struct gaussian *g, float timestep, float *scale,
+                   float *offset)
 {
     double t = (double)timestep;
     if (!(t >= 0 && t < (double)g->schedule.train_steps && t == floor(t)))

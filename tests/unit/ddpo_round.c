@@ -1,8 +1,8 @@
-/* One round of DDPO-IS against the peer's: the chain from stored noise, log-probabilities,
- * advantages, gradient, weights after one optimizer step, and the second inner epoch. The
- * rollout and reward shards are made from the golden trajectories; from there on the
- * program's own advantage and update code does the work. Bounds are FEW times the peer's
- * distance between float32 and float64. */
+/* One round of DDPO-IS against the peer's: the chain from stored noise,
+ * log-probabilities, advantages, gradient, weights after one optimizer step, and the
+ * second inner epoch. The rollout and reward shards are made from the golden
+ * trajectories; from there on the program's own advantage and update code does the
+ * work. Bounds are FEW times the peer's distance between float32 and float64. */
 #include "io/rundir.h"
 #include "io/safetensors.h"
 #include "io/shard.h"
@@ -113,8 +113,11 @@ static void predict(struct task *t, int64_t k, const float *x, float *out)
     for (int b = 0; b < MICRO; b++)
         timesteps[b] = (float)t->sampler.step[k].t;
     for (int i = 0; i < N; i += MICRO) {
-        struct model_input in = {.batch = MICRO, .height = t->height, .width = t->width,
-                                 .x = x + i * D, .timesteps = timesteps};
+        struct model_input in = {.batch = MICRO,
+                                 .height = t->height,
+                                 .width = t->width,
+                                 .x = x + i * D,
+                                 .timesteps = timesteps};
         tape_begin(t->tape, false);
         struct tensor *o = model_forward(t->model, t->tape, &in, NULL);
         if (o == NULL)
@@ -123,8 +126,8 @@ static void predict(struct task *t, int64_t k, const float *x, float *out)
     }
 }
 
-/* log_prob [N, STEPS], summed over elements, of the golden's states under the weights at
- * hand. */
+/* log_prob [N, STEPS], summed over elements, of the golden's states under the weights
+ * at hand. */
 static void evaluate(struct task *t, const float *latents, double *log_prob)
 {
     float *x = mem_alloc(N * D, sizeof *x), *o = mem_alloc(N * D, sizeof *o), mu[D];
@@ -160,7 +163,8 @@ static void test_chain(struct task *t)
     float *want_eps = floats(trajectory, "eps_f32", N * STEPS * D);
     float *want = floats(trajectory, "latents", N * (STEPS + 1) * D);
     int64_t *timesteps = integers(trajectory, "timesteps", STEPS);
-    float *o = mem_alloc(STATE, sizeof *o), *eps = mem_alloc(N * STEPS * D, sizeof *eps);
+    float *o = mem_alloc(STATE, sizeof *o),
+          *eps = mem_alloc(N * STEPS * D, sizeof *eps);
     float *latents = mem_alloc(N * (STEPS + 1) * D, sizeof *latents);
     double log_prob[N * STEPS];
     int same = 1;
@@ -181,7 +185,8 @@ static void test_chain(struct task *t)
     tap_ok(same, "the sampler's timesteps are the peer's");
     tap_near(apart(eps, want_eps, N * STEPS * D), 0, 2 * FEW * PEER_EPS,
              "predicted noise along the chain");
-    tap_near(apart(latents, want, N * (STEPS + 1) * D), 0, 2 * FEW * PEER_EPS, "states");
+    tap_near(apart(latents, want, N * (STEPS + 1) * D), 0, 2 * FEW * PEER_EPS,
+             "states");
     tap_near(worst_logprob(log_prob, "log_probs_f32"), 0, FEW * PEER_LOGPROB,
              "log-probabilities of the own chain");
     mem_free(x);
@@ -208,9 +213,11 @@ static void seal(struct task *t, const char *rel, struct shard_head *h,
     must(shard_seal(w, content));
 }
 
-#define COLUMN(NAME, TYPE, DATA)                                                       \
-    {.name = NAME, .type = TYPE, .nd = 1, .dim = {N}, .axis = {"sample"},              \
-     .units = "1", .long_name = NAME, .data = DATA}
+#define COLUMN(NAME, TYPE, DATA)                                             \
+    {                                                                        \
+        .name = NAME, .type = TYPE, .nd = 1, .dim = {N}, .axis = {"sample"}, \
+        .units = "1", .long_name = NAME, .data = DATA                        \
+    }
 
 /* The golden's samples and rewards as shards of iteration 0. */
 static void write_shards(struct task *t, const float *latents, const double *log_prob)
@@ -222,11 +229,22 @@ static void write_shards(struct task *t, const float *latents, const double *log
     struct shard_parent parent;
     struct shard_head head = {.kind = SHARD_ROLLOUT};
     const struct column rollout[] = {
-        {.name = "latents", .type = COLUMN_F32, .nd = 5, .dim = {N, STEPS + 1, 3, 16, 16},
-         .axis = {"sample", "state", "channel", "height", "width"}, .units = "1",
-         .long_name = "states", .data = latents, .chunk_first = true},
-        {.name = "log_prob", .type = COLUMN_F64, .nd = 2, .dim = {N, STEPS},
-         .axis = {"sample", "step"}, .units = "nat", .long_name = "log-density",
+        {.name = "latents",
+         .type = COLUMN_F32,
+         .nd = 5,
+         .dim = {N, STEPS + 1, 3, 16, 16},
+         .axis = {"sample", "state", "channel", "height", "width"},
+         .units = "1",
+         .long_name = "states",
+         .data = latents,
+         .chunk_first = true},
+        {.name = "log_prob",
+         .type = COLUMN_F64,
+         .nd = 2,
+         .dim = {N, STEPS},
+         .axis = {"sample", "step"},
+         .units = "nat",
+         .long_name = "log-density",
          .data = log_prob},
         COLUMN("prompt_id", COLUMN_I64, label),
     };
@@ -248,9 +266,9 @@ static void test_advantages(struct task *t)
     double worst = 0, *want = doubles(trajectory, "advantages", N);
     struct shard *in =
         shard_open(task_path(t, rundir_advantage(rel, 0), path), SHARD_ADVANTAGE);
-    double *got = in == NULL ? NULL
-                             : shard_get(in, "advantage", COLUMN_F64, 1, (int64_t[]){N},
-                                         NULL);
+    double *got = in == NULL
+                      ? NULL
+                      : shard_get(in, "advantage", COLUMN_F64, 1, (int64_t[]){N}, NULL);
     if (got == NULL)
         ERR_BUG("%s", err_text());
     for (int i = 0; i < N; i++)
@@ -277,7 +295,8 @@ static void read_policy(const char *dir, int64_t total, float *m, float *theta)
     mem_free(path);
 }
 
-/* delta = theta - theta0 with the weights of policy 0, as the peer has it; the gradient from m = b1 m0 + (1 - b1) clip gradient. */
+/* delta = theta - theta0 with the weights of policy 0, as the peer has it; the gradient
+ * from m = b1 m0 + (1 - b1) clip gradient. */
 static struct epoch epoch_of(int64_t total, const float *m0, const float *theta0,
                              const float *m, const float *theta, double norm)
 {
@@ -314,7 +333,8 @@ static void test_lengths(struct param_set *s, const struct epoch *e, int number,
     for (int64_t i = 0; i < n_all; i++) {
         const struct param *p = param_at(s, i);
         int64_t n = tensor_count(&p->t);
-        double g = length(e->gradient + p->offset, n), d = length(e->delta + p->offset, n);
+        double g = length(e->gradient + p->offset, n),
+               d = length(e->delta + p->offset, n);
         if (strstr(p->name, ".to_k.bias") != NULL) {
             noise = fmax(noise, g);
             noise_step = fmax(noise_step, d / (lr * sqrt((double)n)));
@@ -323,8 +343,10 @@ static void test_lengths(struct param_set *s, const struct epoch *e, int number,
         far_gradient = fmax(far_gradient, fabs(g / gradient[i] - 1));
         far_step = fmax(far_step, fabs(d / step[i] - 1));
     }
-    tap_ok(far_gradient <= 1e-4, "epoch %d: length of each parameter's gradient: worst "
-           "%.3g (at most 1e-4)", number, far_gradient);
+    tap_ok(far_gradient <= 1e-4,
+           "epoch %d: length of each parameter's gradient: worst "
+           "%.3g (at most 1e-4)",
+           number, far_gradient);
     tap_ok(far_step <= FEW * PEER_DELTA, "and of its step: worst %.3g (at most %.3g)",
            far_step, FEW * PEER_DELTA);
     tap_ok(noise <= 1e-6 && noise_step <= 1.001,
@@ -356,14 +378,15 @@ static void test_first(struct param_set *s, const struct epoch *e, const float *
     mem_free(d);
 }
 
-/* The update of one run; metric receives its numbers, v the new Adam moment and weights. */
+/* The update of one run; metric receives its numbers, v the new Adam moment and
+ * weights. */
 static void update(struct task *t, double metric[METRICS], float *m, float *theta)
 {
     struct comm self = comm_self();
     must(advantage_iteration(t, &self, 0));
     must(update_iteration(t, &self, 0, metric));
     tap_ok(metric[METRIC_RATIO_ABSDEV_MAX] == 0, "ratios before the first step are "
-           "exactly 1");
+                                                 "exactly 1");
     read_policy(t->dir, param_total(model_params(t->model)), m, theta);
 }
 
@@ -388,12 +411,13 @@ static double loss_of(int number)
 }
 
 /* Ratios of the second epoch, from the weights after the first step, pair by pair. The
- * peer's row (micro-batch, step) and column b belong to sample perm[2 micro-batch + b] and
- * that row's own order of steps. *kl: mean of half the squared log-ratio. */
+ * peer's row (micro-batch, step) and column b belong to sample perm[2 micro-batch + b]
+ * and that row's own order of steps. *kl: mean of half the squared log-ratio. */
 static void test_ratios(struct task *t, const float *latents, const double *old,
                         double *kl)
 {
-    double now[N * STEPS], worst = 0, *want = doubles(steps, "inner1.ratio_f64", N * STEPS);
+    double now[N * STEPS], worst = 0,
+                           *want = doubles(steps, "inner1.ratio_f64", N * STEPS);
     int64_t *perm = integers(trajectory, "perm1", N);
     int64_t *order = integers(trajectory, "tperms1", N * STEPS);
     evaluate(t, latents, now);
@@ -412,8 +436,8 @@ static void test_ratios(struct task *t, const float *latents, const double *old,
     mem_free(order);
 }
 
-/* One inner epoch, and two in a second run: what is in the second run's means beyond the
- * first epoch's numbers is the second epoch. */
+/* One inner epoch, and two in a second run: what is in the second run's means beyond
+ * the first epoch's numbers is the second epoch. */
 static void test_round(void)
 {
     struct task one, two;

@@ -1,7 +1,7 @@
 /* Rollout, advantage and update together against closed forms (algorithms reference,
- * sections 21.2 and 21.3): the exact denoiser of Gaussian data, the reward `brightness`,
- * one learned shift of the predicted noise. Runs the executable (SLUICE_BIN, default
- * build/sluice), one process. */
+ * sections 21.2 and 21.3): the exact denoiser of Gaussian data, the reward
+ * `brightness`, one learned shift of the predicted noise. Runs the executable
+ * (SLUICE_BIN, default build/sluice), one process. */
 #include "io/rundir.h"
 #include "io/safetensors.h"
 #include "io/shard.h"
@@ -24,8 +24,8 @@
 #define SAMPLES 40000
 #define SHARD 4096
 
-#define NOISE_SCHEDULE                                                                 \
-    "\"beta_start\": 0.00085, \"beta_end\": 0.012, "                                   \
+#define NOISE_SCHEDULE                               \
+    "\"beta_start\": 0.00085, \"beta_end\": 0.012, " \
     "\"beta_schedule\": \"scaled_linear\", \"num_train_timesteps\": 1000"
 
 static char work[64];
@@ -148,11 +148,12 @@ static void moments(const char *dir, int64_t side, double *mean, double *varianc
 }
 
 /* One iteration of SAMPLES samples. The loss is the mean over samples and steps of
- * -advantage * ratio with advantages in units of the rewards' deviation, so the gradient
- * times -STEPS * deviation estimates d E[r] / d shift; a mean over the d elements inside
- * the ratio divides it by d. The reward is the mean of the elements, so with the sum the
- * estimate is the one element's, whatever d. */
-static void test_gradient(const char *model, int64_t side, const char *logprob, int seed)
+ * -advantage * ratio with advantages in units of the rewards' deviation, so the
+ * gradient times -STEPS * deviation estimates d E[r] / d shift; a mean over the d
+ * elements inside the ratio divides it by d. The reward is the mean of the elements, so
+ * with the sum the estimate is the one element's, whatever d. */
+static void test_gradient(const char *model, int64_t side, const char *logprob,
+                          int seed)
 {
     double d = (double)(side * side), share = strcmp(logprob, "mean") == 0 ? 1 / d : 1;
     double metric[METRICS], mean, variance;
@@ -163,8 +164,10 @@ static void test_gradient(const char *model, int64_t side, const char *logprob, 
                              seed, SAMPLES, SHARD, logprob);
     char *dir = run(name, model, options);
     moments(dir, side, &mean, &variance);
-    tap_near(mean, MEAN, 4 * sqrt(VARIANCE / (SAMPLES * d)), "mean of the final samples");
-    tap_near(variance, VARIANCE, 4 * VARIANCE * sqrt(2 / (SAMPLES * d)), "their variance");
+    tap_near(mean, MEAN, 4 * sqrt(VARIANCE / (SAMPLES * d)),
+             "mean of the final samples");
+    tap_near(variance, VARIANCE, 4 * VARIANCE * sqrt(2 / (SAMPLES * d)),
+             "their variance");
     struct policy *p = open_policy(dir, 1);
     must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m));
     must(policy_metrics(p, metric));
@@ -186,11 +189,11 @@ static void test_learning(const char *model)
     enum { N = 512, ITERATIONS = 20 };
     double first[METRICS], last[METRICS], error = sqrt(VARIANCE / N);
     float shift = 0;
-    char *options =
-        text_new("run.seed=5 run.iterations=%d run.keep_policies=0 rollout.samples=%d "
-                 "rollout.shard_samples=%d algorithm.logprob=sum algorithm.clip_range=0.2 "
-                 "update.batch=256 update.lr=0.01",
-                 ITERATIONS, N, N);
+    char *options = text_new(
+        "run.seed=5 run.iterations=%d run.keep_policies=0 rollout.samples=%d "
+        "rollout.shard_samples=%d algorithm.logprob=sum algorithm.clip_range=0.2 "
+        "update.batch=256 update.lr=0.01",
+        ITERATIONS, N, N);
     char *dir = run("learning", model, options);
     struct policy *p = open_policy(dir, 1);
     must(policy_metrics(p, first));
@@ -219,14 +222,20 @@ static void test_denoiser(void)
     float timesteps[N] = {481, 1};
     char *config = config_of(2);
     struct model *m = model_from_config(config, "config", false, true);
-    struct schedule s = {.train_steps = 1000, .beta = BETA_SCALED_LINEAR,
-                         .beta_start = .00085, .beta_end = .012};
+    struct schedule s = {.train_steps = 1000,
+                         .beta = BETA_SCALED_LINEAR,
+                         .beta_start = .00085,
+                         .beta_end = .012};
     struct tape *t = tape_create(backend_get("onednn", 1));
     must(schedule_build(&s));
     param_values(model_params(m))[0] = .125f;
     param_touch(model_params(m));
-    struct model_input in = {.batch = N, .height = 2, .width = 2, .x = x,
-                             .timesteps = timesteps, .want_dx = true};
+    struct model_input in = {.batch = N,
+                             .height = 2,
+                             .width = 2,
+                             .x = x,
+                             .timesteps = timesteps,
+                             .want_dx = true};
     struct tensor *given = NULL;
     tape_begin(t, true);
     struct tensor *out = model_forward(m, t, &in, &given);
@@ -265,8 +274,13 @@ static void test_brightness(void)
     const float sample[6] = {1, 2, 6, 0, NAN, 0};
     double score[2];
     uint8_t status[2];
-    struct reward_batch b = {.n = 2, .channels = 1, .height = 1, .width = 3,
-                             .sample = sample, .score = score, .status = status};
+    struct reward_batch b = {.n = 2,
+                             .channels = 1,
+                             .height = 1,
+                             .width = 3,
+                             .sample = sample,
+                             .score = score,
+                             .status = status};
     must(brightness.score(NULL, &b));
     tap_ok(score[0] == 3 && status[0] == REWARD_OK, "brightness is the mean");
     tap_ok(isnan(score[1]) && status[1] == REWARD_NON_FINITE, "NaN is a status");
