@@ -106,8 +106,8 @@ static int check_state(const struct trainer *t, int64_t step)
     return worst == 0 ? 0
                       : err_set(ERR_NUMERIC,
                                 "weights or moments after optimizer step %lld are not "
-                                "finite; the last policy is kept; lower the learning rate "
-                                "or set update.max_grad_norm",
+                                "finite; the last policy is kept; lower the learning "
+                                "rate, raise update.eps or set update.max_grad_norm",
                                 (long long)step);
 }
 
