@@ -85,8 +85,8 @@ void shard_abort(struct shard_writer *w);
 struct shard;
 
 /* Opens a sealed file for reading and checks format, kind (where kind >= 0),
- * completeness and that all sizes fit the file. ERR_INPUT names the file and what is
- * wrong. */
+ * completeness and that all sizes fit the file. ERR_INPUT (ERR_IO where it may not
+ * be read) names the file and what is wrong. */
 struct shard *shard_open(const char *path, int kind);
 void shard_close(struct shard *s);
 const struct shard_head *shard_head(const struct shard *s);

@@ -7,6 +7,7 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +34,8 @@ static int check_plain(const char *path)
     static const unsigned char magic[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
     unsigned char head[8];
     struct stat st;
-    if (stat(path, &st) != 0) {
-        err_set_errno("cannot open", path);
-        return err_set(ERR_INPUT, "%s", err_text());
-    }
+    if (stat(path, &st) != 0)
+        return err_set_errno("cannot open", path);
     if (S_ISDIR(st.st_mode))
         return err_set(ERR_INPUT, "%s: is a directory, an HDF5 file was expected",
                        path);
@@ -45,12 +44,15 @@ static int check_plain(const char *path)
     if (st.st_size == 0)
         return err_set(ERR_INPUT, "%s: is empty", path);
     FILE *f = fopen(path, "rb");
-    if (f == NULL) {
-        err_set_errno("cannot open", path);
-        return err_set(ERR_INPUT, "%s", err_text());
-    }
+    if (f == NULL)
+        return err_set_errno("cannot open", path);
     size_t n = fread(head, 1, sizeof head, f);
+    int bad = ferror(f) ? errno : 0;
     fclose(f);
+    if (bad != 0) {
+        errno = bad;
+        return err_set_errno("cannot read", path);
+    }
     if (n != sizeof head || memcmp(head, magic, sizeof magic) != 0)
         return err_set(ERR_INPUT,
                        "%s: is not an HDF5 file (or its first bytes are damaged)",

@@ -96,6 +96,21 @@ static int add_leaves(struct trainer *t, trainer_leaf_f leaf, void *ctx)
     return 0;
 }
 
+/* Weights and moments after the step: a squared gradient may overflow where the gradient
+ * does not. Local. */
+static int check_state(const struct trainer *t, int64_t step)
+{
+    float worst = 0;
+    for (int64_t i = 0; i < t->len; i++)
+        worst += (t->theta[i] + t->v[i]) * 0.0f; /* NaN from any infinity or NaN */
+    return worst == 0 ? 0
+                      : err_set(ERR_NUMERIC,
+                                "weights or moments after optimizer step %lld are not "
+                                "finite; the last policy is kept; lower the learning "
+                                "rate, raise update.eps or set update.max_grad_norm",
+                                (long long)step);
+}
+
 int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t step,
                  trainer_leaf_f leaf, void *ctx, double *grad_norm)
 {
@@ -116,7 +131,8 @@ int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t ste
                 t->theta, t->m, t->v, t->len);
     if (t->ema != NULL)
         optim_ema(o->ema_decay, t->theta, t->ema, t->len);
-    if (reduce_spread(t->reduce, t->theta, values) != 0)
+    if (comm_agree(t->c, check_state(t, step)) != 0 ||
+        reduce_spread(t->reduce, t->theta, values) != 0)
         return -1;
     param_touch(t->params);
     return 0;

@@ -33,8 +33,8 @@ void trainer_plan(struct trainer *t, int64_t leaves, int64_t *first, int64_t *nu
 
 /* One step over the planned micro-batches: gradients, canonical sum, global norm, clip,
  * AdamW number `step` (from 1), spread of the new weights, EMA with `ema_decay`.
- * *grad_norm receives the norm before clipping; ERR_NUMERIC when it is not finite (the
- * weights are then unchanged). Collective on c; all ranks return the same code. */
+ * *grad_norm receives the norm before clipping; ERR_NUMERIC when it, the new weights or
+ * their moments are not finite (the parameters are then unchanged). Collective on c; all ranks return the same code. */
 struct trainer_options {
     struct adamw adamw;
     double max_grad_norm, ema_decay;
