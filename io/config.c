@@ -404,7 +404,10 @@ void config_digest(const struct config *c, char hex[DIGEST_HEX])
 {
     struct digest *d = digest_create();
     for (int64_t k = 0; k < c->n; k++) {
-        if (!c->table[k].shapes_results)
+        const struct config_key *key = &c->table[k];
+        /* Values at their defaults do not enter, so that a key added to the schema later
+         * leaves the digests of existing runs as they are. */
+        if (!key->shapes_results || strcmp(c->value[k].text, key->def) == 0)
             continue;
         digest_add_text(d, c->table[k].key);
         digest_add_text(d, c->value[k].text);

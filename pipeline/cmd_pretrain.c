@@ -322,6 +322,8 @@ int cmd_pretrain(int argc, char **argv)
             text_add(&limit, "run.max_walltime=%s", argv[++i]);
         else if (strncmp(argv[i], "--max-walltime=", 15) == 0)
             text_add(&limit, "run.max_walltime=%s", argv[i] + 15);
+        else if (strcmp(argv[i], "--max-walltime") == 0)
+            rc = err_set(ERR_USAGE, "--max-walltime wants a time: 90, 15m, 1:30:00");
         else if (argv[i][0] == '-')
             rc = err_set(ERR_USAGE, "unknown option '%s'; see `sluice pretrain --help`",
                          argv[i]);

@@ -35,6 +35,8 @@ int cmd_run(int argc, char **argv)
             limit = argv[++i];
         else if (strncmp(argv[i], "--max-walltime=", 15) == 0)
             limit = argv[i] + 15;
+        else if (strcmp(argv[i], "--max-walltime") == 0)
+            rc = err_set(ERR_USAGE, "--max-walltime wants a time: 90, 15m, 1:30:00");
         else if (argv[i][0] == '-')
             rc = err_set(ERR_USAGE, "unknown option '%s'; see `sluice run --help`", argv[i]);
         else

@@ -44,6 +44,7 @@ struct coordinator {
     int code; /* first failure, or ERR_STOPPED */
     char text[640];
     bool quitting, closed;
+    int64_t done; /* leases sealed in this session */
     int gone;
 };
 
@@ -215,6 +216,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         return;
     }
     ledger_done(c->o.ledger, lease);
+    c->done++;
     if (lease->group == GROUP_UPDATE)
         iteration_done(c, lease->iteration);
 }
@@ -301,12 +303,14 @@ static void check_flags(struct coordinator *c)
 static void check_clocks(struct coordinator *c)
 {
     double now = task_clock(), left = INFINITY;
-    double margin = 1.2 * c->longest + 1;
+    double margin = 2 * c->longest + 2; /* a gang lease may be queued behind one */
     if (c->stall > 0 && now - c->pinged > fmax(c->stall / 4, 0.2)) {
+        struct letter ping = {.kind = LETTER_PING};
+        snprintf(ping.text, sizeof ping.text, "%s", c->o.task->phase);
         c->pinged = now;
         for (int r = 0; r < c->o.layout->world; r++)
             if (!c->rank[r].gone)
-                mailbox_send(c->o.mailbox, r, &(struct letter){.kind = LETTER_PING});
+                mailbox_send(c->o.mailbox, r, &ping);
     }
     if (now - c->checked < 0.25)
         return;
@@ -325,9 +329,12 @@ static void check_clocks(struct coordinator *c)
 
 static void close_books(struct coordinator *c)
 {
-    const char *state = c->code == 0             ? "finished"
-                        : c->code == ERR_STOPPED ? "stopped"
-                                                 : "failed";
+    int64_t version = ledger_version(c->o.ledger);
+    int64_t wanted = config_int(c->o.config, "run.iterations");
+    const char *state = c->code == ERR_STOPPED ? "stopped"
+                        : c->code != 0         ? "failed"
+                        : version >= wanted    ? "finished"
+                                               : "waiting"; /* for other stages' jobs */
     double wall = task_clock() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
     if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account, wall,
@@ -336,6 +343,9 @@ static void close_books(struct coordinator *c)
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, c->text) != 0)
         log_error("%s", err_text());
+    printf("%s: policy %lld of %lld, %lld pieces of work done in this session, %s\n", state,
+           (long long)version, (long long)wanted, (long long)c->done, c->o.task->dir);
+    fflush(stdout);
     c->closed = true;
 }
 

@@ -214,6 +214,8 @@ static int work(struct session *s)
         .mailbox = s->mailbox,
         .coordinator = s->coordinator,
         .coordinator_rank = s->coordinator_rank,
+        .layout = &s->layout,
+        .hosts = s->hosts,
         .stall_s = config_real(s->o->config, "run.stall_timeout"),
     };
     int code = worker_run(&wo, text);
@@ -223,9 +225,6 @@ static int work(struct session *s)
         printf("stopped early (%s); the same command continues this run\n", text);
     else if (code != 0)
         fprintf(stderr, "sluice: %s\n", text);
-    else if (!s->o->single)
-        printf("finished: policy %lld in %s\n",
-               (long long)config_int(s->o->config, "run.iterations"), s->task.dir);
     fflush(stdout);
     return code;
 }

@@ -20,6 +20,7 @@ struct worker {
     double checked;      /* when the coordinator's silence was last looked at */
     bool stop_sent, working;
     double account[2 * GROUPS + 1];
+    char heard[96]; /* the coordinator's phase, as it last said */
 };
 
 static void on_signal(int sig)
@@ -59,10 +60,21 @@ static void check_coordinator(struct worker *w)
     silent = now - w->pinged;
     if (silent < 1.5 * w->o->stall_s)
         return;
-    log_error("stall: the coordinator (rank %d) has been silent for %.0f s; look at its "
-              "host, then run the same command again",
-              w->o->coordinator_rank, silent);
+    struct text tag = {0};
+    layout_tag(w->o->layout, w->o->coordinator_rank, &tag);
+    log_error("stall: rank %d (group %.60s, host %.60s), which coordinates, was silent for "
+              "%.0f s in phase \"%.90s\"; look at that host, then run the same command "
+              "again",
+              w->o->coordinator_rank, tag.s,
+              w->o->hosts + (size_t)w->o->coordinator_rank * 64, silent, w->heard);
     MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
+}
+
+static void note_ping(struct worker *w, const struct letter *l)
+{
+    w->pinged = task_clock();
+    if (l->kind == LETTER_PING)
+        snprintf(w->heard, sizeof w->heard, "%.90s", l->text);
 }
 
 /* While a lease is held nothing but pings can arrive. */
@@ -72,7 +84,7 @@ static void hear(struct worker *w)
     int from;
     while (mailbox_take(w->o->mailbox, false, &l, &from)) {
         ERR_BUG_IF(l.kind != LETTER_PING);
-        w->pinged = task_clock();
+        note_ping(w, &l);
     }
     check_coordinator(w);
 }
@@ -169,7 +181,7 @@ int worker_run(const struct worker_options *o, char text[640])
                 pause_ns += pause_ns / 4;
             continue;
         }
-        w.pinged = task_clock();
+        note_ping(&w, &l);
         if (l.kind == LETTER_LEASE) {
             work(&w, &l.lease);
             pause_ns = 20000;

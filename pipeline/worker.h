@@ -11,6 +11,8 @@ struct worker_options {
     struct mailbox *mailbox;
     struct coordinator *coordinator; /* NULL on other ranks */
     int coordinator_rank;
+    const struct layout *layout;
+    const char *hosts; /* host name of each rank, 64 bytes each */
     double stall_s; /* 0: never */
 };
 

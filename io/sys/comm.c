@@ -19,6 +19,9 @@ static int check(int rc, const char *what)
     char text[MPI_MAX_ERROR_STRING];
     int n = 0;
     MPI_Error_string(rc, text, &n);
+    /* One rank alone cannot leave a collective: the world is broken. */
+    fprintf(stderr, "sluice: %s: %s\n", what, text);
+    MPI_Abort(MPI_COMM_WORLD, ERR_ENV);
     return err_set(ERR_ENV, "%s: %s", what, text);
 }
 

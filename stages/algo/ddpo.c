@@ -58,7 +58,9 @@ static int check_finite(const struct algo_pair *p, const struct algo_result *r,
     if (worst == 0 && isfinite(r->log_prob) && isfinite(r->ratio) && isfinite(r->loss))
         return 0;
     return err_set(ERR_NUMERIC,
-                   "step %lld: log-probability %g (stored: %g), ratio %g, loss %g%s",
+                   "step %lld: log-probability %g (stored: %g), ratio %g, loss %g%s; the policy "
+                   "moved too far in one iteration: lower update.lr or "
+                   "update.inner_epochs, or use algorithm.logprob=mean",
                    (long long)p->step, r->log_prob, p->log_prob_old, r->ratio, r->loss,
                    worst == 0 ? "" : ", and a gradient that is not finite");
 }
