@@ -6,7 +6,7 @@ the hyper-parameters of examples/jpeg/run.yaml, so that it can be laid beside a 
 metrics.jsonl. Needs torch, diffusers and Pillow; the network is read from the example's
 checkpoint folder, which also shows that diffusers reads it.
 
-    tests/bench/learning_curve.py examples/jpeg/model --seed 1 --iterations 12
+    tests/peer/learning_curve.py examples/jpeg/model --seed 1
 """
 import argparse
 import io
@@ -75,9 +75,10 @@ def rollout(net, chain, n, batch):
 
 def update(net, opt, chain, states, old, adv, args):
     n, steps = old.shape
-    order = torch.randperm(n)
     keep = max(1, int(steps * args.timestep_fraction))
-    for at in range(0, n, args.update_batch):
+    for at in [a for _ in range(args.inner_epochs) for a in range(0, n, args.update_batch)]:
+        if at == 0:
+            order = torch.randperm(n)
         chosen = order[at:at + args.update_batch]
         times = torch.stack([torch.randperm(steps) for _ in chosen])
         opt.zero_grad()
@@ -100,13 +101,14 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("model")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--iterations", type=int, default=12)
+    p.add_argument("--iterations", type=int, default=10)
     p.add_argument("--samples", type=int, default=64)
     p.add_argument("--steps", type=int, default=16)
     p.add_argument("--batch", type=int, default=16)
-    p.add_argument("--update-batch", type=int, default=32)
-    p.add_argument("--timestep-fraction", type=float, default=1.0)
-    p.add_argument("--lr", type=float, default=1e-4)
+    p.add_argument("--update-batch", type=int, default=64)
+    p.add_argument("--timestep-fraction", type=float, default=0.5)
+    p.add_argument("--lr", type=float, default=3e-4)
+    p.add_argument("--inner-epochs", type=int, default=2)
     p.add_argument("--clip", type=float, default=1e-3)
     p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
