@@ -3,6 +3,8 @@
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
 #include "pipeline/schema.h"
+#include "stages/algo/algo.h"
+#include "stages/reward/reward.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +14,18 @@ static const char help[] =
     "Without arguments: every key with its help, allowed values and default, as a "
     "YAML\n"
     "file that can be edited. With a file or overrides: the resolved configuration;\n"
-    "--origin adds where each value came from.\n";
+    "--origin adds where each value came from. Comments at the end of the file name the\n"
+    "rewards and methods of this build.\n";
+
+static void print_names(void)
+{
+    printf("\n# reward.name:\n");
+    for (const struct reward *const *r = reward_all(); *r != NULL; r++)
+        printf("#   %-24s %s\n", (*r)->name, (*r)->help);
+    printf("# algorithm.name:\n");
+    for (const struct algo *const *a = algo_all(); *a != NULL; a++)
+        printf("#   %-24s %s\n", (*a)->name, (*a)->help);
+}
 
 static void print_origins(const struct config *c)
 {
@@ -47,6 +60,8 @@ int cmd_config(int argc, char **argv)
         struct text t = {0};
         config_dump(c, &t, n == 0);
         fputs(t.s, stdout);
+        if (n == 0)
+            print_names();
         text_free(&t);
     }
     config_destroy(c);

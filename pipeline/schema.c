@@ -70,14 +70,14 @@ const struct config_key schema[] = {
      "class labels to draw from; empty: all of the model's"},
 
     {"reward.name", CONFIG_TEXT, "jpeg_compressibility", ANY, NULL, YES,
-     "reward to maximise"},
+     "reward to maximise; the end of `sluice config` lists them"},
     {"reward.on_failure", CONFIG_CHOICE, "drop", ANY, "drop|stop", YES,
      "a sample that cannot be scored: leave it out of the update, or stop the run"},
     {"reward.max_failed_fraction", CONFIG_REAL, "0.5", 0, 1, NULL, YES,
      "stop (exit 7) when more than this fraction of an iteration failed"},
 
     {"algorithm.name", CONFIG_TEXT, "ddpo_is", ANY, NULL, YES,
-     "method; paper: ddpo_is"},
+     "method; the end of `sluice config` lists them; paper: ddpo_is"},
     {"algorithm.logprob", CONFIG_CHOICE, "mean", ANY, "mean|sum", YES,
      "log-probability over the elements of a sample inside the ratio; paper: mean"},
     {"algorithm.clip_range", CONFIG_REAL, "1e-4", 1e-12, 1e6, NULL, YES,

@@ -26,10 +26,14 @@ const struct reward *reward_find(const char *name)
             return list[n];
         names[n] = list[n]->name;
     }
+    struct text known = {0};
+    for (int64_t i = 0; i < n; i++)
+        text_add(&known, "%s%s", i > 0 ? ", " : "", names[i]);
     const char *near = text_nearest(name, names, n);
-    err_set(ERR_USAGE, "unknown reward \"%s\"%s%s%s", name,
+    err_set(ERR_USAGE, "unknown reward \"%s\"%s%s%s (there are %s)", name,
             near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
-            near != NULL ? "\"?" : "");
+            near != NULL ? "\"?" : "", known.s);
+    text_free(&known);
     return NULL;
 }
 
