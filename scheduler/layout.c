@@ -94,9 +94,10 @@ int layout_make(struct layout *l, const int want[GROUPS], bool split, int world)
                        "groups.rollout + reward + advantage + update = %d, but %d ranks "
                        "were started; start %d ranks (mpirun -np %d)%s",
                        sum, world, sum, sum,
-                       most <= world ? ", change groups.*, or use groups.placement=shared "
-                                       "with fewer ranks than the sum"
-                                     : " or change groups.*");
+                       most <= world ? ", change groups.* (auto fits any number), or use "
+                                       "groups.placement=shared with fewer ranks than "
+                                       "the sum"
+                                     : " or change groups.* (auto fits any number)");
     for (int g = 0; g < GROUPS; g++)
         l->size[g] = want[g] == LAYOUT_AUTO ? world : want[g];
     l->overlap = true;
