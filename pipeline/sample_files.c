@@ -79,6 +79,19 @@ static char *sample_path(const char *dir, int64_t i)
     return text_new("%s/sample_%05lld.png", dir, (long long)i);
 }
 
+/* A name that looks like a file of a kind that is not written here. */
+static bool foreign_form(const char *path)
+{
+    static const char *const suffix[] = {".jpg", ".jpeg", ".gif", ".webp", ".npz", ".h5"};
+    size_t len = strlen(path);
+    for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
+        size_t k = strlen(suffix[i]);
+        if (len > k && strcmp(path + len - k, suffix[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Samples of an earlier, larger call would stand among the new ones. */
 static int check_folder(const struct samples *s, const char *dir)
 {
@@ -88,6 +101,9 @@ static int check_folder(const struct samples *s, const char *dir)
         rc = err_set(
             ERR_USAGE,
             "--out: %s: is a file, and ends in none of .png, .npy, .safetensors", dir);
+    else if (!file_exists(dir) && foreign_form(dir))
+        rc = err_set(ERR_USAGE,
+                     "--out: %s: takes .png, .npy, .safetensors or a folder", dir);
     else if (file_exists(next))
         rc = err_set(
             ERR_USAGE,
