@@ -176,9 +176,12 @@ static void print_work(const struct plan *p)
     int64_t evaluations =
         parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
     printf("rollout\n");
-    line("samples per iteration", "%lld (%lld prompts, %lld copies each)",
-         (long long)p->samples, (long long)parts(p->samples, p->copies),
-         (long long)p->copies);
+    if (model_classes(p->model) > 0)
+        line("samples per iteration", "%lld (%lld classes drawn, %lld copies each)",
+             (long long)p->samples, (long long)parts(p->samples, p->copies),
+             (long long)p->copies);
+    else
+        line("samples per iteration", "%lld (unconditional)", (long long)p->samples);
     line("shards per iteration", "%lld of up to %lld samples", (long long)p->shards,
          (long long)p->shard);
     line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
