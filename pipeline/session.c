@@ -122,11 +122,13 @@ static void print_table(const struct session *s)
         int first = s->layout.start[g], last = first + s->layout.size[g] - 1;
         if (s->layout.size[g] == 0)
             continue;
+        const char *host = s->hosts + (size_t)first * HOST,
+                   *last_host = s->hosts + (size_t)last * HOST;
+        bool one_host = strncmp(host, last_host, HOST) == 0;
         snprintf(line, sizeof line,
                  "group %-9s  ranks %d-%d  hosts %.60s%s%.60s  threads/rank %lld  %s%s",
-                 group_name((enum group)g), first, last, s->hosts + (size_t)first * HOST,
-                 first == last ? "" : " .. ",
-                 first == last ? "" : s->hosts + (size_t)last * HOST,
+                 group_name((enum group)g), first, last, host, one_host ? "" : " .. ",
+                 one_host ? "" : last_host,
                  (long long)config_int(c, "groups.threads"),
                  config_text(c, "groups.placement"),
                  s->layout.overlap ? ", roles share ranks" : "");
