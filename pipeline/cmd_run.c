@@ -15,11 +15,12 @@ static const char help[] =
     "run.dir. The same command continues an interrupted run exactly where it was, with\n"
     "any number of ranks, and ends with the same bits.\n\n"
     "  --max-walltime TIME   stop cleanly before TIME (90, 15m, 1:30:00, 1-00:00:00)\n\n"
-    "SIGUSR1, SIGTERM, a file STOP in the run directory, the time limit: leases in\n"
-    "progress are finished, then exit 75. A file CHECKPOINT pins the newest policy.\n"
+    "SIGUSR1, SIGTERM, SIGINT, a file STOP in the run directory, the time limit: work in\n"
+    "progress is finished, then exit 75. A file CHECKPOINT keeps the newest policy.\n"
     "`sluice config` explains all keys.\n\n"
     "exit codes: 0 done, 2 usage or configuration, 3 bad input, 4 environment, 5 I/O,\n"
-    "6 numerical invariant broken, 7 reward beyond its policy, 8 stall, 75 stopped early\n";
+    "6 numerical invariant broken, 7 too many samples without a score, 8 stall, 75 stopped\n"
+    "early\n";
 
 int cmd_run(int argc, char **argv)
 {

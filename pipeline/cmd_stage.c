@@ -14,7 +14,9 @@ static const char help[] =
     "Does all work of one stage that the run directory allows now, with all ranks of this\n"
     "job, and ends. RUNDIR/config.yaml is the configuration. Stages run in turn, as jobs\n"
     "of their own and with any number of ranks, give the bits of `sluice run`.\n"
-    "A RUNDIR that holds nothing but config.yaml is set up first.\n";
+    "A RUNDIR that holds nothing but config.yaml is set up first. It stops like `sluice\n"
+    "run`: SIGUSR1, a file STOP, run.max_walltime. Exit codes are those of `sluice run`;\n"
+    "0 and \"waiting\" at the end: the rest is for other stages.\n";
 
 static struct config *load(const char *dir, int n, char **overrides)
 {

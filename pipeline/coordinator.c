@@ -343,7 +343,8 @@ static void close_books(struct coordinator *c)
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, c->text) != 0)
         log_error("%s", err_text());
-    printf("%s: policy %lld of %lld, %lld pieces of work done in this session, %s\n", state,
+    printf("%s: policy %lld of %lld, %lld pieces of work done in this session, %s\n",
+           strcmp(state, "waiting") == 0 ? "waiting for other stages" : state,
            (long long)version, (long long)wanted, (long long)c->done, c->o.task->dir);
     fflush(stdout);
     c->closed = true;
