@@ -267,7 +267,9 @@ static void add_times(struct text *out, const struct report_metrics *m)
         report_seconds(out, largest(m, part[i].k));
         text_add(out, "</td><td>%.1f %%</td></tr>\n", 100 * t / all);
     }
-    text_add(out, "</table></section>\n");
+    text_add(out, "</table><p>A group's time runs from its first lease of an iteration to "
+                  "its last file. Groups overlap, so the shares may add up to more than "
+                  "100 %%.</p></section>\n");
 }
 
 static double field(const struct json *map, const char *key)

@@ -126,7 +126,7 @@ static const struct plot plots[] = {
      "set yrange [0:]\n",
      "plot $d using 1:2 with linespoints pt 7 ps 0.35 lw 2 lc rgb '#0f766e' notitle\n"},
     {"Time per iteration",
-     "seconds, by group",
+     "seconds from a group's first lease to its last file; groups overlap",
      0,
      {M_ITERATION, M_T_ROLLOUT, M_T_REWARD, M_T_ADVANTAGE, M_T_UPDATE, -1},
      "set yrange [0:]\nset key outside top center horizontal\n"
