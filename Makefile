@@ -2,6 +2,9 @@
 #
 # BUILD=dir      where objects go                (default build)
 # CC_UNDER=gcc   the compiler under mpicc        (gcc or clang)
+# CFLAGS=...     default: -O3 -g -march=native, for the processor that compiles
+# HDF5=name      pkg-config's name of HDF5       (default hdf5-openmpi, hdf5-mpi or hdf5)
+# LDFLAGS=-L...  where libraries without pkg-config lie (oneDNN)
 # SAN=1          AddressSanitizer and UBSan
 # V=1            show commands
 # WERROR=        an empty value keeps warnings as warnings
@@ -12,7 +15,10 @@ CC_UNDER ?= gcc
 MPICC   ?= mpicc
 MPIRUN  ?= mpirun
 WERROR  ?= -Werror
-PKGS    := hdf5-openmpi jansson yaml-0.1 libpng libjpeg libcrypto
+ifndef HDF5
+HDF5    := $(firstword $(foreach p,hdf5-openmpi hdf5-mpi hdf5,$(shell pkg-config --exists $p && echo $p)) hdf5)
+endif
+PKGS    := $(HDF5) jansson yaml-0.1 libpng libjpeg libcrypto
 VERSION := 0.1.0
 COMMIT  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
@@ -29,7 +35,7 @@ CFLAGS  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
            -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
 endif
 PKGCFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKGLIBS   = $(shell pkg-config --libs $(PKGS)) -lhdf5_hl -ldnnl -lm
+PKGLIBS   = $(LDFLAGS) $(shell pkg-config --libs $(PKGS)) -lhdf5_hl -ldnnl -lm
 
 LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.c \
           stages/*.c stages/*/*.c pipeline/*.c))
