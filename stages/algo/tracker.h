@@ -1,4 +1,4 @@
-/* Per-prompt reward statistics (DDPO's PerPromptStatTracker; algorithms reference 3.3):
+/* Per-prompt reward statistics (PerPromptStatTracker of DDPO's code):
  * a FIFO of the last `buffer` rewards of each prompt. Prompts are identified by a text
  * key. Deterministic: no hash order, sums in order of insertion, double precision. */
 #ifndef SLUICE_STAGES_ALGO_TRACKER_H

@@ -1,5 +1,5 @@
 /* Samplers as Markov chains: explicit (t, p) pairs, the transition's mean, its standard
- * deviation, and its density. algorithms reference: sections 1.3-1.6; Song et al. 2021
+ * deviation, and its density. After Song et al. 2021
  * (DDIM), Ho et al. 2020 (DDPM ancestral).
  *
  * Arrays hold one sample of d elements. Means are float arithmetic in the peer's order
@@ -18,8 +18,8 @@ struct sampler_options {
     int64_t steps;
     double eta;       /* DDIM only: 0 deterministic .. 1 */
     double sigma_min; /* steps with sigma <= this are made deterministic: masked */
-    /* Land a step that would pass the end on p = 0 (the DDPO family's clamp; algorithms
-     * 1.9). Without it DDIM lands on diffusers' final_alpha_cumprod and DDPM on 1. A
+    /* Land a step that would pass the end on p = 0 (the DDPO family's clamp).
+     * Without it DDIM lands on diffusers' final_alpha_cumprod and DDPM on 1. A
      * DDPM step from t = 0 always goes to the clean sample. */
     bool clamp_last;
     int spacing;     /* -1: the schedule's, else enum schedule_spacing */

@@ -1,5 +1,5 @@
 /* Noise schedules: the table of alpha-bar by training timestep, read from diffusers'
- * scheduler_config.json. algorithms reference: section 1.2; Ho et al. 2020, Nichol &
+ * scheduler_config.json. After Ho et al. 2020, Nichol &
  * Dhariwal 2021, Lin et al. 2023 (zero terminal SNR). */
 #ifndef SLUICE_STAGES_DIFFUSION_SCHEDULE_H
 #define SLUICE_STAGES_DIFFUSION_SCHEDULE_H

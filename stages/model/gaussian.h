@@ -1,5 +1,5 @@
 /* GaussianDenoiser: the exact noise predictor of data whose elements are independent
- * N(mean, variance), plus one learned number (algorithms reference, section 21.2-21.3):
+ * N(mean, variance), plus one learned number:
  *
  *   eps(x, t) = sqrt(1 - abar)(x - sqrt(abar) mean) / (abar variance + 1 - abar) +
  * shift

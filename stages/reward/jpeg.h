@@ -1,5 +1,5 @@
-/* Size of a sample's JPEG file in kilobytes (1000 bytes; algorithms reference, section
- * 19): incompressibility is the size, compressibility its negative. */
+/* Size of a sample's JPEG file in kilobytes (1000 bytes):
+ * incompressibility is the size, compressibility its negative. */
 #ifndef SLUICE_STAGES_REWARD_JPEG_H
 #define SLUICE_STAGES_REWARD_JPEG_H
 

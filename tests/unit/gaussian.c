@@ -1,6 +1,6 @@
 /* A network is not needed to test samplers and DDPO end to end: for Gaussian data the
  * exact denoiser is known, the chain is linear, and its moments and the policy gradient
- * have closed forms (algorithms reference, section 21). */
+ * have closed forms. */
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"

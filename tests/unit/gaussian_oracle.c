@@ -1,7 +1,6 @@
-/* Rollout, advantage and update together against closed forms (algorithms reference,
- * sections 21.2 and 21.3): the exact denoiser of Gaussian data, the reward
- * `brightness`, one learned shift of the predicted noise. Runs the executable
- * (SLUICE_BIN, default build/sluice), one process. */
+/* Rollout, advantage and update together against closed forms: the exact denoiser of
+ * Gaussian data, the reward `brightness`, one learned shift of the predicted noise. Runs
+ * the executable (SLUICE_BIN, default build/sluice), one process. */
 #include "io/rundir.h"
 #include "io/safetensors.h"
 #include "io/shard.h"

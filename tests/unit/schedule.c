@@ -82,7 +82,7 @@ static void lists(const struct st_file *f)
     schedule_free(&s);
 }
 
-/* The values of the algorithms reference, 1.2. */
+/* Known values. */
 static void spots(void)
 {
     struct schedule s = default_schedule();
