@@ -28,9 +28,9 @@ full_disk() {
         skip "a full disk" "mounting a small tmpfs is not permitted here"
         return
     }
-    # Full somewhere in the second iteration: room for what the reference had by then.
+    # Full at several places: in a rollout, a policy, a record.
     room=$(du -sk "$work/reference" | cut -f1)
-    for size in $((room / 4)) $((room / 2)); do
+    for size in $((room / 4)) $((room * 4 / 10)) $((room / 2)) $((room * 7 / 10)); do
         rm -rf "$disk/run"
         mount -o remount,size=${size}k "$disk"
         run_layout "$work/log" 2 run "$work/config.yaml" run.dir="$disk/run"
@@ -98,7 +98,7 @@ bad_model "a damaged header" "$weights"
 : >"$work/other/$weights"
 bad_model "empty weights" "$weights"
 rm "$work/other/$weights"
-bad_model "no weights" "unet"
+bad_model "no weights" "other.*diffusion_pytorch_model"
 head -c 300 /dev/urandom >"$work/other/unet/config.json"
 bad_model "a garbage config.json" "unet/config.json"
 sed -i 's/"block_out_channels": \[8, 16\]/"block_out_channels": [8, 1e18]/' \
@@ -175,5 +175,6 @@ kill -STOP "$victim"
 end_job
 kill -9 "$victim" 2>/dev/null
 is_code "$code" 8 "a suspended coordinator" "$work/log"
-says "$work/log" 'stall: the coordinator \(rank 2\)' "the message names its rank"
+says "$work/log" 'stall: rank 2 \(group advantage/0, host [^)]+\), which coordinates.*phase "[^"]' \
+    "the message names rank, group, host and phase"
 finish
