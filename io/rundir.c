@@ -74,10 +74,11 @@ int rundir_policies(const char *dir, int64_t **version, int64_t *n)
     *n = 0;
     *version = mem_alloc(found, sizeof **version);
     for (int64_t i = 0; i < found && rc == 0; i++) {
-        name[i][strlen(name[i]) - 3] = '\0';
-        if (name[i][1] >= '0' && name[i][1] <= '9' &&
-            text_to_i64(name[i] + 1, *version + *n))
-            ++*n;
+        char digits[32], own[PATH_MAX_REL];
+        snprintf(digits, sizeof digits, "%.*s", (int)strlen(name[i]) - 4, name[i] + 1);
+        if (text_to_i64(digits, *version + *n) && (*version)[*n] >= 0 &&
+            strcmp(rundir_policy(own, (*version)[*n]) + strlen("policy/"), name[i]) == 0)
+            ++*n; /* v1.h5 is no file of ours */
     }
     if (*n > 1) /* names of seven digits do not sort behind those of six */
         qsort(*version, (size_t)*n, sizeof **version, by_number);

@@ -18,6 +18,12 @@ void shard_software(const char *version, const char *commit)
 {
     software_version = version;
     software_commit = commit;
+    /* A file whose close could not flush (full disk) stays half open in HDF5, which then
+     * crashes when it is shut down: at exit, or inside MPI_Finalize if it was opened
+     * after MPI_Init. Nothing here needs the shutdown. */
+    H5dont_atexit(); /* before anything else of HDF5 */
+    shard_quiet();
+    H5open();
 }
 
 const char *shard_kind_name(enum shard_kind k)

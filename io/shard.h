@@ -123,7 +123,7 @@ const char *shard_label(struct shard *s, const char *column, const char *name);
 int shard_recompute(struct shard *s, char content[DIGEST_HEX]);
 
 /* What new files say of the program that wrote them; borrowed strings. Set once, at
- * start; until then both are "unknown". */
+ * start and before MPI_Init (it also readies HDF5); until then both are "unknown". */
 void shard_software(const char *version, const char *commit);
 
 /* Versions of the library, e.g. "HDF5 1.10.8". */

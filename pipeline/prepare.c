@@ -47,29 +47,33 @@ static int take_locks(const char *dir, const bool only[GROUPS])
     return 0;
 }
 
-/* config.yaml: written at the first start; later the keys that shape results must agree. */
-static int settle_config(const char *dir, const struct config *c, bool *resumed)
+/* config.yaml of an earlier start: the keys that shape results must agree with it. */
+static int compare_config(const char *dir, const struct config *c, bool *resumed)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    *resumed = file_exists(path);
+    if (!*resumed)
+        return 0;
+    struct config *old = config_create(schema);
+    int rc = config_read(old, path);
+    const char *key = rc == 0 ? config_difference(old, c) : NULL;
+    if (key != NULL)
+        rc = err_set(ERR_USAGE,
+                     "%s: this directory belongs to a run with %s=%s, now it is %s; "
+                     "choose another run.dir, or restore the value",
+                     dir, key, config_text(old, key), config_text(c, key));
+    config_destroy(old);
+    return rc;
+}
+
+static int write_config(const char *dir, const struct config *c)
 {
     char path[4096];
     struct text t = {0};
-    int rc = 0;
     snprintf(path, sizeof path, "%s/config.yaml", dir);
-    *resumed = file_exists(path);
-    if (*resumed) {
-        struct config *old = config_create(schema);
-        rc = config_read(old, path);
-        const char *key = rc == 0 ? config_difference(old, c) : NULL;
-        if (key != NULL)
-            rc = err_set(ERR_USAGE,
-                         "%s: this directory belongs to a run with %s=%s, now it is %s; "
-                         "choose another run.dir, or restore the value",
-                         dir, key, config_text(old, key), config_text(c, key));
-        config_destroy(old);
-    }
-    if (rc == 0) {
-        config_dump(c, &t, false);
-        rc = file_write(path, t.s, t.len);
-    }
+    config_dump(c, &t, false);
+    int rc = file_write(path, t.s, t.len);
     text_free(&t);
     return rc;
 }
@@ -102,6 +106,10 @@ static const char *advice_for(enum shard_kind kind)
 static int check_head(const struct task *t, const char *path, const struct shard_head *h,
                       const struct expected *e)
 {
+    if (strcmp(h->run_id, t->run_id) != 0)
+        return err_set(ERR_INPUT,
+                       "%s: belongs to another run (%s), this directory to %s; %s", path,
+                       h->run_id, t->run_id, advice_for(e->kind));
     if (strcmp(h->config_digest, t->config_digest) != 0)
         return err_set(ERR_INPUT, "%s: was made with another configuration; %s", path,
                        e->kind == SHARD_POLICY ? "choose another run.dir"
@@ -118,7 +126,30 @@ static int check_head(const struct task *t, const char *path, const struct shard
     return 0;
 }
 
-/* Checks a sealed file wholly: checksums, digest, and that it is what its name says. */
+/* The parents that are still there must be the ones that the file was made from. One that
+ * cannot be read is left to whoever needs it. */
+static int check_parents(const struct task *t, const char *path,
+                         const struct shard_head *h)
+{
+    int rc = 0;
+    for (int64_t i = 0; i < h->parents && rc == 0; i++) {
+        char *full = rundir_path(t->dir, h->parent[i].path);
+        struct shard *s = file_exists(full) ? shard_open(full, -1) : NULL;
+        if (s == NULL)
+            err_clear();
+        else if (strcmp(shard_content(s), h->parent[i].content) != 0)
+            rc = err_set(ERR_INPUT,
+                         "%s: was made from another %s than the one that is there now; "
+                         "put the right one back, or remove what was made from it",
+                         path, h->parent[i].path);
+        shard_close(s);
+        mem_free(full);
+    }
+    return rc;
+}
+
+/* Checks a sealed file wholly: checksums, digest, that it is what its name says, and that
+ * it was made from what is there. */
 static int check_file(const struct task *t, const char *rel, const struct expected *e)
 {
     char path[4096];
@@ -130,57 +161,86 @@ static int check_file(const struct task *t, const char *rel, const struct expect
                    : err_add("damaged or foreign file in the run directory (%s)",
                              advice_for(e->kind));
     int rc = check_head(t, path, shard_head(s), e);
+    if (rc == 0)
+        rc = check_parents(t, path, shard_head(s));
     shard_close(s);
     if (rc == 0 && shard_verify(path) != 0)
         rc = err_add("damaged file in the run directory (%s)", advice_for(e->kind));
     return rc;
 }
 
+/* The oldest policy that can be read says whose directory this is (policy 0 is never
+ * removed). */
+static void read_run_id(struct task *t, const int64_t *version, int64_t n)
+{
+    char rel[96], path[4096];
+    struct shard *s = NULL;
+    for (int64_t i = 0; i < n && s == NULL; i++) {
+        err_clear();
+        s = shard_open(task_path(t, rundir_policy(rel, version[i]), path), SHARD_POLICY);
+    }
+    err_clear();
+    if (s != NULL)
+        snprintf(t->run_id, sizeof t->run_id, "%s", shard_head(s)->run_id);
+    shard_close(s);
+}
+
+/* Checks the policies that rollouts still read: [newest - max_staleness, newest]. */
+static int check_policies(struct task *t, const int64_t *version, int64_t n)
+{
+    char rel[96];
+    int64_t oldest = version[n - 1] - t->max_staleness;
+    int rc = 0;
+    read_run_id(t, version, n);
+    for (int64_t i = n - 1; i >= 0 && version[i] >= oldest && rc == 0; i--) {
+        const struct expected e = {SHARD_POLICY, version[i] - 1, -1, version[i]};
+        rc = check_file(t, rundir_policy(rel, version[i]), &e);
+    }
+    return rc;
+}
+
 /* Finds the newest policy, or makes policy 0. */
 static int find_policy(struct task *t, const struct config *c, struct prepared *out)
 {
-    char rel[96], path[4096];
     int64_t *version, n;
-    if (rundir_policies(t->dir, &version, &n) != 0)
-        return -1;
-    out->version = n > 0 ? version[n - 1] : -1;
-    mem_free(version);
-    if (out->version < 0) {
+    int rc = rundir_policies(t->dir, &version, &n);
+    if (rc == 0 && n == 0) {
         new_run_id(t->run_id, t);
-        snprintf(out->run_id, sizeof out->run_id, "%s", t->run_id);
-        out->version = 0;
-        return settings_first_policy(t, c);
+        rc = settings_first_policy(t, c);
+    } else if (rc == 0) {
+        out->version = version[n - 1];
+        rc = check_policies(t, version, n);
     }
-    const struct expected e = {SHARD_POLICY, out->version - 1, -1, out->version};
-    if (check_file(t, rundir_policy(rel, out->version), &e) != 0)
-        return -1;
-    struct shard *s = shard_open(task_path(t, rel, path), SHARD_POLICY);
-    if (s == NULL)
-        return -1;
-    snprintf(out->run_id, sizeof out->run_id, "%s", shard_head(s)->run_id);
-    snprintf(t->run_id, sizeof t->run_id, "%s", out->run_id);
-    shard_close(s);
-    return 0;
+    snprintf(out->run_id, sizeof out->run_id, "%s", t->run_id);
+    mem_free(version);
+    return rc;
+}
+
+static int enter(const char *dir, const struct config *c, const bool only[GROUPS],
+                 bool *resumed)
+{
+    return rundir_create(dir) != 0 || take_locks(dir, only) != 0 ||
+                   compare_config(dir, c, resumed) != 0
+               ? -1
+               : 0;
 }
 
 int prepare_directory(const char *dir, const struct config *c, const bool only[GROUPS],
                       bool *resumed)
 {
-    return rundir_create(dir) != 0 || take_locks(dir, only) != 0 ||
-                   settle_config(dir, c, resumed) != 0
-               ? -1
-               : 0;
+    return enter(dir, c, only, resumed) != 0 ? -1 : write_config(dir, c);
 }
 
 int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
                 struct prepared *out)
 {
     *out = (struct prepared){0};
-    if (prepare_directory(t->dir, c, only, &out->resumed) != 0)
+    if (enter(t->dir, c, only, &out->resumed) != 0)
         return -1;
     if (only[GROUP_ROLLOUT] && only[GROUP_UPDATE] && rundir_sweep(t->dir) != 0)
         return -1;
-    return find_policy(t, c, out);
+    /* Last, so that a configuration which is refused binds nobody. */
+    return find_policy(t, c, out) != 0 ? -1 : write_config(t->dir, c);
 }
 
 /* One sealed file of the window, if it is there. */

@@ -136,30 +136,13 @@ static int fit_classes(struct task *t)
     return 0;
 }
 
-int settings_open_network(struct task *t, const struct config *c, int64_t version,
-                          bool with_grad)
+/* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
+ * together and the method? */
+static int fit_network(struct task *t, const struct config *c)
 {
-    char rel[64], path[4096];
     int64_t dim[3];
-    snprintf(rel, sizeof rel, "policy/v%06lld.h5", (long long)version);
-    struct policy *p = policy_open(task_path(t, rel, path));
-    if (p == NULL)
+    if (settings_sampler(&t->sampler, &t->schedule, c) != 0)
         return -1;
-    int rc = -1;
-    char *text = policy_scheduler(p);
-    if (text != NULL && schedule_parse(&t->schedule, text, path) == 0 &&
-        settings_sampler(&t->sampler, &t->schedule, c) == 0 &&
-        (t->model = policy_model(p, POLICY_WEIGHTS, with_grad)) != NULL)
-        rc = 0;
-    mem_free(text);
-    policy_close(p);
-    if (rc != 0)
-        return -1;
-    t->loaded_version = version;
-    t->backend = settings_backend(c);
-    if (t->backend == NULL)
-        return -1;
-    t->tape = tape_create(t->backend);
     model_sample_shape(t->model, dim);
     t->channels = dim[0];
     t->height = dim[1];
@@ -177,33 +160,53 @@ int settings_open_network(struct task *t, const struct config *c, int64_t versio
                : t->reward->open(t->channels, t->height, t->width, &t->reward_ctx);
 }
 
-int settings_first_policy(struct task *t, const struct config *c)
+int settings_open_network(struct task *t, const struct config *c, int64_t version,
+                          bool with_grad)
+{
+    char rel[64], path[4096];
+    snprintf(rel, sizeof rel, "policy/v%06lld.h5", (long long)version);
+    struct policy *p = policy_open(task_path(t, rel, path));
+    if (p == NULL)
+        return -1;
+    int rc = -1;
+    char *text = policy_scheduler(p);
+    if (text != NULL && schedule_parse(&t->schedule, text, path) == 0 &&
+        (t->model = policy_model(p, POLICY_WEIGHTS, with_grad)) != NULL)
+        rc = 0;
+    mem_free(text);
+    policy_close(p);
+    if (rc != 0)
+        return -1;
+    t->loaded_version = version;
+    t->backend = settings_backend(c);
+    if (t->backend == NULL)
+        return -1;
+    t->tape = tape_create(t->backend);
+    return fit_network(t, c);
+}
+
+int settings_first_policy(const struct task *t, const struct config *c)
 {
     const char *folder = config_text(c, "model.path");
     if (folder[0] == '\0')
         return err_set(ERR_USAGE, "model.path is not set: name a model folder");
-    struct schedule schedule = t->schedule;
-    struct model *model = t->model;
+    struct task first = *t;
     int rc = -1;
     char *scheduler = model_scheduler_path(folder);
-    t->model = model_open(folder, -1, false);
-    if (t->model != NULL) {
-        rc = schedule_read(&t->schedule, scheduler[0] != '\0' ? scheduler : NULL);
-        if (rc == 0) {
-            struct policy_content p = {
-                .vector = {param_values(model_params(t->model)), NULL, NULL, NULL},
-                .counters = {.best_version = -1},
-            };
-            for (int i = 0; i < METRICS; i++)
-                p.metric[i] = NAN;
-            rc = policy_write(t, &p);
-            schedule_free(&t->schedule);
-        }
-        model_destroy(t->model);
+    first.model = model_open(folder, -1, false);
+    if (first.model != NULL &&
+        schedule_read(&first.schedule, scheduler[0] != '\0' ? scheduler : NULL) == 0 &&
+        fit_network(&first, c) == 0) {
+        struct policy_content p = {
+            .vector = {param_values(model_params(first.model)), NULL, NULL, NULL},
+            .counters = {.best_version = -1},
+        };
+        for (int i = 0; i < METRICS; i++)
+            p.metric[i] = NAN;
+        rc = policy_write(&first, &p);
     }
     mem_free(scheduler);
-    t->model = model;
-    t->schedule = schedule;
+    settings_close(&first);
     return rc;
 }
 

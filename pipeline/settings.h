@@ -15,8 +15,10 @@ int settings_read(struct task *t, const struct config *c);
 int settings_open_network(struct task *t, const struct config *c, int64_t version,
                           bool with_grad);
 
-/* Writes policy 0 from the model folder model.path: weights, zero moments. */
-int settings_first_policy(struct task *t, const struct config *c);
+/* Writes policy 0 from the model folder model.path: weights, zero moments. Nothing is
+ * written when network, sampler, method and reward do not fit together. *t is as
+ * settings_read left it. */
+int settings_first_policy(const struct task *t, const struct config *c);
 
 /* The schedule's sampler with the overrides of section `sampler`. */
 int settings_sampler(struct sampler *s, const struct schedule *schedule,

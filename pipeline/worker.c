@@ -165,7 +165,7 @@ static void farewell(struct worker *w)
 
 int worker_run(const struct worker_options *o, char text[640])
 {
-    struct worker w = {.o = o, .pinged = task_clock()};
+    struct worker w = {.o = o, .pinged = task_clock(), .heard = "start"};
     struct letter l;
     int from;
     long pause_ns = 20000;

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +17,34 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { PIPE_PATIENCE_MS = 5000 };
+
+/* Opens without waiting for the other end of a pipe. */
+static int open_reading(const char *path)
+{
+    return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* read() that gives a pipe, which may never have a writer, a few seconds. */
+static ssize_t read_some(int fd, bool is_pipe, char *p, int64_t size)
+{
+    for (;;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        int ready = is_pipe ? poll(&wait, 1, PIPE_PATIENCE_MS) : 1;
+        if (ready == 0)
+            errno = ETIMEDOUT;
+        if (ready == 0 || (ready < 0 && errno != EINTR))
+            return -1;
+        ssize_t n = ready < 0 ? -1 : read(fd, p, (size_t)size);
+        if (n >= 0 || (errno != EINTR && errno != EAGAIN))
+            return n;
+    }
+}
+
 int file_read(const char *path, int64_t max, char **data, int64_t *len)
 {
     struct stat st;
-    int rc = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = -1, fd = open_reading(path);
     char *buf = NULL;
     int64_t at = 0;
     if (fd < 0)
@@ -40,11 +65,12 @@ int file_read(const char *path, int64_t max, char **data, int64_t *len)
     int64_t cap = st.st_size + 1;
     buf = mem_alloc(cap + 1, 1);
     for (;;) {
-        ssize_t n = read(fd, buf + at, (size_t)(cap - at));
-        if (n < 0 && errno == EINTR)
-            continue;
+        ssize_t n = read_some(fd, !S_ISREG(st.st_mode), buf + at, cap - at);
         if (n < 0) {
-            err_set_errno("cannot read", path);
+            if (errno == ETIMEDOUT)
+                err_set(ERR_INPUT, "%s: is a pipe into which nobody writes", path);
+            else
+                err_set_errno("cannot read", path);
             goto done;
         }
         if (n == 0)
@@ -115,7 +141,7 @@ done:
 
 int file_append(const char *path, const void *data, int64_t len)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_set_errno("cannot open", path);
     int rc = write_all(fd, data, len);
@@ -246,7 +272,7 @@ void file_list_free(char **names, int64_t n)
 int file_map(const char *path, const unsigned char **p, int64_t *len)
 {
     struct stat st;
-    int rc = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = -1, fd = open_reading(path);
     *p = NULL;
     *len = 0;
     if (fd < 0)

@@ -3,6 +3,7 @@
 
 #include "io/sys/err.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,9 @@ void log_set_tag(const char *t)
 int log_open(const char *path)
 {
     log_close();
-    file = fopen(path, "a");
+    /* Without waiting for a reader, should the path be a pipe. */
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0666);
+    file = fd < 0 ? NULL : fdopen(fd, "a");
     if (file == NULL)
         return err_set_errno("cannot open the log", path);
     setvbuf(file, NULL, _IOLBF, 0);

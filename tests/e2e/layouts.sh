@@ -6,6 +6,17 @@
 model "$work/plain" && model "$work/class" class
 ok $? "the tiny networks are made" || finish
 
+# foreign DIR: HDF5's own tool reads everything, and the digests, without our code.
+foreign() {
+    (
+        cd "$1" && find rollout reward advantage policy -name '*.h5' | sort |
+            while read -r f; do
+                h5dump "$f" >/dev/null || echo damaged
+                echo "$f $(h5dump -a content_sha256 "$f" | grep -o '[0-9a-f]\{64\}')"
+            done
+    ) | cmp -s - "$work/$name.ref"
+}
+
 # compare NAME LAYOUTS ARGUMENTS...: one run per layout, against the first.
 compare() {
     local name=$1 which=$2 i dir n=0
@@ -16,8 +27,10 @@ compare() {
         is_code $? 0 "$name, layout ${layouts[$i]}" "$work/log"
         if [ $((n++)) = 0 ]; then
             digests "$dir" >"$work/$name.ref"
-            [ "$(grep -c '"' "$work/$name.ref")" = 25 ]
+            [ "$(grep -vc damaged "$work/$name.ref")" = 25 ]
             ok $? "$name: the reference has 3 x 7 files and 4 policies"
+            foreign "$dir"
+            ok $? "$name: h5dump reads them all and finds the same digests"
         else
             same_bits "$dir" "$work/$name.ref" "$name, layout ${layouts[$i]}"
         fi

@@ -7,6 +7,7 @@ BUILD=${BUILD:-build}
 MPIRUN=${MPIRUN:-mpirun}
 sluice=$PWD/$BUILD/sluice
 data=$PWD/tests/data
+sealed=$PWD/$BUILD/tests/tools/sealed
 if [ "$(id -u)" = 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
@@ -73,7 +74,8 @@ says() { # LOG PATTERN NAME
 
 # model DIR [class]: a tiny network with fresh weights.
 model() {
-    make -s "$BUILD/tests/tools/make_model" >"$work/make.log" 2>&1 || note <"$work/make.log"
+    make -s "$BUILD/tests/tools/make_model" "$BUILD/tests/tools/sealed" \
+        >"$work/make.log" 2>&1 || note <"$work/make.log"
     "$BUILD/tests/tools/make_model" "$data/unet_tiny${2:+_$2}_config.json" \
         "$data/scheduler_config.json" "$1"
 }
@@ -117,40 +119,29 @@ run_layout() {
     run_mpi "$log" "${words[0]}" "$@" "${words[@]:1}"
 }
 
-# content_digest FILE: the digest stored in a sealed file.
-content_digest() {
-    h5dump -a content_sha256 "$1" 2>/dev/null | grep -o '"[0-9a-f]\{64\}'
-}
-
-# digests DIR: one line per sealed file, in order.
+# digests DIR: one line per sealed file, in order; each is verified on the way.
 digests() {
-    local f
     (
-        cd "$1" || exit
-        find rollout reward advantage policy -name '*.h5' | sort | while read -r f; do
-            echo "$f $(content_digest "$f")"
-        done
+        cd "$1" && find rollout reward advantage policy -name '*.h5' | sort |
+            xargs -r "$sealed"
     )
 }
 
 # same_bits DIR REFERENCE NAME: REFERENCE is a file that `digests` wrote.
 same_bits() {
     digests "$1" >"$work/digests"
-    [ -s "$2" ] && ! grep -qv '"' "$2" && cmp -s "$2" "$work/digests"
+    [ -s "$2" ] && ! grep -q damaged "$2" && cmp -s "$2" "$work/digests"
     ok $? "$3: the same bits in $(wc -l <"$2") files" ||
         diff "$2" "$work/digests" | head -n 8 | note
 }
 
-# readable DIR [NEWER]: every sealed file (newer than the file NEWER) reads with all its
+# whole DIR [NEWER]: every sealed file (newer than the file NEWER) reads with all its
 # checksums, and status.json is whole.
-readable() {
-    local f bad=0
-    while read -r f; do
-        h5dump "$f" >/dev/null 2>&1 || {
-            echo "# damaged: $f"
-            bad=1
-        }
-    done < <(find "$1" -name '*.h5' ${2:+-newer "$2"})
+whole() {
+    local bad=0
+    find "$1" -name '*.h5' ! -name index.h5 ${2:+-newer "$2"} -print0 |
+        xargs -0 -r "$sealed" | grep damaged | note
+    [ "${PIPESTATUS[2]}" = 1 ] || bad=1
     if [ -e "$1/status.json" ]; then
         perl -MJSON::PP -0777 -ne 'decode_json($_)' "$1/status.json" 2>&1 | note
         [ "${PIPESTATUS[0]}" = 0 ] || bad=1
@@ -187,18 +178,19 @@ begin_layout() {
 
 # ranks_of JOB: the process ids of its ranks (none before they are started).
 ranks_of() {
-    local p
-    for p in $(pgrep -P "$1"); do
-        [ "$(cat "/proc/$p/comm" 2>/dev/null)" = sluice ] && echo "$p"
-    done
+    local p name children=/proc/$1/task/$1/children
+    for p in $([ -e "$children" ] && cat "$children" || pgrep -P "$1"); do
+        read -r name <"/proc/$p/comm" && [ "$name" = sluice ] && echo "$p"
+    done 2>/dev/null
 }
 
 # alive ID: neither gone nor a zombie.
 alive() {
-    local state
-    state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -c1)
-    [ -n "$state" ] && [ "$state" != Z ]
-}
+    local stat
+    read -r stat <"/proc/$1/stat" || return 1
+    stat=${stat##*) }
+    [ "${stat:0:1}" != Z ]
+} 2>/dev/null
 
 # until_true COMMAND...: polls for a minute.
 until_true() {
@@ -223,6 +215,7 @@ end_job() {
         wait "$job" 2>/dev/null
         code=$?
     else
+        ps -o pid,ppid,stat,wchan:20,etimes,args -p "$job" --ppid "$job" | cut -c1-100 | note
         kill -9 "$job" $(ranks_of "$job") 2>/dev/null
         wait "$job" 2>/dev/null
         code=124

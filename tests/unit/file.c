@@ -7,6 +7,7 @@
 #include "io/sys/text.h"
 #include "tests/tap.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -137,6 +138,26 @@ static void test_read(void)
            "a file beyond the limit is refused");
     tap_ok(failed(file_read(in_dir("none"), 9, &data, &len), ERR_INPUT, "none"),
            "a missing file is bad input");
+    const char *pipe_path = in_dir("pipe");
+    const unsigned char *map;
+    if (mkfifo(pipe_path, 0600) != 0)
+        abort();
+    tap_ok(failed(file_read(pipe_path, 9, &data, &len), ERR_INPUT, "pipe"),
+           "reading a pipe without a writer ends");
+    tap_ok(failed(file_map(pipe_path, &map, &len), ERR_INPUT, "pipe"),
+           "so does mapping it");
+    tap_ok(failed(file_append(pipe_path, "x", 1), ERR_IO, "pipe"),
+           "and appending to one without a reader");
+    if (fork() == 0) {
+        int fd = open(pipe_path, O_WRONLY);
+        _exit(fd < 0 || write(fd, "012", 3) != 3 || usleep(100000) != 0 ||
+              write(fd, "345", 3) != 3);
+    }
+    tap_ok(file_read(pipe_path, 9, &data, &len) == 0 && len == 6 &&
+               memcmp(data, "012345", 6) == 0,
+           "a pipe with a writer is read to its end");
+    mem_free(data);
+    data = NULL;
     tap_ok(failed(file_read(dir, 1 << 20, &data, &len), ERR_INPUT, dir),
            "so is a directory");
     tap_ok(file_size(in_dir("none")) == -1 && err_code() == ERR_NONE &&
