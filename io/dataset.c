@@ -7,6 +7,7 @@
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -258,7 +259,7 @@ static int64_t read_row(struct row *r, const char *p, const char *end)
             return r->n + 1;
         memcpy(field, p, (size_t)(last - p));
         field[last - p] = '\0';
-        if (!text_to_f64(field, &r->v[r->n]))
+        if (!text_to_f64(field, &r->v[r->n]) || !(fabs(r->v[r->n]) <= FLT_MAX))
             return r->n + 1;
         r->n++;
         if (stop == end)

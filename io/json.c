@@ -195,6 +195,22 @@ struct json_out *json_out_create(void)
     return o;
 }
 
+/* A key that is not UTF-8 (a name in somebody's file) with '?' for its foreign bytes, to be
+ * freed; NULL where the key is good. */
+static char *ascii_key(const char *key)
+{
+    json_t *good = key == NULL ? NULL : json_string(key);
+    if (key == NULL || good != NULL) {
+        json_decref(good);
+        return NULL;
+    }
+    char *s = mem_text(key);
+    for (char *p = s; *p != '\0'; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    return s;
+}
+
 /* Takes over v. jansson fails here only for text that is not UTF-8 (v is NULL then),
  * which is written as null, and when memory is exhausted. */
 static void put(struct json_out *o, const char *key, json_t *v)
@@ -202,8 +218,11 @@ static void put(struct json_out *o, const char *key, json_t *v)
     json_t *at = o->open[o->depth];
     if (v == NULL)
         v = json_null();
-    int rc = json_is_object(at) ? json_object_set_new(at, key, v)
-                                : json_array_append_new(at, v);
+    char *ascii = json_is_object(at) ? ascii_key(key) : NULL;
+    int rc = json_is_object(at)
+                 ? json_object_set_new(at, ascii != NULL ? ascii : key, v)
+                 : json_array_append_new(at, v);
+    mem_free(ascii);
     if (rc != 0)
         ERR_BUG("JSON entry '%s' does not fit here", key != NULL ? key : "(no key)");
 }

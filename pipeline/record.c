@@ -87,17 +87,23 @@ static int repair(struct record *r, int64_t newest, int64_t *last)
     for (keep = len; keep > 0 && data[keep - 1] != '\n'; keep--)
         ;
     int rc = keep == len ? 0 : file_write(r->metrics, data, keep);
+    int64_t foreign = 0;
     for (int64_t at = 0; at < keep;) {
         const char *end = memchr(data + at, '\n', (size_t)(keep - at));
         struct json *j = json_parse(data + at, end - (data + at), r->metrics);
         int64_t i;
+        foreign += j == NULL; /* it is the user's and stays */
         if (j == NULL)
-            err_clear(); /* a foreign line is the user's; it stays */
+            err_clear();
         else if (json_to_i64(json_get(j, "iteration"), &i) && i > *last && i < newest)
             *last = i;
         json_free(j);
         at = end - data + 1;
     }
+    if (foreign > 0)
+        log_warn("%s: %lld lines are no JSON and are ignored; iterations may be missing "
+                 "there",
+                 r->metrics, (long long)foreign);
     mem_free(data);
     return rc;
 }

@@ -163,17 +163,24 @@ struct policy *policy_open(const char *path)
 {
     enum column_type type;
     int nd;
-    int64_t dim[SHARD_MAX_ND];
+    int64_t dim[SHARD_MAX_ND], total = -1;
     struct shard *in = shard_open(path, SHARD_POLICY);
+    for (int k = 0; in != NULL && k < 4; k++) {
+        bool good = shard_has(in, vector_name[k], &type, &nd, dim) &&
+                    type == COLUMN_F32 && nd == 1;
+        if (good && k == 0)
+            total = dim[0];
+        if (good && dim[0] == total)
+            continue;
+        err_set(ERR_INPUT, "%s: has no column '%s' of float32 in the weights' number",
+                path, vector_name[k]);
+        shard_close(in);
+        in = NULL;
+    }
     if (in == NULL)
         return NULL;
-    if (!shard_has(in, "weights", &type, &nd, dim) || type != COLUMN_F32 || nd != 1) {
-        err_set(ERR_INPUT, "%s: has no column 'weights' of float32", path);
-        shard_close(in);
-        return NULL;
-    }
     struct policy *p = mem_alloc(1, sizeof *p);
-    *p = (struct policy){.in = in, .total = dim[0], .path = mem_text(path)};
+    *p = (struct policy){.in = in, .total = total, .path = mem_text(path)};
     return p;
 }
 
@@ -208,11 +215,21 @@ int policy_slice(struct policy *p, enum policy_vector which, int64_t first, int6
                                        out);
 }
 
+/* The one number of a column. */
+static int get_one(struct policy *p, const char *name, enum column_type type, void *out)
+{
+    void *v = shard_get(p->in, name, type, 1, (int64_t[]){1}, NULL);
+    if (v != NULL)
+        memcpy(out, v, 8);
+    mem_free(v);
+    return v != NULL ? 0 : -1;
+}
+
 int policy_counters(struct policy *p, struct policy_counters *out)
 {
     int64_t v[COUNTERS];
     for (int i = 0; i < COUNTERS; i++)
-        if (shard_get_rows(p->in, counter_name[i], COLUMN_I64, 0, 1, &v[i]) != 0)
+        if (get_one(p, counter_name[i], COLUMN_I64, &v[i]) != 0)
             return -1;
     *out = (struct policy_counters){.version = v[0], .optimizer_step = v[1],
                                     .samples_total = v[2], .ema_updates = v[3],
@@ -220,7 +237,7 @@ int policy_counters(struct policy *p, struct policy_counters *out)
     if (out->version != shard_head(p->in)->policy_version || out->version < 0 ||
         out->optimizer_step < 0)
         return err_set(ERR_INPUT, "%s: its counters contradict its head", p->path);
-    return shard_get_rows(p->in, "best_reward", COLUMN_F64, 0, 1, &out->best_reward);
+    return get_one(p, "best_reward", COLUMN_F64, &out->best_reward);
 }
 
 int policy_metrics(struct policy *p, double metric[METRICS])
@@ -228,7 +245,7 @@ int policy_metrics(struct policy *p, double metric[METRICS])
     for (int i = 0; i < METRICS; i++) {
         char name[64];
         snprintf(name, sizeof name, "metric_%s", metric_name((enum metric)i));
-        if (shard_get_rows(p->in, name, COLUMN_F64, 0, 1, &metric[i]) != 0)
+        if (get_one(p, name, COLUMN_F64, &metric[i]) != 0)
             return -1;
     }
     return 0;

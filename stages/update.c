@@ -177,8 +177,8 @@ static struct shard *source_of(struct update *u, int64_t shard)
     struct task *t = u->t;
     char rel[96], path[4096];
     enum column_type type;
-    int nd, at = (int)(shard % SOURCES);
-    int64_t dim[SHARD_MAX_ND];
+    int nd, nd_p, at = (int)(shard % SOURCES);
+    int64_t dim[SHARD_MAX_ND], dim_p[SHARD_MAX_ND];
     if (u->source[at] != NULL && u->source_of[at] == shard)
         return u->source[at];
     shard_close(u->source[at]);
@@ -187,8 +187,11 @@ static struct shard *source_of(struct update *u, int64_t shard)
     if (in != NULL &&
         (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
          dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d ||
-         dim[0] != task_shard_size(t, shard))) {
-        err_set(ERR_INPUT, "%s: 'latents' is missing or of another shape", path);
+         dim[0] != task_shard_size(t, shard) ||
+         !shard_has(in, "log_prob", NULL, &nd_p, dim_p) || nd_p != 2 ||
+         dim_p[1] != t->sampler.steps)) {
+        err_set(ERR_INPUT, "%s: 'latents' or 'log_prob' is missing or of another shape",
+                path);
         shard_close(in);
         in = NULL;
     }

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PIPE_PATIENCE_MS = 5000 };
+enum { PIPE_PATIENCE_MS = 3000 };
 
 /* Opens without waiting for the other end of a pipe. */
 static int open_reading(const char *path)

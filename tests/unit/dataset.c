@@ -158,6 +158,7 @@ static void test_csv(void)
     refused("1,2\n3\n", 6, "csv", ":2: has 1 columns, 2");
     refused("1,2\n3,\n", 7, "csv", ":2: column 2");
     refused("1,2\n3,nan\n", 10, "csv", ":2: column 2");
+    refused("1,2\n3,1e300\n", 12, "csv", ":2: column 2"); /* no float */
     refused("a,b\n", 4, "csv", "no rows");
     refused("", 0, "csv", "no rows");
     refused("x", 1, "auto", "not recognised");

@@ -72,6 +72,7 @@ static void test_writer(void)
     json_out_f64(o, "nan", NAN);
     json_out_text(o, "s", "a\"b");
     json_out_text(o, "bad", "\xff");
+    json_out_i64(o, "key\xff", 1);
     json_out_list(o, "l");
     json_out_map(o, NULL);
     json_out_bool(o, "t", true);
@@ -88,6 +89,7 @@ static void test_writer(void)
     tap_ok(strcmp(json_text(json_get(v, "s")), "a\"b") == 0, "quotes are escaped");
     tap_ok(json_kind(json_get(v, "bad")) == JSON_NULL_T,
            "text that is not UTF-8: null");
+    tap_ok(json_get(v, "key?") != NULL, "a key that is not UTF-8 is written all the same");
     tap_ok(json_to_bool(json_get(json_item(json_get(v, "l"), 0), "t"), &b) && b,
            "nested entries");
     json_free(v);
