@@ -32,6 +32,8 @@ static struct config *load(const char *dir, int n, char **overrides)
     text_add(&t, "run.dir=%s", dir);
     if (rc == 0)
         rc = config_override(c, t.s);
+    if (rc == 0) /* the limit of the job that wrote the file is not this job's */
+        rc = config_override(c, "run.max_walltime=0");
     for (int i = 0; i < n && rc == 0; i++)
         rc = config_override(c, overrides[i]);
     text_free(&t);

@@ -12,7 +12,7 @@
 
 #define PIECE (INT64_C(1) << 28)
 
-static int check(int rc, const char *what)
+static int check(const struct comm *c, int rc, const char *what)
 {
     if (rc == MPI_SUCCESS)
         return 0;
@@ -21,7 +21,7 @@ static int check(int rc, const char *what)
     MPI_Error_string(rc, text, &n);
     /* One rank alone cannot leave a collective: the world is broken. */
     fprintf(stderr, "sluice: %s: %s\n", what, text);
-    MPI_Abort(MPI_COMM_WORLD, ERR_ENV);
+    MPI_Abort(c->mpi, ERR_ENV);
     return err_set(ERR_ENV, "%s: %s", what, text);
 }
 
@@ -35,7 +35,7 @@ int comm_wait(const struct comm *c, MPI_Request *request)
     long ns = 20000;
     for (int spin = 0;; spin++) {
         int done = 0;
-        if (check(MPI_Test(request, &done, MPI_STATUS_IGNORE), "MPI_Test") != 0)
+        if (check(c, MPI_Test(request, &done, MPI_STATUS_IGNORE), "MPI_Test") != 0)
             return -1;
         if (done)
             return 0;
@@ -62,7 +62,7 @@ int comm_bcast(const struct comm *c, void *p, int64_t n, int root)
     for (char *at = p; n > 0;) {
         int64_t k = piece_of(n, 1);
         MPI_Request r;
-        if (check(MPI_Ibcast(at, (int)k, MPI_BYTE, root, c->mpi, &r), "MPI_Ibcast") ||
+        if (check(c, MPI_Ibcast(at, (int)k, MPI_BYTE, root, c->mpi, &r), "MPI_Ibcast") ||
             comm_wait(c, &r))
             return -1;
         at += k;
@@ -85,7 +85,7 @@ int comm_agree(const struct comm *c, int rc)
     }
     int lowest = rc == 0 ? c->size : c->rank, mine = lowest;
     MPI_Request r;
-    if (check(MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, c->mpi, &r),
+    if (check(c, MPI_Iallreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, c->mpi, &r),
               "MPI_Iallreduce") ||
         comm_wait(c, &r))
         return -1;
@@ -127,14 +127,14 @@ int comm_exchange(const struct comm *c, const float *send, const int64_t *send_n
         } else {
             for (int64_t at = 0; at < recv_n[r] && rc == 0;) {
                 int64_t k = piece_of(recv_n[r] - at, 4);
-                rc = check(MPI_Irecv(recv + at, (int)k, MPI_FLOAT, r, 7, c->mpi,
+                rc = check(c, MPI_Irecv(recv + at, (int)k, MPI_FLOAT, r, 7, c->mpi,
                                      &req[nreq++]),
                            "MPI_Irecv");
                 at += k;
             }
             for (int64_t at = 0; at < send_n[r] && rc == 0;) {
                 int64_t k = piece_of(send_n[r] - at, 4);
-                rc = check(MPI_Isend(send + at, (int)k, MPI_FLOAT, r, 7, c->mpi,
+                rc = check(c, MPI_Isend(send + at, (int)k, MPI_FLOAT, r, 7, c->mpi,
                                      &req[nreq++]),
                            "MPI_Isend");
                 at += k;
@@ -154,7 +154,7 @@ int comm_sum_i64(const struct comm *c, int64_t *v, int64_t n)
     MPI_Request r;
     if (c->size == 1)
         return 0;
-    if (check(MPI_Iallreduce(MPI_IN_PLACE, v, (int)n, MPI_INT64_T, MPI_SUM, c->mpi, &r),
+    if (check(c, MPI_Iallreduce(MPI_IN_PLACE, v, (int)n, MPI_INT64_T, MPI_SUM, c->mpi, &r),
               "MPI_Iallreduce"))
         return -1;
     return comm_wait(c, &r);
@@ -165,7 +165,7 @@ int comm_max_f64(const struct comm *c, double *v, int64_t n)
     MPI_Request r;
     if (c->size == 1)
         return 0;
-    if (check(MPI_Iallreduce(MPI_IN_PLACE, v, (int)n, MPI_DOUBLE, MPI_MAX, c->mpi, &r),
+    if (check(c, MPI_Iallreduce(MPI_IN_PLACE, v, (int)n, MPI_DOUBLE, MPI_MAX, c->mpi, &r),
               "MPI_Iallreduce"))
         return -1;
     return comm_wait(c, &r);
@@ -176,7 +176,7 @@ int comm_barrier(const struct comm *c)
     MPI_Request r;
     if (c->size == 1)
         return 0;
-    if (check(MPI_Ibarrier(c->mpi, &r), "MPI_Ibarrier"))
+    if (check(c, MPI_Ibarrier(c->mpi, &r), "MPI_Ibarrier"))
         return -1;
     return comm_wait(c, &r);
 }
