@@ -39,6 +39,7 @@ ok() {
     else
         failed=$((failed + 1))
         echo "not ok $tests - $*"
+        echo "# failed: $tests - $*" >&2
     fi
     [ "$status" = 0 ]
 }
@@ -54,7 +55,8 @@ finish() {
     exit $?
 }
 
-note() { sed 's/^/# /'; }
+# On standard error, so that prove shows it.
+note() { sed 's/^/# /' >&2; }
 
 is_code() { # GOT WANTED NAME [LOG]
     [ "$1" = "$2" ]
