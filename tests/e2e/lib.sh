@@ -154,8 +154,8 @@ whole() {
 # metrics_whole DIR N: metrics.jsonl has each iteration exactly once, in order.
 metrics_whole() {
     perl -MJSON::PP -ne '$j = decode_json($_); print "$j->{iteration}\n"
-        if exists $j->{iteration}' "$1/metrics.jsonl" >"$work/iterations"
-    seq 0 $(($2 - 1)) | cmp -s - "$work/iterations"
+        if exists $j->{iteration}' "$1/metrics.jsonl" >"$1/iterations"
+    seq 0 $(($2 - 1)) | cmp -s - "$1/iterations"
 }
 
 status_is() { # DIR STATE
@@ -211,17 +211,34 @@ gone() { # IDS...
     done
 }
 
-# end_job: waits for $job; its exit code is in $code, 124 when it had to be killed.
+# end_job: waits for $job; its exit code is in $code, 124 when ranks would not end.
+# Open MPI 4.1's mpirun can lock itself up in PMIx_server_finalize when a rank is killed
+# while it connects. All ranks are gone then: that counts as ended by the kill.
 end_job() {
-    if until_true gone "$job"; then
-        wait "$job" 2>/dev/null
-        code=$?
-    else
-        ps -o pid,ppid,stat,wchan:20,etimes,args -p "$job" --ppid "$job" | cut -c1-100 | note
+    local i idle=0 ranks
+    for ((i = 0; i < 3000; i++)); do
+        gone "$job" && break
+        sleep 0.02
+        [ $((i % 50)) = 49 ] || continue
+        ranks=($(ranks_of "$job"))
+        if gone ${ranks[@]+"${ranks[@]}"}; then
+            [ $((++idle)) -lt 10 ] || break
+        else
+            idle=0
+        fi
+    done
+    code=
+    if ! gone "$job"; then
+        code=137
+        [ $idle = 10 ] || {
+            code=124
+            ps -o pid,ppid,stat,wchan:20,etimes,args -p "$job" --ppid "$job" |
+                cut -c1-100 | note
+        }
         kill -9 "$job" $(ranks_of "$job") 2>/dev/null
-        wait "$job" 2>/dev/null
-        code=124
     fi
+    wait "$job" 2>/dev/null
+    code=${code:-$?}
 }
 
 # until_file FILE: waits until it exists or $job ends.

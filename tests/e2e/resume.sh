@@ -26,20 +26,31 @@ kill_one() {
 }
 started_or_gone() { [ -n "$(ranks_of "$job")" ] || ! alive "$job"; }
 
-# chain NAME KILLS: one run, killed so often, then finished. TAP comes from the caller:
-# here each finding is a line of the file NAME.found.
+# finished DIR: the bits and records of an uninterrupted run, and nothing left over.
+finished() {
+    digests "$1" | diff - "$work/reference.bits" | head -n 4
+    metrics_whole "$1" 8 || echo "metrics.jsonl lacks iterations or repeats them"
+    find "$1" -name '*.tmp.*'
+}
+
+# chain NAME KILLS: a run, killed again and again until it is finished, and so on with
+# further runs, until so many ranks were killed. TAP comes from the caller: here each
+# finding is a line of output.
 chain() {
     local dir=$work/$1 n=0 miss=0 layout
     RANDOM=$((SEED + ${1#chain}))
-    while [ $n -lt "$2" ] && [ $miss -lt 10 ]; do
+    while [ $n -lt "$2" ] && [ $miss -lt 100 ]; do
         layout=$((RANDOM % ${#layouts[@]}))
         touch "$work/$1.before"
-        begin_layout "$work/$1.log" $layout run "$work/config.yaml" run.dir="$dir" \
-            run.iterations=$((2 + 6 * n / $2))
+        begin_layout "$work/$1.log" $layout run "$work/config.yaml" run.dir="$dir"
         kill_one && n=$((n + 1)) || miss=$((miss + 1))
         end_job
         [ ! -d "$dir" ] || whole "$dir" "$work/$1.before" || echo "damaged after kill $n"
         case $code in
+        0)
+            finished "$dir"
+            rm -rf "$dir"
+            ;;
         [2-8] | 75 | 124)
             echo "exit $code after kill $n, ranks ${layouts[$layout]}"
             note <"$work/$1.log"
@@ -48,9 +59,7 @@ chain() {
     done
     run_layout "$work/$1.log" 1 run "$work/config.yaml" run.dir="$dir" ||
         echo "the final run failed: $(tail -n 3 "$work/$1.log")"
-    digests "$dir" | diff - "$work/reference.bits" | head -n 4
-    metrics_whole "$dir" 8 || echo "metrics.jsonl lacks iterations or repeats them"
-    find "$dir" -name '*.tmp.*'
+    finished "$dir"
     echo $n >"$work/$1.kills"
 }
 
@@ -66,7 +75,7 @@ done
 wait "${chains[@]}"
 for c in 1 2 3 4; do
     [ ! -s "$work/chain$c.found" ]
-    ok $? "a run killed $(cat "$work/chain$c.kills") times: every file whole after each \
+    ok $? "runs killed $(cat "$work/chain$c.kills") times: every file whole after each \
 kill, at the end the same bits, each iteration's line once, nothing left over" ||
         note <"$work/chain$c.found"
     kills=$((kills + $(cat "$work/chain$c.kills")))
