@@ -72,6 +72,33 @@ again 0 'finished' "no status.json, a cut index"
 [ -s "$run_dir/status.json" ]
 ok $? "status.json is written again"
 
+# A disk that fills up while a small file is flushed: one page more each time.
+disk=$work/disk
+mkdir "$disk"
+at_exit() { umount "$disk" 2>/dev/null; }
+if mount -t tmpfs -o size=4k none "$disk" 2>/dev/null; then
+    umount "$disk"
+    first=$(cd "$work/a" && du -ck --apparent-size policy/v000000.h5 \
+        rollout/i000000/s00000.h5 config.yaml | tail -n 1 | cut -f 1)
+    bad=0
+    for ((k = 1; k <= 9; k++)); do
+        mount -t tmpfs -o size=$((first + 4 * k + 12))k none "$disk"
+        timeout -k 5 60 "$sluice" run "$work/config.yaml" run.dir="$disk/run" \
+            >"$work/log" 2>&1
+        code=$?
+        [ $code = 5 ] && grep -q 'No space left' "$work/log" &&
+            [ -z "$(find "$disk" -name '*.tmp.*')" ] || {
+            bad=1
+            echo "# $((first + 4 * k + 12)) KiB: exit $code"
+            tail -n 3 "$work/log" | note
+        }
+        umount "$disk"
+    done
+    ok $bad "nine sizes of a full disk: exit 5, no leftovers"
+else
+    skip "a full disk" "no tmpfs may be mounted here"
+fi
+
 # Pipes, directories, loops and devices where files belong.
 mkfifo "$work/pipe.yaml"
 refuses 3 'pipe.yaml' "a pipe as configuration" config "$work/pipe.yaml"
