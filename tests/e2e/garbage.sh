@@ -69,6 +69,8 @@ rm "$run_dir/status.json"
 head -c 3000 "$work/a/index.h5" >"$run_dir/index.h5"
 refuses 3 'index.h5: is damaged' "verify with a cut index" verify "$run_dir"
 again 0 'finished' "no status.json, a cut index"
+rm "$run_dir/index.h5" && mkfifo "$run_dir/index.h5"
+refuses 3 'index.h5: is damaged' "verify with a pipe as index" verify "$run_dir"
 [ -s "$run_dir/status.json" ]
 ok $? "status.json is written again"
 
@@ -98,6 +100,11 @@ if mount -t tmpfs -o size=4k none "$disk" 2>/dev/null; then
 else
     skip "a full disk" "no tmpfs may be mounted here"
 fi
+
+mkdir "$work/folder" && cp -r "$work/net" "$work/folder/net"
+: >"$work/folder/net/scheduler/scheduler_config.json"
+refuses 3 'scheduler.*no valid JSON' "an empty scheduler_config.json" sample \
+    "$work/folder/net" --n 1 --steps 1 --out "$work/x.npy"
 
 # Pipes, directories, loops and devices where files belong.
 mkfifo "$work/pipe.yaml"
