@@ -293,13 +293,16 @@ static int write_file(const char *tmp, const char *path, const struct table *tab
     rc = group < 0 || H5Gclose(group) < 0 ? -1 : shard_put_origin(file, INDEX_FORMAT);
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds && rc == 0; k++)
         rc = put_table(file, &table[k], kinds[k]);
-    if (rc == 0 && (shard_put_i64(file, "complete", 1) != 0 ||
-                    H5Fflush(file, H5F_SCOPE_LOCAL) < 0))
-        rc = -1;
-    if (rc != 0) {
+    if (rc == 0)
+        rc = shard_put_i64(file, "complete", 1);
+    if (rc != 0)
         shard_fail(ERR_IO, path, "cannot write the index");
-        if (truncate(tmp, 0) == 0) /* space for what the close flushes */
-            H5Fclose(file);
+    else if (shard_reserve(file, path) != 0)
+        rc = -1;
+    else if (H5Fflush(file, H5F_SCOPE_LOCAL) < 0)
+        rc = shard_fail(ERR_IO, path, "cannot write the index");
+    if (rc != 0) {
+        shard_give_up(file, tmp);
     } else if (H5Fclose(file) < 0) {
         rc = shard_fail(ERR_IO, path, "cannot write the index");
     }
@@ -413,7 +416,9 @@ int index_check(const char *rundir, struct text *problems, int64_t *bad)
     if (!file_exists(path))
         goto done;
     shard_quiet();
-    hid_t access = shard_access(), file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    hid_t access = shard_access(), file = -1;
+    if (file_size(path) > 0) /* no pipe, on which HDF5 would wait */
+        file = H5Fopen(path, H5F_ACC_RDONLY, access);
     H5Pclose(access);
     format = file < 0 ? NULL : shard_get_attribute(file, "format");
     if (format == NULL || strcmp(format, INDEX_FORMAT) != 0 ||

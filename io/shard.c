@@ -6,11 +6,14 @@
 #include "io/sys/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <mpi.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static const char *software_version = "unknown", *software_commit = "unknown";
 
@@ -104,6 +107,41 @@ hid_t shard_creation(void)
         return H5I_INVALID_HID;
     }
     return p;
+}
+
+/* The descriptor under an open file, or -1. */
+static int descriptor(hid_t file)
+{
+    int *fd = NULL;
+    return H5Fget_vfd_handle(file, H5P_DEFAULT, (void **)&fd) < 0 || fd == NULL ? -1 : *fd;
+}
+
+int shard_reserve(hid_t file, const char *path)
+{
+    hsize_t size = 0;
+    int fd = descriptor(file);
+    if (fd < 0 || H5Fget_filesize(file, &size) < 0)
+        return shard_fail(ERR_IO, path, "cannot write");
+    int e = size > 0 ? posix_fallocate(fd, 0, (off_t)size) : 0;
+    if (e == 0 || e == EINVAL || e == EOPNOTSUPP || e == EINTR)
+        return 0;
+    errno = e;
+    err_set_errno("cannot write", path);
+    return -1;
+}
+
+void shard_give_up(hid_t file, const char *tmp)
+{
+    int memory = memfd_create("sluice", MFD_CLOEXEC), fd = descriptor(file);
+    if (memory < 0 || fd < 0 || dup3(memory, fd, O_CLOEXEC) < 0) {
+        /* Space for what the close flushes, mostly. */
+        if (truncate(tmp, 0) != 0)
+            log_debug("%s: cannot truncate: %s", tmp, strerror(errno));
+    }
+    H5Fclose(file);
+    H5Eclear2(H5E_DEFAULT);
+    if (memory >= 0)
+        close(memory);
 }
 
 static hid_t number_type(enum column_type type)

@@ -50,6 +50,13 @@ int shard_fail(enum err_code code, const char *path, const char *fmt, ...)
 hid_t shard_access(void);
 hid_t shard_creation(void);
 
+/* HDF5 1.10 cannot live with a flush or a close that fails: every later close of the file
+ * fails too, and the library falls over it at exit. So before a flush the disk is asked for
+ * all of the file (ERR_IO), and a file that is given up is closed with its descriptor
+ * leading to memory instead. tmp is the file's path. */
+int shard_reserve(hid_t file, const char *path);
+void shard_give_up(hid_t file, const char *tmp);
+
 /* The type as stored and in memory (both little-endian); the caller closes it. */
 hid_t shard_type(enum column_type type, int64_t text_len);
 int64_t shard_type_size(enum column_type type, int64_t text_len);

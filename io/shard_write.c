@@ -62,13 +62,8 @@ void shard_abort(struct shard_writer *w)
 {
     if (w == NULL)
         return;
-    if (w->file >= 0) {
-        /* On a full disk the close would fail to flush and leave a broken file open in
-         * the library until exit: give the space back first. */
-        if (truncate(w->tmp, 0) != 0)
-            log_debug("%s: cannot truncate: %s", w->tmp, strerror(errno));
-        H5Fclose(w->file);
-    }
+    if (w->file >= 0)
+        shard_give_up(w->file, w->tmp);
     unlink(w->tmp);
     free_writer(w);
 }
@@ -352,6 +347,15 @@ static int attach_axis(struct shard_writer *w, const char *axis, int64_t length)
     return rc;
 }
 
+static int flush(struct shard_writer *w)
+{
+    if (shard_reserve(w->file, w->path) != 0) {
+        w->failed = true;
+        return -1;
+    }
+    return H5Fflush(w->file, H5F_SCOPE_LOCAL) < 0 ? fail(w, "to the disk", NULL) : 0;
+}
+
 /* Everything up to a closed and checked temporary file. */
 static int complete(struct shard_writer *w, char content[DIGEST_HEX])
 {
@@ -363,15 +367,16 @@ static int complete(struct shard_writer *w, char content[DIGEST_HEX])
     shard_join(w->part, w->n, content);
     if (shard_put_text(w->file, "content_sha256", content) != 0)
         return fail(w, "the attribute", "content_sha256");
-    if (H5Fflush(w->file, H5F_SCOPE_LOCAL) < 0)
-        return fail(w, "to the disk", NULL);
+    if (flush(w) != 0)
+        return -1;
     if (shard_put_i64(w->file, "complete", 1) != 0)
         return fail(w, "the attribute", "complete");
-    if (H5Fflush(w->file, H5F_SCOPE_LOCAL) < 0)
+    if (flush(w) != 0)
+        return -1;
+    hid_t file = w->file;
+    w->file = H5I_INVALID_HID; /* whatever comes, a second close is never allowed */
+    if (H5Fclose(file) < 0)
         return fail(w, "to the disk", NULL);
-    if (H5Fclose(w->file) < 0)
-        return fail(w, "to the disk", NULL);
-    w->file = H5I_INVALID_HID;
     struct shard *s = shard_open(w->tmp, (int)w->kind);
     if (s == NULL)
         return err_set(ERR_IO, "%s: cannot be read back after writing: %s", w->path,

@@ -176,7 +176,8 @@ static int open_sampler(struct sampling *s)
     int rc = from->scheduler == NULL
                  ? schedule_read(&s->schedule, NULL)
                  : schedule_parse(&s->schedule, from->scheduler, from->path);
-    return rc != 0 ? -1 : sampler_init(&s->sampler, &s->schedule, &o);
+    return rc != 0 ? err_add("scheduler configuration")
+                   : sampler_init(&s->sampler, &s->schedule, &o);
 }
 
 /* Size and labels, by the options and the network. */

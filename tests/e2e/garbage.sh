@@ -69,8 +69,42 @@ rm "$run_dir/status.json"
 head -c 3000 "$work/a/index.h5" >"$run_dir/index.h5"
 refuses 3 'index.h5: is damaged' "verify with a cut index" verify "$run_dir"
 again 0 'finished' "no status.json, a cut index"
+rm "$run_dir/index.h5" && mkfifo "$run_dir/index.h5"
+refuses 3 'index.h5: is damaged' "verify with a pipe as index" verify "$run_dir"
 [ -s "$run_dir/status.json" ]
 ok $? "status.json is written again"
+
+# A disk that fills up while a small file is flushed: one page more each time.
+disk=$work/disk
+mkdir "$disk"
+at_exit() { umount "$disk" 2>/dev/null; }
+if mount -t tmpfs -o size=4k none "$disk" 2>/dev/null; then
+    umount "$disk"
+    first=$(cd "$work/a" && du -ck --apparent-size policy/v000000.h5 \
+        rollout/i000000/s00000.h5 config.yaml | tail -n 1 | cut -f 1)
+    bad=0
+    for ((k = 1; k <= 9; k++)); do
+        mount -t tmpfs -o size=$((first + 4 * k + 12))k none "$disk"
+        timeout -k 5 60 "$sluice" run "$work/config.yaml" run.dir="$disk/run" \
+            >"$work/log" 2>&1
+        code=$?
+        [ $code = 5 ] && grep -q 'No space left' "$work/log" &&
+            [ -z "$(find "$disk" -name '*.tmp.*')" ] || {
+            bad=1
+            echo "# $((first + 4 * k + 12)) KiB: exit $code"
+            tail -n 3 "$work/log" | note
+        }
+        umount "$disk"
+    done
+    ok $bad "nine sizes of a full disk: exit 5, no leftovers"
+else
+    skip "a full disk" "no tmpfs may be mounted here"
+fi
+
+mkdir "$work/folder" && cp -r "$work/net" "$work/folder/net"
+: >"$work/folder/net/scheduler/scheduler_config.json"
+refuses 3 'scheduler.*no valid JSON' "an empty scheduler_config.json" sample \
+    "$work/folder/net" --n 1 --steps 1 --out "$work/x.npy"
 
 # Pipes, directories, loops and devices where files belong.
 mkfifo "$work/pipe.yaml"
