@@ -24,6 +24,7 @@ export OMPI_MCA_btl_vader_single_copy_mechanism=none
 
 
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/sluice-tests.XXXXXX") || exit 4
+chmod 755 "$TMPDIR" # a test gives up its rights and must still get through
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 trap 'exit 1' TERM INT HUP
