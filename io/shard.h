@@ -6,7 +6,8 @@
  * Fletcher-32 on every data set, fixed-length strings, latest-1.10 format, and root
  * attributes (struct shard_head plus format and library versions). `content_sha256` is
  * a digest over names, types, shapes and values of the columns, in byte order of the
- * names; attributes do not enter, so equal content gives equal digests.
+ * names; attributes do not enter, so equal content gives equal digests. The first 512 bytes
+ * (io/seal.h) hold a digest of the whole file, which shard_verify checks.
  *
  * shard*.c and index.c are the only users of HDF5. Nothing here is collective. */
 #ifndef SLUICE_IO_SHARD_H

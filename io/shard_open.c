@@ -2,6 +2,7 @@
  * against the storage that is really there and that against the file's size, types
  * against the six that we write, links only where they lead to a data set of the same
  * file. */
+#include "io/seal.h"
 #include "io/shard_internal.h"
 
 #include "io/sys/file.h"
@@ -46,7 +47,11 @@ static int check_plain(const char *path)
     FILE *f = fopen(path, "rb");
     if (f == NULL)
         return err_set_errno("cannot open", path);
+    /* behind the seal, or at the start (index.h5, files of others) */
     size_t n = fread(head, 1, sizeof head, f);
+    if (n == sizeof head && memcmp(head, magic, sizeof magic) != 0 &&
+        fseek(f, SEAL_BYTES, SEEK_SET) == 0)
+        n = fread(head, 1, sizeof head, f);
     int bad = ferror(f) ? errno : 0;
     fclose(f);
     if (bad != 0) {

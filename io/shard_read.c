@@ -1,4 +1,5 @@
 /* Reading columns of an opened file, and recomputing its content digest. */
+#include "io/seal.h"
 #include "io/shard_internal.h"
 
 #include "io/sys/mem.h"
@@ -234,10 +235,18 @@ int shard_recompute(struct shard *s, char content[DIGEST_HEX])
 int shard_verify(const char *path)
 {
     char hex[DIGEST_HEX];
+    bool sealed = false;
+    if (seal_check(path, &sealed) != 0)
+        return -1;
     struct shard *s = shard_open(path, -1);
     if (s == NULL)
         return -1;
-    int rc = shard_recompute(s, hex);
+    int rc = sealed ? 0
+                    : err_set(ERR_INPUT,
+                              "%s: bears no seal; the file is damaged or was altered",
+                              path);
+    if (rc == 0)
+        rc = shard_recompute(s, hex);
     if (rc == 0 && strcmp(hex, s->content) != 0)
         rc = err_set(ERR_INPUT,
                      "%s: the values do not belong to the stored "

@@ -1,6 +1,7 @@
 /* Writing sealed files. All columns go into a temporary file; dimension scales, the
  * content digest and, last of all, `complete` follow at the seal. A writer that met an
  * error keeps it: every later call fails, and the seal leaves nothing behind. */
+#include "io/seal.h"
 #include "io/shard_internal.h"
 
 #include "io/sys/file.h"
@@ -202,7 +203,10 @@ struct shard_writer *shard_create(const char *path, const struct shard_head *hea
     w->tmp = file_tmp_name(path);
     w->kind = head->kind;
     hid_t access = shard_access(), creation = shard_creation();
-    w->file = H5Fcreate(w->tmp, H5F_ACC_TRUNC, creation, access);
+    if (H5Pset_userblock(creation, SEAL_BYTES) >= 0)
+        w->file = H5Fcreate(w->tmp, H5F_ACC_TRUNC, creation, access);
+    else
+        w->file = H5I_INVALID_HID;
     if (w->file < 0)
         fail(w, "the file", NULL);
     H5Pclose(access);
@@ -388,7 +392,7 @@ static int complete(struct shard_writer *w, char content[DIGEST_HEX])
     if (n != w->n)
         return err_set(ERR_IO, "%s: %lld columns read back, %lld were written", w->path,
                        (long long)n, (long long)w->n);
-    return 0;
+    return seal_write(w->tmp);
 }
 
 int shard_seal(struct shard_writer *w, char content[DIGEST_HEX])

@@ -265,19 +265,21 @@ static int judge(const char *path, const char *content)
 static void test_damage(const char *path, const char *bad)
 {
     char hex[DIGEST_HEX], *data, *copy;
-    int64_t n, wrong = 0, refused = 0, flips = 0, cuts = 0;
+    int64_t n, wrong = 0, refused = 0, flips = 0, cuts = 0, noticed = 0;
     write_sample(path, &plain, hex);
     if (file_read(path, 1 << 24, &data, &n) != 0)
         abort();
     copy = mem_alloc(n, 1);
     for (int64_t i = 0; i < 700; i++, flips++) {
-        int64_t at = i < 200 ? i : (i - 200) * n / 500;
+        int64_t at = i < 100 ? i : i < 200 ? 412 + i : (i - 200) * n / 500;
         memcpy(copy, data, (size_t)n);
         copy[at] = (char)(copy[at] ^ (1 << (i % 8)));
         put_bytes(bad, copy, n);
         int verdict = judge(bad, hex);
         wrong += verdict == 2;
         refused += verdict == 0;
+        noticed += shard_verify(bad) != 0 && err_code() == ERR_INPUT &&
+                   strstr(err_text(), bad) != NULL;
         if (verdict == 2)
             printf("# flip at %lld of %lld: %s\n", (long long)at, (long long)n,
                    err_text());
@@ -285,6 +287,8 @@ static void test_damage(const char *path, const char *bad)
     tap_ok(wrong == 0, "%lld flipped bits: %lld refused, %lld harmless, %lld misread",
            (long long)flips, (long long)refused, (long long)(flips - refused - wrong),
            (long long)wrong);
+    tap_ok(noticed == flips, "shard_verify refuses %lld of %lld files with a flipped bit",
+           (long long)noticed, (long long)flips);
     refused = 0;
     for (int64_t i = 0; i < 60; i++, cuts++) {
         put_bytes(bad, data, i < 10 ? i : i * n / 60);
