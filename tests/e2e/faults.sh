@@ -53,11 +53,21 @@ partial() {
     rm "$1/policy/v000003.h5"
 }
 
-flip() { # FILE: inverts 64 bytes in the middle of the file
-    local size
-    size=$(stat -c %s "$1")
-    perl -e 'open(F, "+<", $ARGV[0]); seek(F, $ARGV[1], 0); read(F, $b, 64);
-        seek(F, $ARGV[1], 0); print F ~$b' "$1" "$((size / 2))"
+# flip FILE: inverts one bit of a stored value (not of a gap between HDF5's objects), found
+# by the bytes that h5dump writes for the column.
+flip() {
+    local column=reward
+    case $1 in
+    */rollout/*) column=latents ;;
+    */advantage/*) column=advantage ;;
+    */policy/*) column=weights ;;
+    esac
+    h5dump -d "/$column" -b LE -o "$work/raw" "$1" >/dev/null &&
+        perl -e 'local $/; open(R, "<", $ARGV[0]); open(F, "+<", $ARGV[1]);
+            $at = index(<F>, substr(<R>, 0, 12)); die "not found" if $at < 0;
+            seek(F, $at, 0); read(F, $b, 1); seek(F, $at, 0); print F $b ^ "\x01"' \
+            "$work/raw" "$1"
+    ok $? "one bit of $column is inverted"
 }
 
 cut_short() { # FILE
