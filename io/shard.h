@@ -120,7 +120,7 @@ int64_t shard_attributes(struct shard *s, char ***names);
 /* An attribute of a column ("units", "long_name"), NULL when absent; valid until the
  * next call of this function or of shard_attribute. */
 const char *shard_label(struct shard *s, const char *column, const char *name);
-/* Recomputes the content digest from the values of an open file. */
+/* Checks the seal and recomputes the content digest from the values of an open file. */
 int shard_recompute(struct shard *s, char content[DIGEST_HEX]);
 
 /* What new files say of the program that wrote them; borrowed strings. Set once, at

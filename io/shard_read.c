@@ -218,7 +218,7 @@ static int recompute_column(struct shard *s, struct shard_member *m,
     return rc;
 }
 
-int shard_recompute(struct shard *s, char content[DIGEST_HEX])
+static int recompute(struct shard *s, char content[DIGEST_HEX])
 {
     struct shard_part *part = mem_alloc(s->members, sizeof *part);
     int rc = 0;
@@ -230,6 +230,11 @@ int shard_recompute(struct shard *s, char content[DIGEST_HEX])
         shard_join(part, s->members, content);
     mem_free(part);
     return rc;
+}
+
+int shard_recompute(struct shard *s, char content[DIGEST_HEX])
+{
+    return seal_check(s->path, NULL) != 0 ? -1 : recompute(s, content);
 }
 
 int shard_verify(const char *path)
@@ -246,7 +251,7 @@ int shard_verify(const char *path)
                               "%s: bears no seal; the file is damaged or was altered",
                               path);
     if (rc == 0)
-        rc = shard_recompute(s, hex);
+        rc = recompute(s, hex);
     if (rc == 0 && strcmp(hex, s->content) != 0)
         rc = err_set(ERR_INPUT,
                      "%s: the values do not belong to the stored "

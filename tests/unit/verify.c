@@ -171,7 +171,7 @@ static void test_run(const char *dir)
     unlink(left);
     mem_free(left);
     flip(dir, "rollout/i000001/s00000.h5");
-    expect(dir, 1, "rollout/i000001/s00000.h5", "Fletcher32", "a flipped bit is found");
+    expect(dir, 1, "rollout/i000001/s00000.h5", "were sealed", "a flipped bit is found");
     make_run(dir);
     drop(dir, "rollout/i000000/s00001.h5");
     index_write(dir);
