@@ -18,7 +18,9 @@
 #include <math.h>
 #include <mpi.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char help[] =
     "usage: sluice pretrain CONFIG [section.key=value ...] [--max-walltime TIME]\n"
@@ -34,7 +36,8 @@ struct job {
     struct task task;
     struct dataset data;
     struct pretrain_options options;
-    double started, limit;
+    double started, limit; /* clock; seconds of this job, 0 none */
+    double longest;        /* step, or step and save, so far */
 };
 
 static void read_options(struct job *j)
@@ -54,6 +57,12 @@ static void read_options(struct job *j)
         .flip = config_bool(c, "pretrain.flip"),
     };
     j->limit = config_real(c, "run.max_walltime");
+    const char *end = getenv("SLURM_JOB_END_TIME");
+    double when;
+    if (end != NULL && text_to_f64(end, &when) && when > (double)time(NULL)) {
+        double left = when - (double)time(NULL) - 30;
+        j->limit = j->limit > 0 ? fmin(j->limit, left) : fmax(left, 1);
+    }
 }
 
 static int open_network(struct job *j)
@@ -207,7 +216,8 @@ static int report_step(struct job *j, int64_t step, double loss, double norm)
 /* Does any rank want to stop? Collective. */
 static int stop_wanted(struct job *j, bool *yes)
 {
-    bool late = j->limit > 0 && task_clock() - j->started > 0.97 * j->limit - 1;
+    double margin = fmin(2 * j->longest + 1, j->limit / 2);
+    bool late = j->limit > 0 && task_clock() - j->started > j->limit - margin;
     double v = worker_signal_caught() || late || rundir_flag(j->task.dir, "STOP");
     int rc = comm_max_f64(&j->comm, &v, 1);
     *yes = v > 0;
@@ -230,7 +240,9 @@ static int train(struct job *j)
         printf("pretrain: %lld samples, %lld parameters, step %lld of %lld, %d ranks\n",
                (long long)j->data.n, (long long)param_total(model_params(j->task.model)),
                (long long)step, (long long)j->options.steps, j->comm.size);
-    for (; step < j->options.steps && !stop;) {
+    bool trained = step < j->options.steps;
+    while (step < j->options.steps && !stop) {
+        double began = task_clock();
         if (pretrain_step(&j->task, &j->comm, &j->data, &j->options, ++step, &loss,
                           &norm) != 0)
             return -1;
@@ -246,11 +258,18 @@ static int train(struct job *j)
             ((step % every == 0 || stop) && step < j->options.steps &&
              save(j, step, ++saves, NULL) != 0))
             return -1;
+        j->longest = fmax(j->longest, task_clock() - began);
     }
     if (step < j->options.steps)
         return err_set(ERR_STOPPED, "stopped early at step %lld; the same command resumes",
                        (long long)step);
-    int rc = save(j, step, saves + 1, &ema);
+    int rc;
+    if (trained) {
+        rc = save(j, step, saves + 1, &ema);
+    } else { /* an earlier job finished: only the folder is written again */
+        ema = mem_alloc(param_total(model_params(j->task.model)), sizeof *ema);
+        rc = trainer_whole(j->task.trainer, trainer_ema(j->task.trainer), ema);
+    }
     if (rc == 0 && j->comm.rank == 0)
         rc = model_export(j->task.model, ema, j->task.schedule.json,
                           config_text(c, "pretrain.output"));
