@@ -107,7 +107,7 @@ def main():
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--update-batch", type=int, default=64)
     p.add_argument("--timestep-fraction", type=float, default=0.5)
-    p.add_argument("--lr", type=float, default=3e-4)
+    p.add_argument("--lr", type=float, default=2e-4)
     p.add_argument("--inner-epochs", type=int, default=2)
     p.add_argument("--clip", type=float, default=1e-3)
     p.add_argument("--threads", type=int, default=2)
