@@ -60,26 +60,26 @@ if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>
     explain "this system has no apt, and the libraries are not loaded"
 fi
 
-todo=$(missing)
-if [ -z "$todo" ]; then
+absent=$(missing)
+if [ -z "$absent" ]; then
     echo "setup: everything is installed"
     exit 0
 fi
 
 as_root=
 if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null 2>&1 || explain "missing:$todo; neither root nor sudo"
-    sudo -n true 2>/dev/null || [ -t 0 ] || explain "missing:$todo; sudo asks for a password"
+    command -v sudo >/dev/null 2>&1 || explain "missing:$absent; neither root nor sudo"
+    sudo -n true 2>/dev/null || [ -t 0 ] || explain "missing:$absent; sudo asks for a password"
     as_root=sudo
 fi
 
-echo "setup: installing$todo"
+echo "setup: installing$absent"
 apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y"
 # Package lists may be absent or old; a failed refresh is no error if the install works.
-$apt install --no-install-recommends $todo >/dev/null 2>&1 || {
+$apt install --no-install-recommends $absent >/dev/null 2>&1 || {
     $apt update || true
-    $apt install --no-install-recommends $todo || explain "apt-get could not install:$todo"
+    $apt install --no-install-recommends $absent || explain "apt-get could not install:$absent"
 }
-todo=$(missing)
-[ -z "$todo" ] || explain "still missing after the installation:$todo"
+absent=$(missing)
+[ -z "$absent" ] || explain "still missing after the installation:$absent"
 echo "setup: done"
