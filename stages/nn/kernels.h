@@ -1,5 +1,6 @@
 /* Inside of a back end: its table of kernels and their arguments. Activations are
- * channels last; parameters lie as in the file. Gradients of parameters are added;
+ * channels last and of one dtype per call; parameters lie as in the file, in float32, and
+ * are rounded to the dtype where they enter a product. Gradients of parameters are added;
  * gradients of activations are overwritten or, where the argument says so, added to.
  *
  * What every kernel keeps: the result for an item depends on that item alone, bit for
@@ -9,43 +10,59 @@
 
 #include "stages/nn/param.h"
 
-#include <stdbool.h>
-
 /* What a back end hangs on param.packed begins with its own destructor. */
 struct packed {
     void (*destroy)(struct packed *p);
 };
 
-/* x [n, h, w, c], weight [o, c, kh, kw], bias [o] or NULL -> y [n, oh, ow, o]. */
+/* x [n, h, w, c], weight [o, c, kh, kw] -> y [n, h, w, o]:
+ * y = conv(x) + bias + shift + residual; each of the last three may be NULL. */
 struct conv_args {
     int64_t n, h, w, c, oh, ow, o, kh, kw;
     int stride, pad[4]; /* top, bottom, left, right */
-    struct param *weight, *bias;
-    const float *x, *dy;
-    float *y, *dx;
+    enum dtype type;
+    struct param *weight, *bias; /* bias [o] */
+    const float *shift;          /* [n, o] */
+    const void *residual;        /* as y */
+    const void *x, *dy;
+    void *y, *dx;
     bool add_dx;
     struct arena *scratch;
 };
 
-/* x [rows, in], weight [out, in], bias [out] or NULL -> y [rows, out]. */
+/* Up to two inputs that stand for their concatenation along the channels. */
+enum { PARTS = 2 };
+struct part {
+    int64_t c; /* 0: no such part */
+    const void *x;
+    void *dx; /* NULL: not wanted */
+    bool add_dx;
+};
+
+/* part[].x [rows, c], c in all: in; weight [out, in], bias [out] or NULL, residual as y or
+ * NULL -> y [rows, out]. */
 struct linear_args {
     int64_t rows, in, out;
+    enum dtype type;
+    struct part part[PARTS];
     struct param *weight, *bias;
-    const float *x, *dy;
-    float *y, *dx;
-    bool add_dx;
+    const void *residual, *dy;
+    void *y;
     struct arena *scratch;
 };
 
-/* x [n, rows, c] -> y; mean and rstd [n, groups] are left for the backward. */
+/* part[].x [n, rows, c], c in all: c -> y [n, rows, c]; mean and rstd [n, groups] are left
+ * for the backward. */
 struct norm_args {
     int64_t n, rows, c, groups;
     float eps;
     bool silu;
+    enum dtype type;
+    struct part part[PARTS];
     struct param *gamma, *beta;
-    const float *x, *dy;
-    float *y, *dx, *mean, *rstd;
-    bool add_dx;
+    const void *dy;
+    void *y;
+    float *mean, *rstd;
     struct arena *scratch;
 };
 
@@ -53,8 +70,9 @@ struct norm_args {
  * same buffer: dq is put first, then dk, then dv. */
 struct attention_args {
     int64_t n, t, c, heads;
-    const float *q, *k, *v, *dy;
-    float *y, *dq, *dk, *dv;
+    enum dtype type;
+    const void *q, *k, *v, *dy;
+    void *y, *dq, *dk, *dv;
     bool add_dq, add_dk, add_dv;
     struct arena *scratch;
 };
@@ -64,14 +82,15 @@ struct backend {
     void (*describe)(char *buf, size_t size);
     void (*conv)(const struct conv_args *a);
     void (*conv_dx)(const struct conv_args *a);
-    void (*conv_dw)(const struct conv_args *a);
+    void (*conv_dw)(const struct conv_args *a); /* of weight only, not of bias */
     void (*linear)(const struct linear_args *a);
     void (*linear_dx)(const struct linear_args *a);
-    void (*linear_dw)(const struct linear_args *a);
+    void (*linear_dw)(const struct linear_args *a); /* of weight only, not of bias */
     void (*norm)(const struct norm_args *a);
     void (*norm_dx)(const struct norm_args *a); /* and dgamma, dbeta where wanted */
-    void (*silu)(int64_t n, const float *x, float *y);
-    void (*silu_dx)(int64_t n, const float *x, const float *dy, float *dx, bool add);
+    void (*silu)(int64_t n, enum dtype type, const void *x, void *y);
+    void (*silu_dx)(int64_t n, enum dtype type, const void *x, const void *dy, void *dx,
+                    bool add);
     void (*attention)(const struct attention_args *a);
     void (*attention_dx)(const struct attention_args *a);
 };

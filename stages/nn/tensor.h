@@ -1,20 +1,39 @@
-/* Dense float32 tensors in an arena, channels last.
+/* Dense tensors, channels last, and the memory that holds them for one evaluation.
  *
- * Activations of pictures are [N, H, W, C], of sequences [N, T, C], of vectors [N, C].
- * An arena is one block (or a few) that is planned by a first pass and then reused: in a
- * steady state nothing is allocated in a step. */
+ * Activations of pictures are [N, H, W, C], of sequences [N, T, C], of vectors [N, C]. An
+ * arena is one block (or a few) that grows until the largest step was seen and is then
+ * reused: in a steady state nothing is allocated in a step. */
 #ifndef SLUICE_STAGES_NN_TENSOR_H
 #define SLUICE_STAGES_NN_TENSOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Plain data, owned by the arena (or by a param_set, for parameters). */
+/* How activations are stored. Arithmetic, statistics and gradients of parameters are
+ * float32 (or double) in both. */
+enum dtype { DTYPE_F32, DTYPE_BF16 };
+
+/* The upper half of a float32. */
+typedef uint16_t bf16;
+
+size_t dtype_size(enum dtype type);
+const char *dtype_name(enum dtype type); /* "f32", "bf16" */
+
+/* Plain data, owned by a tape (or by a param_set, for parameters, which are float32). */
 struct tensor {
     int nd;         /* 1..4 */
     int64_t dim[4]; /* unused ones are 1 */
-    float *data;
-    float *grad; /* same shape, NULL where no gradient is wanted */
+    enum dtype type;
+    bool wants_grad;
+    union {
+        float *data; /* of DTYPE_F32 */
+        void *raw;   /* of any type */
+    };
+    union {
+        float *grad; /* same shape and type; NULL where there is none (yet) */
+        void *raw_grad;
+    };
 };
 
 int64_t tensor_count(const struct tensor *t);
