@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 static atomic_llong live; /* for the leak test only */
@@ -21,10 +22,9 @@ static size_t bytes_of(int64_t count, size_t size)
     return (n + 63) / 64 * 64 + (n == 0 ? 64 : 0);
 }
 
-void *mem_alloc(int64_t count, size_t size)
+static void *obtain(size_t align, size_t n)
 {
-    size_t n = bytes_of(count, size);
-    void *p = aligned_alloc(64, n);
+    void *p = aligned_alloc(align, n);
     if (p == NULL) {
         fprintf(stderr,
                 "sluice: out of memory (%zu bytes more wanted, %lld in use at the peak); "
@@ -32,8 +32,22 @@ void *mem_alloc(int64_t count, size_t size)
                 n, (long long)mem_peak_rss());
         abort();
     }
-    memset(p, 0, n);
     atomic_fetch_add(&live, 1);
+    return p;
+}
+
+void *mem_alloc(int64_t count, size_t size)
+{
+    size_t n = bytes_of(count, size);
+    return memset(obtain(64, n), 0, n);
+}
+
+void *mem_pages(int64_t bytes)
+{
+    const size_t page = (size_t)2 << 20;
+    size_t n = (bytes_of(bytes, 1) + page - 1) / page * page;
+    void *p = obtain(page, n);
+    madvise(p, n, MADV_HUGEPAGE); /* a wish: without it pages are small */
     return p;
 }
 

@@ -11,6 +11,10 @@
  * frees with mem_free. Aborts on overflow or when memory is exhausted. */
 void *mem_alloc(int64_t count, size_t size);
 
+/* As mem_alloc, but not touched, so that pages that are never used cost nothing, and
+ * aligned so that the system can back it with large pages. Contents undefined. */
+void *mem_pages(int64_t bytes);
+
 /* Grows or shrinks; new bytes are zero. p may be NULL. */
 void *mem_resize(void *p, int64_t old_count, int64_t count, size_t size);
 

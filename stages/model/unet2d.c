@@ -229,7 +229,7 @@ struct run {
     const struct unet2d *u;
     struct param_set *set;
     struct tape *t;
-    struct tensor *time; /* [N, 4 C0]: SiLU of the embedding */
+    struct tensor *time; /* [N, 4 C0]: SiLU of the embedding, float32 */
 };
 
 static struct param *get(const struct run *r, int64_t index)
@@ -238,89 +238,197 @@ static struct param *get(const struct run *r, int64_t index)
 }
 
 static struct tensor *conv(const struct run *r, struct tensor *x, struct layer l,
-                           struct conv_shape s)
+                           struct conv_shape s, struct extras e)
 {
-    return op_conv2d(r->t, x, get(r, l.weight), get(r, l.bias), s);
+    return op_conv2d(r->t, x, get(r, l.weight), get(r, l.bias), s, e);
 }
 
-static struct tensor *conv3(const struct run *r, struct tensor *x, struct layer l)
+static struct tensor *conv3(const struct run *r, struct tensor *x, struct layer l,
+                            struct extras e)
 {
-    return conv(r, x, l, (struct conv_shape){.stride = 1, .pad = {1, 1, 1, 1}});
+    return conv(r, x, l, (struct conv_shape){.stride = 1, .pad = {1, 1, 1, 1}}, e);
 }
 
-static struct tensor *linear(const struct run *r, struct tensor *x, struct layer l)
+static struct tensor *linear(const struct run *r, struct inputs x, struct layer l,
+                             struct tensor *residual)
 {
-    return op_linear(r->t, x, get(r, l.weight), get(r, l.bias));
+    return op_linear(r->t, x, get(r, l.weight), get(r, l.bias), residual);
 }
 
-static struct tensor *norm(const struct run *r, struct tensor *x, struct layer l,
-                           bool silu)
+static struct inputs one(struct tensor *x)
+{
+    return (struct inputs){.first = x};
+}
+
+static struct tensor *norm(const struct run *r, struct inputs x, struct layer l, bool silu)
 {
     return op_group_norm(r->t, x, get(r, l.weight), get(r, l.bias), (int)r->u->c.groups,
                          (float)r->u->c.eps, silu);
 }
 
-/* x [N, H, W, in] -> [N, H, W, out] */
-static struct tensor *run_resnet(const struct run *r, struct tensor *x,
-                                 const struct resnet *p, double scale)
+/* The functions below leave their inputs to the caller and own what they return. */
+
+/* x [N, H, W, in] -> [N, H, W, out]; time [N, 4 C0] */
+static struct tensor *run_resnet(const struct run *r, struct inputs x,
+                                 struct tensor *time, const struct resnet *p, double scale)
 {
-    struct tensor *h = conv3(r, norm(r, x, p->norm1, true), p->conv1);
-    h = op_add_channels(r->t, h, linear(r, r->time, p->time));
-    h = conv3(r, norm(r, h, p->norm2, true), p->conv2);
+    struct tape *t = r->t;
+    struct tensor *a = norm(r, x, p->norm1, true);
+    struct tensor *shift = linear(r, one(time), p->time, NULL);
+    struct tensor *h = conv3(r, a, p->conv1, (struct extras){.shift = shift});
+    tape_release(t, a);
+    tape_release(t, shift);
+    struct tensor *b = norm(r, one(h), p->norm2, true);
+    tape_release(t, h);
+    struct tensor *side = NULL; /* what conv2's result is added to, where not x itself */
     if (p->shortcut.weight >= 0)
-        x = conv(r, x, p->shortcut, (struct conv_shape){.stride = 1});
-    return op_add(r->t, x, h, (float)scale);
+        side = linear(r, x, p->shortcut, NULL);
+    else if (x.second != NULL)
+        side = op_concat(t, x.first, x.second);
+    struct tensor *base = side != NULL ? side : x.first, *y;
+    if (scale == 1) {
+        y = conv3(r, b, p->conv2, (struct extras){.residual = base});
+    } else {
+        h = conv3(r, b, p->conv2, (struct extras){0});
+        y = op_add(t, base, h, (float)scale);
+        tape_release(t, h);
+    }
+    tape_release(t, b);
+    tape_release(t, side);
+    return y;
 }
 
 /* x [N, H, W, C] -> the same shape */
 static struct tensor *run_attention(const struct run *r, struct tensor *x,
                                     const struct attention *a, double scale)
 {
+    struct tape *t = r->t;
     const int64_t seq[3] = {x->dim[0], x->dim[1] * x->dim[2], a->channels};
-    struct tensor *h =
-        norm(r, op_view(r->t, x, 3, seq), a->norm, false); /* [N, T, C] */
-    struct tensor *q = linear(r, h, a->q), *k = linear(r, h, a->k),
-                  *v = linear(r, h, a->v);
-    h = linear(r, op_attention(r->t, q, k, v, a->heads), a->out);
-    return op_add(r->t, x, op_view(r->t, h, 4, x->dim), (float)scale);
+    struct tensor *flat = op_view(t, x, 3, seq), *out, *y; /* [N, T, C] */
+    struct tensor *h = norm(r, one(flat), a->norm, false);
+    struct tensor *q = linear(r, one(h), a->q, NULL), *k = linear(r, one(h), a->k, NULL);
+    struct tensor *v = linear(r, one(h), a->v, NULL);
+    tape_release(t, h);
+    h = op_attention(t, q, k, v, a->heads);
+    tape_release(t, q);
+    tape_release(t, k);
+    tape_release(t, v);
+    if (scale == 1) {
+        out = linear(r, one(h), a->out, flat);
+    } else {
+        struct tensor *o = linear(r, one(h), a->out, NULL);
+        out = op_add(t, flat, o, (float)scale);
+        tape_release(t, o);
+    }
+    tape_release(t, h);
+    tape_release(t, flat);
+    y = op_view(t, out, 4, x->dim);
+    tape_release(t, out);
+    return y;
 }
 
-static struct tensor *run_layer(const struct run *r, struct tensor *x,
+/* A resnet, then an attention where there is one: one segment of the tape. */
+struct stage {
+    const struct run *r;
+    const struct resnet *resnet;
+    const struct attention *attention; /* or NULL */
+    double scale;
+};
+
+enum { IN_FIRST, IN_SECOND, IN_TIME, STAGE_INPUTS };
+
+static struct tensor *stage(struct tape *t, const void *ctx, struct tensor *const *in)
+{
+    const struct stage *s = ctx;
+    struct inputs x = {in[IN_FIRST], in[IN_SECOND]};
+    struct tensor *h = run_resnet(s->r, x, in[IN_TIME], s->resnet, s->scale);
+    if (s->attention == NULL)
+        return h;
+    struct tensor *y = run_attention(s->r, h, s->attention, s->scale);
+    tape_release(t, h);
+    return y;
+}
+
+static struct tensor *run_stage(const struct run *r, struct inputs x, struct stage s)
+{
+    struct tensor *const in[STAGE_INPUTS] = {x.first, x.second, r->time};
+    s.r = r;
+    return tape_segment(r->t, stage, &s, sizeof s, in, STAGE_INPUTS);
+}
+
+static struct tensor *run_layer(const struct run *r, struct inputs x,
                                 const struct block *b, int64_t j)
 {
-    x = run_resnet(r, x, &b->resnet[j], 1);
-    return b->with_attention ? run_attention(r, x, &b->attention[j], 1) : x;
+    return run_stage(r, x,
+                     (struct stage){.resnet = &b->resnet[j],
+                                    .attention = b->with_attention ? &b->attention[j] : NULL,
+                                    .scale = 1});
 }
 
+/* The two resnets in the middle, the attention between them. */
+static struct tensor *run_middle(const struct run *r, struct tensor *x)
+{
+    const struct unet2d *u = r->u;
+    struct stage s = {.resnet = &u->mid[0], .scale = u->c.mid_scale};
+    if (u->c.mid_attention)
+        s.attention = &u->mid_attention;
+    struct tensor *h = run_stage(r, one(x), s);
+    s = (struct stage){.resnet = &u->mid[1], .scale = u->c.mid_scale};
+    struct tensor *y = run_stage(r, one(h), s);
+    tape_release(r->t, h);
+    return y;
+}
+
+/* The outputs of the down path, which own them; returns how many. */
+static int64_t run_down(const struct run *r, struct tensor *x, struct tensor **skip)
+{
+    const struct unet2d *u = r->u;
+    /* Without padding the peer adds one row and column at the bottom right. */
+    struct conv_shape halve = {.stride = 2, .pad = {0, 1, 0, 1}};
+    int64_t n = 0;
+    if (u->c.downsample_padding == 1)
+        halve = (struct conv_shape){.stride = 2, .pad = {1, 1, 1, 1}};
+    skip[n++] = conv3(r, x, u->conv_in, (struct extras){0});
+    for (int64_t i = 0; i < u->c.levels; i++) {
+        for (int64_t j = 0; j < u->down[i].n; j++, n++)
+            skip[n] = run_layer(r, one(skip[n - 1]), &u->down[i], j);
+        if (u->down[i].with_sampler) {
+            skip[n] = conv(r, skip[n - 1], u->down[i].sampler, halve, (struct extras){0});
+            n++;
+        }
+    }
+    return n;
+}
+
+/* x [N, H, W, in] -> [N, H, W, out]; takes x over. */
 static struct tensor *run_body(const struct run *r, struct tensor *x)
 {
     const struct unet2d *u = r->u;
-    const struct unet2d_config *c = &u->c;
-    /* Without padding the peer adds one row and column at the bottom right. */
-    struct conv_shape halve = {.stride = 2, .pad = {0, 1, 0, 1}};
-    struct tensor *skip[SKIPS];
-    int64_t n = 0;
-    if (c->downsample_padding == 1)
-        halve = (struct conv_shape){.stride = 2, .pad = {1, 1, 1, 1}};
-    x = conv3(r, x, u->conv_in);
-    skip[n++] = x;
-    for (int64_t i = 0; i < c->levels; i++) {
-        for (int64_t j = 0; j < u->down[i].n; j++)
-            skip[n++] = x = run_layer(r, x, &u->down[i], j);
-        if (u->down[i].with_sampler)
-            skip[n++] = x = conv(r, x, u->down[i].sampler, halve);
+    struct tape *t = r->t;
+    struct tensor *skip[SKIPS], *y;
+    int64_t n = run_down(r, x, skip);
+    tape_release(t, x);
+    x = run_middle(r, skip[n - 1]);
+    for (int64_t i = 0; i < u->c.levels; i++) {
+        for (int64_t j = 0; j < u->up[i].n; j++) {
+            struct tensor *joined = skip[--n];
+            y = run_layer(r, (struct inputs){x, joined}, &u->up[i], j);
+            tape_release(t, joined);
+            tape_release(t, x);
+            x = y;
+        }
+        if (u->up[i].with_sampler) {
+            y = op_upsample2(t, x);
+            tape_release(t, x);
+            x = conv3(r, y, u->up[i].sampler, (struct extras){0});
+            tape_release(t, y);
+        }
     }
-    x = run_resnet(r, x, &u->mid[0], c->mid_scale);
-    if (c->mid_attention)
-        x = run_attention(r, x, &u->mid_attention, c->mid_scale);
-    x = run_resnet(r, x, &u->mid[1], c->mid_scale);
-    for (int64_t i = 0; i < c->levels; i++) {
-        for (int64_t j = 0; j < u->up[i].n; j++)
-            x = run_layer(r, op_concat(r->t, x, skip[--n]), &u->up[i], j);
-        if (u->up[i].with_sampler)
-            x = conv3(r, op_upsample2(r->t, x), u->up[i].sampler);
-    }
-    return conv3(r, norm(r, x, u->norm_out, true), u->conv_out);
+    y = norm(r, one(x), u->norm_out, true);
+    tape_release(t, x);
+    x = conv3(r, y, u->conv_out, (struct extras){0});
+    tape_release(t, y);
+    return x;
 }
 
 void unet2d_sinusoids(const struct unet2d_config *c, const float *timesteps,
@@ -350,7 +458,8 @@ static struct tensor *embed(const struct run *r, const struct model_input *in)
     const int64_t dim[2] = {in->batch, u->c.channels[0]};
     struct tensor *e = tape_tensor(r->t, 2, dim, false);
     unet2d_sinusoids(&u->c, in->timesteps, in->batch, e->data);
-    e = linear(r, op_silu(r->t, linear(r, e, u->time1)), u->time2);
+    e = linear(r, one(e), u->time1, NULL);
+    e = linear(r, one(op_silu(r->t, e)), u->time2, NULL);
     if (u->c.classes > 0)
         e = op_add(r->t, e,
                    op_embedding(r->t, get(r, u->class_table), in->labels, in->batch),
@@ -395,16 +504,21 @@ static struct tensor *forward(const void *net, struct param_set *set, struct tap
     const int64_t dim[4] = {in->batch, u->c.in_channels, in->height, in->width};
     if (check_input(&u->c, in) != 0)
         return NULL;
-    struct run r = {.u = u, .set = set, .t = t};
+    struct run *r = tape_keepsake(t, 1, sizeof *r);
+    *r = (struct run){.u = u, .set = set, .t = t};
     struct tensor *given = tape_tensor(t, 4, dim, in->want_dx); /* [N, C, H, W] */
     memcpy(given->data, in->x, (size_t)tensor_count(given) * sizeof *in->x);
     if (x != NULL)
         *x = given;
-    struct tensor *h = op_to_channels_last(t, given);
+    struct tensor *h = given;
     if (u->c.center_input)
         h = op_affine(t, h, 2, -1);
-    r.time = embed(&r, in);
-    return op_to_channels_first(t, run_body(&r, h));
+    h = op_to_channels_last(t, h);
+    r->time = embed(r, in);
+    h = run_body(r, h);
+    struct tensor *y = op_to_channels_first(t, h);
+    tape_release(t, h);
+    return y;
 }
 
 static void sample_shape(const void *net, int64_t dim[3])

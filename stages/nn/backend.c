@@ -2,10 +2,29 @@
 #include "stages/nn/backend.h"
 
 #include "io/sys/err.h"
-#include "stages/nn/kernels.h"
+#include "stages/nn/fast.h"
+#include "stages/nn/onednn.h"
 
 #include <omp.h>
 #include <string.h>
+
+/* Convolutions as fast_conv.c chooses, the rest by our own vector loops. */
+const struct backend backend_onednn = {
+    .name = "onednn",
+    .describe = onednn_describe,
+    .conv = fast_conv,
+    .conv_dx = fast_conv_dx,
+    .conv_dw = fast_conv_dw,
+    .linear = fast_linear,
+    .linear_dx = fast_linear_dx,
+    .linear_dw = fast_linear_dw,
+    .norm = fast_norm,
+    .norm_dx = fast_norm_dx,
+    .silu = fast_silu,
+    .silu_dx = fast_silu_dx,
+    .attention = fast_attention,
+    .attention_dx = fast_attention_dx,
+};
 
 const struct backend *backend_get(const char *name, int threads)
 {

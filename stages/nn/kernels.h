@@ -10,10 +10,17 @@
 
 #include "stages/nn/param.h"
 
-/* What a back end hangs on param.packed begins with its own destructor. */
+/* What kernels keep with a parameter (packed copies, primitives) begins with this; owner
+ * tells whose it is. */
 struct packed {
+    const void *owner;
     void (*destroy)(struct packed *p);
+    struct packed *next;
 };
+
+/* The owner's, or NULL; and a new one, hung on the parameter. */
+struct packed *packed_find(const struct param *p, const void *owner);
+void packed_hang(struct param *p, struct packed *k);
 
 /* x [n, h, w, c], weight [o, c, kh, kw] -> y [n, h, w, o]:
  * y = conv(x) + bias + shift + residual; each of the last three may be NULL. */
@@ -27,6 +34,7 @@ struct conv_args {
     const void *x, *dy;
     void *y, *dx;
     bool add_dx;
+    bool round_weight; /* float32 activations that stand for bfloat16 ones */
     struct arena *scratch;
 };
 
@@ -96,8 +104,5 @@ struct backend {
 };
 
 extern const struct backend backend_reference, backend_onednn;
-
-/* To be called once, before backend_onednn is used. */
-void onednn_open(int threads);
 
 #endif

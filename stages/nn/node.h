@@ -1,33 +1,52 @@
-/* Inside of the tape, for ops_*.c only: how an operation enters itself and where its
- * backward puts gradients. */
+/* Inside of the tape, for ops_*.c only: how an operation enters itself, what it keeps for
+ * its backward, and where that puts gradients. */
 #ifndef SLUICE_STAGES_NN_NODE_H
 #define SLUICE_STAGES_NN_NODE_H
 
-#include "stages/nn/tape.h"
+#include "stages/nn/kernels.h"
+#include "stages/nn/ops.h"
+
+enum { NODE_INPUTS = 4 };
 
 struct node {
     void (*backward)(struct tape *t, const struct node *n);
     struct tensor *out;
-    struct tensor *in[3];
-    void *saved; /* the operation's, in the tape's arena */
+    struct tensor *in[NODE_INPUTS];
+    struct tensor *kept[NODE_INPUTS]; /* their values stay until the backward has run */
+    void *saved;                      /* a copy in the tape's memory, see tape_node */
     struct node *previous;
 };
 
-/* Enters an operation when a backward is recorded and out wants a gradient; NULL
- * otherwise. The caller fills in[] and saved. */
-struct node *tape_node(struct tape *t, struct tensor *out,
-                       void (*backward)(struct tape *t, const struct node *n));
+/* A tensor for the result of an operation. */
+struct tensor *tape_result(struct tape *t, int nd, const int64_t *dim, enum dtype type,
+                           bool want_grad);
 
-/* Where to put x's gradient: NULL when none is wanted, else x->grad with *add telling
- * whether an earlier consumer has written it (then add, else overwrite). */
-float *tape_sink(struct tensor *x, bool *add);
+/* Enters an operation when a backward is recorded and out wants a gradient; NULL
+ * otherwise. saved (size bytes) is copied. The caller fills in[] and calls node_keep. */
+struct node *tape_node(struct tape *t, struct tensor *out,
+                       void (*backward)(struct tape *t, const struct node *n),
+                       const void *saved, size_t size);
+void node_keep(struct node *n, struct tensor *x);
+
+/* Where to put x's gradient: NULL when none is wanted (or x is NULL), else its memory
+ * with *add telling whether an earlier consumer has written it (then add, else
+ * overwrite). */
+void *tape_sink(struct tape *t, struct tensor *x, bool *add);
+
+/* x's gradient (+)= that of n->out, which the backward of n does not need any more: the
+ * memory itself is handed on where that is possible. */
+void tape_pass(struct tape *t, const struct node *n, struct tensor *x);
+
+/* The parts of a kernel's input, and both tensors among the inputs of a node (NULL is
+ * fine) that keeps them. */
+void inputs_parts(struct inputs x, struct part part[PARTS]);
+void inputs_keep(struct node *n, struct inputs x);
 
 /* A tensor that shares x's values and gradient. */
 struct tensor *tape_alias(struct tape *t, struct tensor *x, int nd, const int64_t *dim);
 
-/* Memory of this evaluation; what a backward takes between a mark and a release is
- * shared by all operations. */
-struct arena *tape_arena(struct tape *t);
+/* Working memory of kernels: the caller gives back what it took by a mark. */
+struct arena *tape_scratch(struct tape *t);
 const struct backend *tape_kernels(const struct tape *t);
 
 #endif

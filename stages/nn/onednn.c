@@ -1,16 +1,16 @@
-/* Convolutions through oneDNN's C API (2.6 and later, 3.x by the wrappers at the top);
- * the other operations of this back end are our own loops (fast.h).
+/* Convolutions through oneDNN's C API (2.6 and later, 3.x by the wrappers at the top).
  *
  * Every primitive is made for one thread and runs on one item (weight gradients: on a
  * slice of the batch whose size follows from the shape alone), and our threads share the
  * items. So a result depends neither on the place in the batch nor on the number of
  * threads, whatever kernel oneDNN chooses, and no parallel region is opened inside a
  * primitive. Primitives, and the packed copies of the weights that they want, hang on
- * the weights' param.packed. */
+ * the weights. */
+#include "stages/nn/onednn.h"
+
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
-#include "stages/nn/fast.h"
-#include "stages/nn/kernels.h"
+#include "stages/nn/accumulate.h"
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -40,7 +40,7 @@ typedef const dnnl_memory_desc_t *desc_ref;
 
 /* Channels, order and so on of a convolution; all zero bytes but the fields. */
 struct key {
-    int64_t n, h, w, c, oh, ow, o, kh, kw, stride, pad[4], bias, kind;
+    int64_t n, h, w, c, oh, ow, o, kh, kw, stride, pad[4], bias, kind, type, rounded;
 };
 
 enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, ARGS };
@@ -53,7 +53,7 @@ struct conv {
     size_t weight_bytes, scratch_bytes;
     dnnl_memory_t *memory;    /* [threads, ARGS] */
     dnnl_memory_t plain, own; /* the reorder's two sides */
-    float *packed;            /* NULL for weight gradients */
+    void *packed;             /* NULL for weight gradients */
     uint64_t stamp;           /* of the values in packed */
     struct conv *next;
 };
@@ -70,6 +70,11 @@ static struct {
     dnnl_primitive_attr_t user_scratch, add;
     int threads;
 } onednn;
+
+static dnnl_data_type_t data_type(int64_t type)
+{
+    return type == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
+}
 
 static dnnl_memory_desc_t desc_make(int nd, const dnnl_dims_t dim, dnnl_data_type_t type,
                                     dnnl_format_tag_t tag)
@@ -149,6 +154,7 @@ static dnnl_primitive_desc_t conv_pd(enum kind kind, const struct conv_desc *d,
 
 static struct conv_desc conv_desc_make(const struct key *k)
 {
+    const dnnl_data_type_t type = data_type(k->type);
     const dnnl_dims_t src = {k->n, k->c, k->h, k->w}, weights = {k->o, k->c, k->kh, k->kw};
     const dnnl_dims_t bias = {k->o}, dst = {k->n, k->o, k->oh, k->ow};
     /* oneDNN wants the far padding that fits exactly: rows that no window of a strided
@@ -156,11 +162,12 @@ static struct conv_desc conv_desc_make(const struct key *k)
     int64_t far_h = (k->oh - 1) * k->stride + k->kh - k->h - k->pad[0];
     int64_t far_w = (k->ow - 1) * k->stride + k->kw - k->w - k->pad[2];
     return (struct conv_desc){
-        .src = desc_make(4, src, dnnl_f32, dnnl_nhwc),
-        .weights = desc_make(4, weights, dnnl_f32, dnnl_format_tag_any),
+        .src = desc_make(4, src, type, dnnl_nhwc),
+        .weights = desc_make(4, weights, k->kind == BACKWARD_WEIGHTS ? dnnl_f32 : type,
+                             dnnl_format_tag_any),
         .bias = desc_make(1, bias, dnnl_f32, dnnl_a),
-        .dst = desc_make(4, dst, dnnl_f32, dnnl_nhwc),
-        .with_bias = k->bias != 0 && k->kind != BACKWARD_DATA,
+        .dst = desc_make(4, dst, type, dnnl_nhwc),
+        .with_bias = k->bias != 0,
         .stride = {k->stride, k->stride},
         .left = {k->pad[0], k->pad[2]},
         .right = {far_h, far_w},
@@ -252,7 +259,7 @@ static void handle(dnnl_memory_t m, const void *at)
     CHECK(dnnl_memory_set_data_handle(m, (void *)at));
 }
 
-static void conv_run_reorder(const struct conv *v, const float *plain, const float *own)
+static void conv_run_reorder(const struct conv *v, const float *plain, const void *own)
 {
     bool back = v->key.kind == BACKWARD_WEIGHTS;
     handle(v->plain, plain);
@@ -262,9 +269,29 @@ static void conv_run_reorder(const struct conv *v, const float *plain, const flo
     CHECK(dnnl_primitive_execute(v->reorder, onednn.stream[0], 2, args));
 }
 
+static struct conv *conv_lookup(struct param *weight, const struct key *k)
+{
+    struct convs *all = (struct convs *)packed_find(weight, convs_destroy);
+    if (all == NULL) {
+        all = mem_alloc(1, sizeof *all);
+        all->base = (struct packed){.owner = convs_destroy, .destroy = convs_destroy};
+        packed_hang(weight, &all->base);
+    }
+    struct conv *v = all->first;
+    while (v != NULL && memcmp(&v->key, k, sizeof *k) != 0)
+        v = v->next;
+    if (v == NULL) {
+        v = conv_create(k);
+        v->next = all->first;
+        all->first = v;
+    }
+    return v;
+}
+
 /* The primitive of that kind for n items at a time, its weights up to date. */
 static struct conv *conv_find(const struct conv_args *a, enum kind kind, int64_t n)
 {
+    const bool packs = kind != BACKWARD_WEIGHTS;
     struct key k = {.n = n,
                     .h = a->h,
                     .w = a->w,
@@ -276,31 +303,26 @@ static struct conv *conv_find(const struct conv_args *a, enum kind kind, int64_t
                     .kw = a->kw,
                     .stride = a->stride,
                     .pad = {a->pad[0], a->pad[1], a->pad[2], a->pad[3]},
-                    .bias = a->bias != NULL,
-                    .kind = kind};
-    struct convs *all = a->weight->packed;
-    if (all == NULL) {
-        a->weight->packed = all = mem_alloc(1, sizeof *all);
-        all->base.destroy = convs_destroy;
-    }
-    struct conv *v = all->first;
-    while (v != NULL && memcmp(&v->key, &k, sizeof k) != 0)
-        v = v->next;
-    if (v == NULL) {
-        v = conv_create(&k);
-        v->next = all->first;
-        all->first = v;
-    }
-    if (v->packed != NULL && v->stamp != param_stamp(a->weight->set)) {
-        conv_run_reorder(v, a->weight->t.data, v->packed);
+                    .bias = kind == FORWARD && (a->bias != NULL || a->shift != NULL),
+                    .kind = kind,
+                    .type = a->type,
+                    .rounded = packs && a->round_weight};
+    struct conv *v = conv_lookup(a->weight, &k);
+    if (packs && v->stamp != param_stamp(a->weight->set)) {
+        const float *plain = a->weight->t.data;
+        struct arena_mark mark = arena_mark(a->scratch);
+        if (a->round_weight)
+            plain = weight_rounded(&a->weight->t, a->scratch);
+        conv_run_reorder(v, plain, v->packed);
+        arena_release(a->scratch, mark);
         v->stamp = param_stamp(a->weight->set);
     }
     return v;
 }
 
 /* Runs on the calling thread's memory objects. */
-static void conv_run(const struct conv *v, const float *src, const float *weights,
-                     const float *bias, const float *dst, char *scratch)
+static void conv_run(const struct conv *v, const void *src, const void *weights,
+                     const float *bias, const void *dst, char *scratch)
 {
     static const int roles[][ARGS] = {
         {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST,
@@ -328,33 +350,56 @@ static char *conv_scratch(const struct conv *v, struct arena *a)
     return arena_take(a, onednn.threads, v->scratch_bytes);
 }
 
-static void onednn_conv(const struct conv_args *a)
+/* Item i of an array of activations of `each` values per item. */
+static void *item(const void *base, int64_t i, int64_t each, enum dtype type)
+{
+    return base == NULL ? NULL : (char *)base + (size_t)(i * each) * dtype_size(type);
+}
+
+/* What is added to item i's channels: bias, shift or, in `sum` [n, o], both. */
+static const float *item_bias(const struct conv_args *a, int64_t i, float *sum)
+{
+    const float *bias = a->bias != NULL ? a->bias->t.data : NULL;
+    if (a->shift == NULL)
+        return bias;
+    if (bias == NULL)
+        return a->shift + i * a->o;
+    for (int64_t j = 0; j < a->o; j++)
+        sum[i * a->o + j] = bias[j] + a->shift[i * a->o + j];
+    return sum + i * a->o;
+}
+
+void onednn_conv(const struct conv_args *a)
 {
     const struct conv *v = conv_find(a, FORWARD, 1);
     const int64_t in = a->h * a->w * a->c, out = a->oh * a->ow * a->o;
-    const float *bias = a->bias != NULL ? a->bias->t.data : NULL;
     char *scratch = conv_scratch(v, a->scratch);
+    float *sum = arena_take(a->scratch, a->n * a->o, sizeof *sum);
 #pragma omp parallel for schedule(static) num_threads(onednn.threads)
-    for (int64_t i = 0; i < a->n; i++)
-        conv_run(v, a->x + i * in, v->packed, bias, a->y + i * out, scratch);
+    for (int64_t i = 0; i < a->n; i++) {
+        void *y = item(a->y, i, out, a->type);
+        conv_run(v, item(a->x, i, in, a->type), v->packed, item_bias(a, i, sum), y,
+                 scratch);
+        if (a->residual != NULL)
+            accumulate(out, a->type, item(a->residual, i, out, a->type), y, true);
+    }
 }
 
-static void onednn_conv_dx(const struct conv_args *a)
+void onednn_conv_dx(const struct conv_args *a)
 {
     const struct conv *v = conv_find(a, BACKWARD_DATA, 1);
     const int64_t in = a->h * a->w * a->c, out = a->oh * a->ow * a->o;
     char *scratch = conv_scratch(v, a->scratch);
-    float *part = NULL; /* one item of dx per thread, where it is to be added */
+    char *part = NULL; /* one item of dx per thread, where it is to be added */
     if (a->add_dx)
-        part = arena_take(a->scratch, onednn.threads * in, sizeof *part);
+        part = arena_take(a->scratch, onednn.threads * in, dtype_size(a->type));
 #pragma omp parallel for schedule(static) num_threads(onednn.threads)
     for (int64_t i = 0; i < a->n; i++) {
-        float *dx = a->dx + i * in;
-        float *to = a->add_dx ? part + omp_get_thread_num() * in : dx;
-        conv_run(v, to, v->packed, NULL, a->dy + i * out, scratch);
+        void *dx = item(a->dx, i, in, a->type);
+        void *to = a->add_dx ? item(part, omp_get_thread_num(), in, a->type) : dx;
+        conv_run(v, to, v->packed, NULL, item(a->dy, i, out, a->type), scratch);
         if (a->add_dx)
-            for (int64_t j = 0; j < in; j++)
-                dx[j] += to[j];
+            accumulate(in, a->type, to, dx, true);
     }
 }
 
@@ -383,7 +428,7 @@ static void sum_parts(float *part, int64_t parts, int64_t length)
     }
 }
 
-static void onednn_conv_dw(const struct conv_args *a)
+void onednn_conv_dw(const struct conv_args *a)
 {
     const int64_t slices = conv_slices(a), items = a->n / slices;
     const int64_t in = items * a->h * a->w * a->c, out = items * a->oh * a->ow * a->o;
@@ -391,18 +436,12 @@ static void onednn_conv_dw(const struct conv_args *a)
     const int64_t length = (int64_t)(v->weight_bytes / sizeof(float));
     char *scratch = conv_scratch(v, a->scratch);
     float *dw = arena_take(a->scratch, slices * length, sizeof *dw);
-    float *db = arena_take(a->scratch, slices * a->o, sizeof *db);
 #pragma omp parallel for schedule(static) num_threads(onednn.threads)
     for (int64_t s = 0; s < slices; s++)
-        conv_run(v, a->x + s * in, dw + s * length, a->bias != NULL ? db + s * a->o : NULL,
-                 a->dy + s * out, scratch);
+        conv_run(v, item(a->x, s, in, a->type), dw + s * length, NULL,
+                 item(a->dy, s, out, a->type), scratch);
     sum_parts(dw, slices, length);
     conv_run_reorder(v, a->weight->t.grad, dw);
-    if (a->bias == NULL)
-        return;
-    sum_parts(db, slices, a->o);
-    for (int64_t o = 0; o < a->o; o++)
-        a->bias->t.grad[o] += db[o];
 }
 
 void onednn_open(int threads)
@@ -424,7 +463,18 @@ void onednn_open(int threads)
     CHECK(dnnl_post_ops_destroy(post));
 }
 
-static void onednn_describe(char *buf, size_t size)
+bool onednn_has_bf16(void)
+{
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return isa == dnnl_cpu_isa_avx512_core_bf16 || isa == dnnl_cpu_isa_avx512_core_amx
+#if V3
+           || isa == dnnl_cpu_isa_avx512_core_fp16 ||
+           isa == dnnl_cpu_isa_avx512_core_amx_fp16
+#endif
+        ;
+}
+
+void onednn_describe(char *buf, size_t size)
 {
     const dnnl_version_t *v = dnnl_version();
     dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
@@ -444,20 +494,3 @@ static void onednn_describe(char *buf, size_t size)
             name = names[i].name;
     snprintf(buf, size, "oneDNN %d.%d.%d, cpu isa %s", v->major, v->minor, v->patch, name);
 }
-
-const struct backend backend_onednn = {
-    .name = "onednn",
-    .describe = onednn_describe,
-    .conv = onednn_conv,
-    .conv_dx = onednn_conv_dx,
-    .conv_dw = onednn_conv_dw,
-    .linear = fast_linear,
-    .linear_dx = fast_linear_dx,
-    .linear_dw = fast_linear_dw,
-    .norm = fast_norm,
-    .norm_dx = fast_norm_dx,
-    .silu = fast_silu,
-    .silu_dx = fast_silu_dx,
-    .attention = fast_attention,
-    .attention_dx = fast_attention_dx,
-};

@@ -6,6 +6,19 @@
 #include "stages/nn/param.h"
 #include "stages/nn/tape.h"
 
+/* One tensor, or two that stand for their concatenation along the channels without its
+ * being made: [.., A] and [.., B] for [.., A + B]. second may be NULL. */
+struct inputs {
+    struct tensor *first, *second;
+};
+int64_t inputs_channels(struct inputs x);
+
+/* What may be added to a convolution's result at no cost; each may be NULL. */
+struct extras {
+    struct tensor *shift;    /* [N, O], float32: over all pixels of an item */
+    struct tensor *residual; /* [N, OH, OW, O] */
+};
+
 /* x [N, H, W, C], w [O, C, KH, KW], b [O] or NULL -> [N, OH, OW, O]. pad: top, bottom,
  * left, right zeros. */
 struct conv_shape {
@@ -13,16 +26,17 @@ struct conv_shape {
     int pad[4];
 };
 struct tensor *op_conv2d(struct tape *t, struct tensor *x, struct param *w,
-                         struct param *b, struct conv_shape s);
+                         struct param *b, struct conv_shape s, struct extras e);
 
-/* x [.., I], w [O, I], b [O] or NULL -> [.., O]. */
-struct tensor *op_linear(struct tape *t, struct tensor *x, struct param *w,
-                         struct param *b);
+/* x [.., I], w [O, I] (or [O, I, 1, 1]), b [O] or NULL, residual [.., O] or NULL
+ * -> [.., O]. */
+struct tensor *op_linear(struct tape *t, struct inputs x, struct param *w,
+                         struct param *b, struct tensor *residual);
 
 /* x [N, H, W, C] or [N, T, C]; per item and group of channels mean 0, variance 1
  * (population variance, eps inside the root), then gamma * . + beta, then SiLU when silu.
  * (Wu & He 2018.) */
-struct tensor *op_group_norm(struct tape *t, struct tensor *x, struct param *gamma,
+struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamma,
                              struct param *beta, int groups, float eps, bool silu);
 
 struct tensor *op_silu(struct tape *t, struct tensor *x);
@@ -30,10 +44,7 @@ struct tensor *op_silu(struct tape *t, struct tensor *x);
 /* (a + b) / divisor, same shapes. */
 struct tensor *op_add(struct tape *t, struct tensor *a, struct tensor *b, float divisor);
 
-/* x [N, H, W, C] + e [N, C], broadcast over the picture. */
-struct tensor *op_add_channels(struct tape *t, struct tensor *x, struct tensor *e);
-
-/* [.., A], [.., B] -> [.., A + B]. */
+/* [.., A], [.., B] -> [.., A + B]; for what takes no struct inputs. */
 struct tensor *op_concat(struct tape *t, struct tensor *a, struct tensor *b);
 
 /* [N, H, W, C] -> [N, 2H, 2W, C], nearest neighbour. */
@@ -49,7 +60,7 @@ struct tensor *op_attention(struct tape *t, struct tensor *q, struct tensor *k,
 struct tensor *op_embedding(struct tape *t, struct param *table, const int64_t *ids,
                             int64_t n);
 
-/* scale * x + shift. */
+/* scale * x + shift, float32. */
 struct tensor *op_affine(struct tape *t, struct tensor *x, float scale, float shift);
 
 /* Item i of x [N, ..]: scale[i] * x + shift[i], the same for all its elements. The numbers
@@ -60,8 +71,8 @@ struct tensor *op_affine_items(struct tape *t, struct tensor *x, const float *sc
 /* x + b[0] everywhere; b [1]. */
 struct tensor *op_add_scalar(struct tape *t, struct tensor *x, struct param *b);
 
-/* Layout at the border of the network: x [N, C, H, W] as in files and shards <-> [N, H,
- * W, C]. */
+/* Layout and dtype at the border of the network: x [N, C, H, W] in float32, as in files
+ * and shards, <-> [N, H, W, C] in the tape's dtype. */
 struct tensor *op_to_channels_last(struct tape *t, struct tensor *x);
 struct tensor *op_to_channels_first(struct tape *t, struct tensor *x);
 

@@ -10,10 +10,10 @@
 static void attention_backward(struct tape *t, const struct node *n)
 {
     struct attention_args a = *(const struct attention_args *)n->saved;
-    a.dy = n->out->grad;
-    a.dq = tape_sink(n->in[0], &a.add_dq);
-    a.dk = tape_sink(n->in[1], &a.add_dk);
-    a.dv = tape_sink(n->in[2], &a.add_dv);
+    a.dy = n->out->raw_grad;
+    a.dq = tape_sink(t, n->in[0], &a.add_dq);
+    a.dk = tape_sink(t, n->in[1], &a.add_dk);
+    a.dv = tape_sink(t, n->in[2], &a.add_dv);
     tape_kernels(t)->attention_dx(&a);
 }
 
@@ -23,26 +23,27 @@ struct tensor *op_attention(struct tape *t, struct tensor *q, struct tensor *k,
     ERR_BUG_IF(q->nd != 3 || heads < 1 || q->dim[2] % heads != 0);
     ERR_BUG_IF(memcmp(q->dim, k->dim, sizeof q->dim) != 0 || k->nd != 3);
     ERR_BUG_IF(memcmp(q->dim, v->dim, sizeof q->dim) != 0 || v->nd != 3);
-    bool grad = q->grad != NULL || k->grad != NULL || v->grad != NULL;
-    struct tensor *y = tape_tensor(t, 3, q->dim, grad);
+    ERR_BUG_IF(q->type != k->type || q->type != v->type);
+    bool grad = q->wants_grad || k->wants_grad || v->wants_grad;
+    struct tensor *y = tape_result(t, 3, q->dim, q->type, grad);
     struct attention_args a = {.n = q->dim[0],
                                .t = q->dim[1],
                                .c = q->dim[2],
                                .heads = heads,
-                               .q = q->data,
-                               .k = k->data,
-                               .v = v->data,
-                               .y = y->data,
-                               .scratch = tape_arena(t)};
+                               .type = q->type,
+                               .q = q->raw,
+                               .k = k->raw,
+                               .v = v->raw,
+                               .y = y->raw,
+                               .scratch = tape_scratch(t)};
     struct arena_mark mark = arena_mark(a.scratch);
     tape_kernels(t)->attention(&a);
     arena_release(a.scratch, mark);
-    struct node *n = tape_node(t, y, attention_backward);
-    if (n != NULL) {
-        n->in[0] = q;
-        n->in[1] = k;
-        n->in[2] = v;
-        n->saved = memcpy(arena_take(a.scratch, 1, sizeof a), &a, sizeof a);
+    struct node *n = tape_node(t, y, attention_backward, &a, sizeof a);
+    struct tensor *const in[3] = {q, k, v};
+    for (int i = 0; i < 3 && n != NULL; i++) {
+        n->in[i] = in[i];
+        node_keep(n, in[i]);
     }
     return y;
 }

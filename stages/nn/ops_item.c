@@ -1,6 +1,7 @@
-/* Operations with one number per item, or one for all. Bound by memory; one loop serves
- * every back end. */
+/* Operations with one number per item, or one for all, on float32. Bound by memory; one
+ * loop serves every back end. */
 #include "io/sys/err.h"
+#include "stages/nn/accumulate.h"
 #include "stages/nn/node.h"
 #include "stages/nn/ops.h"
 
@@ -11,8 +12,7 @@ static void affine_items_backward(struct tape *t, const struct node *n)
     const int64_t items = n->out->dim[0], each = tensor_count(n->out) / items;
     const float *scale = n->saved, *dy = n->out->grad;
     bool add;
-    float *dx = tape_sink(n->in[0], &add);
-    (void)t;
+    float *dx = tape_sink(t, n->in[0], &add);
     for (int64_t i = 0; i < items; i++)
         for (int64_t k = i * each; k < (i + 1) * each; k++)
             dx[k] = scale[i] * dy[k] + (add ? dx[k] : 0);
@@ -22,16 +22,15 @@ struct tensor *op_affine_items(struct tape *t, struct tensor *x, const float *sc
                                const float *shift)
 {
     const int64_t items = x->dim[0], each = tensor_count(x) / items;
-    struct tensor *y = tape_tensor(t, x->nd, x->dim, x->grad != NULL);
+    ERR_BUG_IF(x->type != DTYPE_F32);
+    struct tensor *y = tape_result(t, x->nd, x->dim, DTYPE_F32, x->wants_grad);
     for (int64_t i = 0; i < items; i++)
         for (int64_t k = i * each; k < (i + 1) * each; k++)
             y->data[k] = scale[i] * x->data[k] + shift[i];
-    struct node *n = tape_node(t, y, affine_items_backward);
-    if (n != NULL) {
+    struct node *n = tape_node(t, y, affine_items_backward, scale,
+                               (size_t)items * sizeof *scale);
+    if (n != NULL)
         n->in[0] = x;
-        n->saved = memcpy(arena_take(tape_arena(t), items, sizeof *scale), scale,
-                          (size_t)items * sizeof *scale);
-    }
     return y;
 }
 
@@ -41,10 +40,9 @@ static void add_scalar_backward(struct tape *t, const struct node *n)
     const int64_t count = tensor_count(n->out);
     const float *dy = n->out->grad;
     bool add;
-    float *dx = tape_sink(n->in[0], &add);
-    (void)t;
-    for (int64_t i = 0; i < count && dx != NULL; i++)
-        dx[i] = dy[i] + (add ? dx[i] : 0);
+    float *dx = tape_sink(t, n->in[0], &add);
+    if (dx != NULL)
+        accumulate(count, DTYPE_F32, dy, dx, add);
     if (b->t.grad == NULL)
         return;
     double sum = 0;
@@ -56,15 +54,13 @@ static void add_scalar_backward(struct tape *t, const struct node *n)
 struct tensor *op_add_scalar(struct tape *t, struct tensor *x, struct param *b)
 {
     const int64_t count = tensor_count(x);
-    ERR_BUG_IF(tensor_count(&b->t) != 1);
+    ERR_BUG_IF(tensor_count(&b->t) != 1 || x->type != DTYPE_F32);
     struct tensor *y =
-        tape_tensor(t, x->nd, x->dim, x->grad != NULL || b->t.grad != NULL);
+        tape_result(t, x->nd, x->dim, DTYPE_F32, x->wants_grad || b->t.grad != NULL);
     for (int64_t i = 0; i < count; i++)
         y->data[i] = x->data[i] + b->t.data[0];
-    struct node *n = tape_node(t, y, add_scalar_backward);
-    if (n != NULL) {
+    struct node *n = tape_node(t, y, add_scalar_backward, &b, sizeof b);
+    if (n != NULL)
         n->in[0] = x;
-        n->saved = memcpy(arena_take(tape_arena(t), 1, sizeof b), &b, sizeof b);
-    }
     return y;
 }

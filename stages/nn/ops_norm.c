@@ -9,56 +9,60 @@
 static void norm_backward(struct tape *t, const struct node *n)
 {
     struct norm_args a = *(const struct norm_args *)n->saved;
-    a.dy = n->out->grad;
-    a.dx = tape_sink(n->in[0], &a.add_dx);
+    a.dy = n->out->raw_grad;
+    for (int i = 0; i < PARTS; i++)
+        a.part[i].dx = tape_sink(t, n->in[i], &a.part[i].add_dx);
     tape_kernels(t)->norm_dx(&a);
 }
 
-struct tensor *op_group_norm(struct tape *t, struct tensor *x, struct param *gamma,
+struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamma,
                              struct param *beta, int groups, float eps, bool silu)
 {
-    int64_t c = x->dim[x->nd - 1];
-    ERR_BUG_IF(x->nd < 2 || groups < 1 || c % groups != 0);
+    struct tensor *a = x.first, *b = x.second;
+    int64_t dim[4], c = inputs_channels(x);
+    ERR_BUG_IF(a->nd < 2 || groups < 1 || c % groups != 0);
     ERR_BUG_IF(tensor_count(&gamma->t) != c || tensor_count(&beta->t) != c);
-    bool grad = x->grad != NULL || gamma->t.grad != NULL;
-    struct tensor *y = tape_tensor(t, x->nd, x->dim, grad);
-    struct norm_args a = {.n = x->dim[0],
-                          .rows = tensor_count(x) / (x->dim[0] * c),
+    bool grad = a->wants_grad || (b != NULL && b->wants_grad) || gamma->t.grad != NULL;
+    memcpy(dim, a->dim, sizeof dim);
+    dim[a->nd - 1] = c;
+    struct tensor *y = tape_result(t, a->nd, dim, a->type, grad);
+    struct norm_args k = {.n = dim[0],
+                          .rows = tensor_count(y) / (dim[0] * c),
                           .c = c,
                           .groups = groups,
                           .eps = eps,
                           .silu = silu,
+                          .type = a->type,
                           .gamma = gamma,
                           .beta = beta,
-                          .x = x->data,
-                          .y = y->data,
-                          .scratch = tape_arena(t)};
-    a.mean = arena_take(a.scratch, a.n * groups, sizeof(float));
-    a.rstd = arena_take(a.scratch, a.n * groups, sizeof(float));
-    struct arena_mark mark = arena_mark(a.scratch);
-    tape_kernels(t)->norm(&a);
-    arena_release(a.scratch, mark);
-    struct node *n = tape_node(t, y, norm_backward);
-    if (n != NULL) {
-        n->in[0] = x;
-        n->saved = memcpy(arena_take(a.scratch, 1, sizeof a), &a, sizeof a);
-    }
+                          .y = y->raw,
+                          .scratch = tape_scratch(t)};
+    inputs_parts(x, k.part);
+    k.mean = tape_keepsake(t, k.n * groups, sizeof(float));
+    k.rstd = tape_keepsake(t, k.n * groups, sizeof(float));
+    struct arena_mark mark = arena_mark(k.scratch);
+    tape_kernels(t)->norm(&k);
+    arena_release(k.scratch, mark);
+    inputs_keep(tape_node(t, y, norm_backward, &k, sizeof k), x);
     return y;
 }
 
 static void silu_backward(struct tape *t, const struct node *n)
 {
     bool add;
-    float *dx = tape_sink(n->in[0], &add);
-    tape_kernels(t)->silu_dx(tensor_count(n->out), n->in[0]->data, n->out->grad, dx, add);
+    void *dx = tape_sink(t, n->in[0], &add);
+    tape_kernels(t)->silu_dx(tensor_count(n->out), n->out->type, n->in[0]->raw,
+                             n->out->raw_grad, dx, add);
 }
 
 struct tensor *op_silu(struct tape *t, struct tensor *x)
 {
-    struct tensor *y = tape_tensor(t, x->nd, x->dim, x->grad != NULL);
-    tape_kernels(t)->silu(tensor_count(x), x->data, y->data);
-    struct node *n = tape_node(t, y, silu_backward);
-    if (n != NULL)
+    struct tensor *y = tape_result(t, x->nd, x->dim, x->type, x->wants_grad);
+    tape_kernels(t)->silu(tensor_count(x), x->type, x->raw, y->raw);
+    struct node *n = tape_node(t, y, silu_backward, NULL, 0);
+    if (n != NULL) {
         n->in[0] = x;
+        node_keep(n, x);
+    }
     return y;
 }

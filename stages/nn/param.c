@@ -24,9 +24,10 @@ void param_destroy(struct param_set *s)
     if (s == NULL)
         return;
     for (int64_t i = 0; i < s->number; i++) {
-        struct packed *packed = s->param[i].packed;
-        if (packed != NULL)
-            packed->destroy(packed);
+        for (struct packed *k = s->param[i].packed, *next; k != NULL; k = next) {
+            next = k->next;
+            k->destroy(k);
+        }
         mem_free(s->param[i].name);
     }
     mem_free(s->param);
@@ -112,4 +113,18 @@ void param_touch(struct param_set *s)
 uint64_t param_stamp(const struct param_set *s)
 {
     return s->stamp;
+}
+
+struct packed *packed_find(const struct param *p, const void *owner)
+{
+    struct packed *k = p->packed;
+    while (k != NULL && k->owner != owner)
+        k = k->next;
+    return k;
+}
+
+void packed_hang(struct param *p, struct packed *k)
+{
+    k->next = p->packed;
+    p->packed = k;
 }

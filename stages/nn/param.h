@@ -8,6 +8,7 @@
 #include "stages/nn/tensor.h"
 
 struct param_set;
+struct packed;
 
 /* One parameter; name as in the checkpoint file. t.data and t.grad point into the flat
  * vectors. */
@@ -16,7 +17,7 @@ struct param {
     struct tensor t;
     int64_t offset; /* of its first value in the flat vectors */
     struct param_set *set; /* for the stamp */
-    void *packed;   /* the back end's: a struct packed (nn/kernels.h) or NULL */
+    struct packed *packed; /* kernels' (nn/kernels.h), NULL for none */
 };
 
 /* Declare all parameters first, then allocate once. */

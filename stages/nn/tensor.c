@@ -21,6 +21,16 @@ struct arena {
     int64_t peak; /* bytes in use at most since the creation */
 };
 
+size_t dtype_size(enum dtype type)
+{
+    return type == DTYPE_BF16 ? sizeof(bf16) : sizeof(float);
+}
+
+const char *dtype_name(enum dtype type)
+{
+    return type == DTYPE_BF16 ? "bf16" : "f32";
+}
+
 int64_t tensor_count(const struct tensor *t)
 {
     return t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
@@ -110,4 +120,9 @@ int64_t arena_bytes(const struct arena *a)
     for (int64_t i = 0; i < a->blocks; i++)
         n += a->block[i].size;
     return n;
+}
+
+int64_t arena_peak(const struct arena *a)
+{
+    return a->peak;
 }

@@ -53,7 +53,8 @@ struct arena_mark {
 struct arena_mark arena_mark(const struct arena *a);
 void arena_release(struct arena *a, struct arena_mark m);
 
-/* Bytes held. */
+/* Bytes held, and the most that were handed out at a time. */
 int64_t arena_bytes(const struct arena *a);
+int64_t arena_peak(const struct arena *a);
 
 #endif

@@ -1,0 +1,187 @@
+/* Which kernel does a convolution: Winograd's for 3 x 3 with stride 1 in float32, oneDNN's
+ * for everything else and for bfloat16 where the processor has it. Where it has not,
+ * bfloat16 is float32 arithmetic between bfloat16 ends. */
+#include "stages/nn/fast.h"
+
+#include "io/sys/mem.h"
+#include "stages/nn/accumulate.h"
+#include "stages/nn/onednn.h"
+#include "stages/nn/vec.h"
+#include "stages/nn/winograd.h"
+
+#include <omp.h>
+
+/* Packed filters for one parameter, of one rounding. */
+struct filters {
+    struct packed base;
+    bool round;
+    float *forward, *backward;
+    uint64_t forward_stamp, backward_stamp;
+};
+
+static void filters_destroy(struct packed *p)
+{
+    struct filters *f = (struct filters *)p;
+    mem_free(f->forward);
+    mem_free(f->backward);
+    mem_free(f);
+}
+
+static struct filters *filters_of(const struct conv_args *a)
+{
+    struct filters *f = (struct filters *)packed_find(a->weight, filters_destroy);
+    if (f == NULL) {
+        f = mem_alloc(1, sizeof *f);
+        f->base = (struct packed){.owner = filters_destroy, .destroy = filters_destroy};
+        packed_hang(a->weight, &f->base);
+    }
+    if (f->round != a->round_weight)
+        f->forward_stamp = f->backward_stamp = 0;
+    f->round = a->round_weight;
+    return f;
+}
+
+/* The filter, packed for the current weights; rotated and transposed for dx. */
+static const float *filter(const struct conv_args *a, bool dx)
+{
+    struct filters *f = filters_of(a);
+    float **to = dx ? &f->backward : &f->forward;
+    uint64_t *stamp = dx ? &f->backward_stamp : &f->forward_stamp;
+    if (*to != NULL && *stamp == param_stamp(a->weight->set))
+        return *to;
+    const float *w = a->weight->t.data;
+    struct arena_mark mark = arena_mark(a->scratch);
+    if (*to == NULL)
+        *to = mem_alloc(dx ? winograd_packed(a->o, a->c) : winograd_packed(a->c, a->o),
+                        sizeof(float));
+    if (a->round_weight)
+        w = weight_rounded(&a->weight->t, a->scratch);
+    (dx ? winograd_pack_dx : winograd_pack)(a->c, a->o, w, *to);
+    arena_release(a->scratch, mark);
+    *stamp = param_stamp(a->weight->set);
+    return *to;
+}
+
+static bool by_winograd(const struct conv_args *a)
+{
+    return a->kh == 3 && a->kw == 3 && a->stride == 1 && a->pad[0] == 1 &&
+           a->pad[1] == 1 && a->pad[2] == 1 && a->pad[3] == 1;
+}
+
+static float *work_for(const struct winograd_shape *s, struct arena *scratch)
+{
+    return arena_take(scratch, winograd_work(s, omp_get_max_threads()), sizeof(float));
+}
+
+static void conv_f32(const struct conv_args *a)
+{
+    if (!by_winograd(a)) {
+        onednn_conv(a);
+        return;
+    }
+    const struct winograd_shape s = {a->n, a->h, a->w, a->c, a->o};
+    const struct winograd_output out = {.bias = a->bias != NULL ? a->bias->t.data : NULL,
+                                        .shift = a->shift,
+                                        .residual = a->residual};
+    winograd_conv(&s, a->x, filter(a, false), &out, a->y, work_for(&s, a->scratch),
+                  omp_get_max_threads());
+}
+
+static void conv_dx_f32(const struct conv_args *a)
+{
+    if (!by_winograd(a)) {
+        onednn_conv_dx(a);
+        return;
+    }
+    const struct winograd_shape s = {a->n, a->h, a->w, a->o, a->c};
+    const struct winograd_output out = {.add = a->add_dx};
+    winograd_conv(&s, a->dy, filter(a, true), &out, a->dx, work_for(&s, a->scratch),
+                  omp_get_max_threads());
+}
+
+static void conv_dw_f32(const struct conv_args *a)
+{
+    if (!by_winograd(a)) {
+        onednn_conv_dw(a);
+        return;
+    }
+    const struct winograd_shape s = {a->n, a->h, a->w, a->c, a->o};
+    winograd_dw(&s, a->x, a->dy, a->weight->t.grad, work_for(&s, a->scratch),
+                omp_get_max_threads());
+}
+
+static bool emulates(const struct conv_args *a)
+{
+    return a->type == DTYPE_BF16 && !onednn_has_bf16();
+}
+
+static int64_t count_in(const struct conv_args *a)
+{
+    return a->n * a->h * a->w * a->c;
+}
+
+static int64_t count_out(const struct conv_args *a)
+{
+    return a->n * a->oh * a->ow * a->o;
+}
+
+static float *widened(int64_t n, const void *x, struct arena *scratch)
+{
+    float *to = arena_take(scratch, n, sizeof *to);
+    convert_to_f32(n, x, to);
+    return to;
+}
+
+void fast_conv(const struct conv_args *a)
+{
+    if (a->type == DTYPE_F32) {
+        conv_f32(a);
+    } else if (!emulates(a)) {
+        onednn_conv(a);
+    } else {
+        struct conv_args b = *a;
+        float *y = arena_take(a->scratch, count_out(a), sizeof *y);
+        b.type = DTYPE_F32;
+        b.round_weight = true;
+        b.x = widened(count_in(a), a->x, a->scratch);
+        if (a->residual != NULL)
+            b.residual = widened(count_out(a), a->residual, a->scratch);
+        b.y = y;
+        conv_f32(&b);
+        convert_to_bf16(count_out(a), y, a->y, false);
+    }
+}
+
+void fast_conv_dx(const struct conv_args *a)
+{
+    if (a->type == DTYPE_F32) {
+        conv_dx_f32(a);
+    } else if (!emulates(a)) {
+        onednn_conv_dx(a);
+    } else {
+        struct conv_args b = *a;
+        float *dx = arena_take(a->scratch, count_in(a), sizeof *dx);
+        b.type = DTYPE_F32;
+        b.round_weight = true;
+        b.dy = widened(count_out(a), a->dy, a->scratch);
+        b.dx = dx;
+        b.add_dx = false;
+        conv_dx_f32(&b);
+        convert_to_bf16(count_in(a), dx, a->dx, a->add_dx);
+    }
+}
+
+void fast_conv_dw(const struct conv_args *a)
+{
+    if (a->type == DTYPE_F32) {
+        conv_dw_f32(a);
+    } else if (!emulates(a)) {
+        onednn_conv_dw(a);
+    } else {
+        struct conv_args b = *a;
+        b.type = DTYPE_F32;
+        b.x = widened(count_in(a), a->x, a->scratch);
+        b.dy = widened(count_out(a), a->dy, a->scratch);
+        conv_dw_f32(&b);
+    }
+}
