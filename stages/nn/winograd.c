@@ -1,7 +1,7 @@
-/* Filters lie as packed [point][panel of 2 * LANES outputs][c][2 * LANES], the last panel
- * LANES wide where that is enough, padded with zeros. A block of tiles, over the bounds
- * of items, goes through input transform V [point][tile][c], 16 products
- * M [point][tile][o], and output transform; threads share blocks, and where there are few
+/* Filters lie as packed [point][panel of 2 * LANES outputs][c][2 * LANES], the last
+ * panel LANES wide where that is enough, padded with zeros. A block of tiles, over the
+ * bounds of items, goes through input transform V [point][tile][c], 16 products M
+ * [point][tile][o], and output transform; threads share blocks, and where there are few
  * of them also panels. */
 #include "stages/nn/winograd_tile.h"
 
@@ -125,7 +125,8 @@ static void fill_rows(const struct plan *p, int64_t rows, float *v)
 {
     int64_t more = (winograd_up(rows, 4) - rows) * p->c_stride;
     for (int point = 0; more > 0 && point < WINOGRAD_POINTS; point++)
-        memset(v + point * p->c_plane + rows * p->c_stride, 0, (size_t)more * sizeof *v);
+        memset(v + point * p->c_plane + rows * p->c_stride, 0,
+               (size_t)more * sizeof *v);
 }
 
 /* M = V U for panels first .. last. */
@@ -223,9 +224,8 @@ void winograd_conv(const struct winograd_shape *s, const void *x, const float *p
             int64_t rows = p.tiles - first < p.block ? p.tiles - first : p.block;
             const int64_t panels[2] = {p.panels * part / p.parts,
                                        p.panels * (part + 1) / p.parts};
-            const int64_t range[2] = {panels[0] * PANEL, panels[1] * PANEL < s->o
-                                                             ? panels[1] * PANEL
-                                                             : s->o};
+            const int64_t range[2] = {
+                panels[0] * PANEL, panels[1] * PANEL < s->o ? panels[1] * PANEL : s->o};
             winograd_input_tiles(&p.grid, first, rows, x, s->c, zeros, v, p.c_plane);
             fill_rows(&p, rows, v);
             products(&p, s, rows, panels, v, packed, m);

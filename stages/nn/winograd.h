@@ -32,21 +32,23 @@ int64_t winograd_packed(int64_t c, int64_t o);
  * convolution from c to o channels. */
 void winograd_pack(int64_t c, int64_t o, const float *weight, float *packed);
 
-/* weight [o, c, 3, 3] -> packed [winograd_packed(o, c)], rotated and transposed: with it
- * winograd_conv takes dy [n, h, w, o] to dx [n, h, w, c] (its shape has c and o swapped). */
+/* weight [o, c, 3, 3] -> packed [winograd_packed(o, c)], rotated and transposed: with
+ * it winograd_conv takes dy [n, h, w, o] to dx [n, h, w, c] (its shape has c and o
+ * swapped). */
 void winograd_pack_dx(int64_t c, int64_t o, const float *weight, float *packed);
 
-/* Floats of working memory, 64-byte aligned, for any of the calls with this shape or the
- * one with c and o swapped. */
+/* Floats of working memory, 64-byte aligned, for any of the calls with this shape or
+ * the one with c and o swapped. */
 int64_t winograd_work(const struct winograd_shape *s, int threads);
 
 /* x [n, h, w, c] -> y [n, h, w, o], with out's additions (NULL: none). residual may be
  * y. x and y are void because other types than float are to follow; so far, float. */
 void winograd_conv(const struct winograd_shape *s, const void *x, const float *packed,
-                   const struct winograd_output *out, void *y, float *work, int threads);
+                   const struct winograd_output *out, void *y, float *work,
+                   int threads);
 
 /* dw [o, c, 3, 3] += the gradient for x [n, h, w, c] and dy [n, h, w, o]. */
-void winograd_dw(const struct winograd_shape *s, const void *x, const void *dy, float *dw,
-                 float *work, int threads);
+void winograd_dw(const struct winograd_shape *s, const void *x, const void *dy,
+                 float *dw, float *work, int threads);
 
 #endif

@@ -51,7 +51,8 @@ static inline void output_gradient(const float *const *at, int64_t o, float *to,
     for (int64_t k = 0; k < o; k += LANES) {
         vec t[4][2];
         for (int j = 0; j < 2; j++) {
-            vec a = winograd_get(at[j] + k, o - k), b = winograd_get(at[2 + j] + k, o - k);
+            vec a = winograd_get(at[j] + k, o - k),
+                b = winograd_get(at[2 + j] + k, o - k);
             t[0][j] = a;
             t[1][j] = a + b;
             t[2][j] = a - b;
@@ -67,7 +68,8 @@ static inline void output_gradient(const float *const *at, int64_t o, float *to,
     }
 }
 
-/* dU[rows of o][c] += D^T V over `tiles` tiles; add: not the first block of the slice. */
+/* dU[rows of o][c] += D^T V over `tiles` tiles; add: not the first block of the slice.
+ */
 static void products(const struct plan *p, int64_t tiles, const int64_t range[2],
                      const float *v, const float *d, float *du, bool add)
 {
@@ -101,7 +103,8 @@ static void slice_part(const struct plan *p, const struct winograd_shape *s,
     int64_t per_item = p->grid.th * p->grid.tw, end = items[1] * per_item;
     int64_t outputs = range[1] < s->o ? range[1] - range[0] : s->o - range[0];
     memset(zeros, 0, (size_t)p->zeros * sizeof *zeros);
-    for (int64_t first = items[0] * per_item, begin = first; first < end; first += BLOCK) {
+    for (int64_t first = items[0] * per_item, begin = first; first < end;
+         first += BLOCK) {
         int64_t some = end - first < BLOCK ? end - first : BLOCK;
         winograd_input_tiles(&p->grid, first, some, x, s->c, zeros, v, p->c_plane);
         for (int64_t i = 0; i < some; i++) {
@@ -149,8 +152,8 @@ static void filter_gradient(const struct plan *p, int64_t c, const float *du, fl
     }
 }
 
-void winograd_dw(const struct winograd_shape *s, const void *x, const void *dy, float *dw,
-                 float *work, int threads)
+void winograd_dw(const struct winograd_shape *s, const void *x, const void *dy,
+                 float *dw, float *work, int threads)
 {
     const struct plan p = plan_make(s, threads);
     float *du = work + threads * p.work;

@@ -1,5 +1,5 @@
-/* Inside of winograd.c and winograd_dw.c: tiles of a picture, the way of activations into
- * vectors and back, the input transform, and the kernel of the products. */
+/* Inside of winograd.c and winograd_dw.c: tiles of a picture, the way of activations
+ * into vectors and back, the input transform, and the kernel of the products. */
 #ifndef SLUICE_STAGES_NN_WINOGRAD_TILE_H
 #define SLUICE_STAGES_NN_WINOGRAD_TILE_H
 
@@ -108,9 +108,8 @@ static inline struct winograd_place winograd_place_of(const struct winograd_grid
 /* at[size * size]: the pixels of x [n, h, w, c] from (row, column) on; where outside of
  * the picture, `zeros` [c]. */
 WINOGRAD_INLINE void winograd_pixels(const struct winograd_grid *g,
-                                     struct winograd_place p, int size,
-                                     const float *x, int64_t c, const float *zeros,
-                                     const float **at)
+                                     struct winograd_place p, int size, const float *x,
+                                     int64_t c, const float *zeros, const float **at)
 {
     for (int i = 0; i < size; i++)
         for (int j = 0; j < size; j++) {
@@ -128,7 +127,8 @@ static inline void winograd_input(const float *const *at, int64_t c, float *to,
     for (int64_t k = 0; k < c; k += LANES) {
         vec t[4][4];
         for (int j = 0; j < 4; j++) {
-            vec a = winograd_get(at[j] + k, c - k), b = winograd_get(at[4 + j] + k, c - k);
+            vec a = winograd_get(at[j] + k, c - k),
+                b = winograd_get(at[4 + j] + k, c - k);
             vec d = winograd_get(at[8 + j] + k, c - k);
             vec e = winograd_get(at[12 + j] + k, c - k);
             t[0][j] = a - d;

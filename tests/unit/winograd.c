@@ -1,6 +1,6 @@
 /* Winograd convolution against a plain sum in double: accuracy on random normal data
- * compared with that of a plain float32 sum, all kinds of sizes, and the bits of one item
- * whatever batch and number of threads. */
+ * compared with that of a plain float32 sum, all kinds of sizes, and the bits of one
+ * item whatever batch and number of threads. */
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "stages/nn/winograd.h"
@@ -24,8 +24,17 @@ static float *normal(uint64_t key, int64_t n)
 
 static struct data data_make(struct winograd_shape s)
 {
-    struct data d = {s, s.n * s.h * s.w * s.c, s.n * s.h * s.w * s.o, 9 * s.c * s.o,
-                     NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+    struct data d = {s,
+                     s.n * s.h * s.w * s.c,
+                     s.n * s.h * s.w * s.o,
+                     9 * s.c * s.o,
+                     NULL,
+                     NULL,
+                     NULL,
+                     NULL,
+                     NULL,
+                     NULL,
+                     NULL};
     d.x = normal(1, d.in);
     d.dy = normal(2, d.out);
     d.weight = normal(3, d.weights);
@@ -105,10 +114,11 @@ static void accuracy(struct winograd_shape s)
             most = fmax(most, fabs(exact[i]));
         }
         /* where the plain sum is nearly exact, a few roundings of the transforms */
-        tap_ok(ours <= fmax(4 * theirs, 1e-6 * most),
-               "%s %ldx%ldx%ld, %ld to %ld: error %.2g of the largest, plain float %.2g",
-               names[what], (long)s.n, (long)s.h, (long)s.w, (long)s.c, (long)s.o,
-               ours / most, theirs / most);
+        tap_ok(
+            ours <= fmax(4 * theirs, 1e-6 * most),
+            "%s %ldx%ldx%ld, %ld to %ld: error %.2g of the largest, plain float %.2g",
+            names[what], (long)s.n, (long)s.h, (long)s.w, (long)s.c, (long)s.o,
+            ours / most, theirs / most);
         mem_free(exact);
         mem_free(single);
         mem_free(got);
@@ -124,7 +134,8 @@ static void bits(struct winograd_shape s)
     int64_t in = d.in / s.n, out = d.out / s.n, bad = 0;
     float *y = mem_alloc(d.out, sizeof *y), *one = mem_alloc(out, sizeof *one);
     float *dx = mem_alloc(d.in, sizeof *dx), *one_dx = mem_alloc(in, sizeof *one_dx);
-    float *dw = mem_alloc(d.weights, sizeof *dw), *first = mem_alloc(d.weights, sizeof *dw);
+    float *dw = mem_alloc(d.weights, sizeof *dw),
+          *first = mem_alloc(d.weights, sizeof *dw);
     for (int t = 0; t < 4; t++) {
         run(&d, FORWARD, y, threads[t]);
         run(&d, DX, dx, threads[t]);
@@ -144,8 +155,10 @@ static void bits(struct winograd_shape s)
             memcpy(first, dw, (size_t)d.weights * sizeof *dw);
         bad += memcmp(first, dw, (size_t)d.weights * sizeof *dw) != 0;
     }
-    tap_ok(bad == 0, "same bits in any place with 1, 2, 3, 5 threads: %ldx%ldx%ld, %ld to "
-           "%ld", (long)s.n, (long)s.h, (long)s.w, (long)s.c, (long)s.o);
+    tap_ok(bad == 0,
+           "same bits in any place with 1, 2, 3, 5 threads: %ldx%ldx%ld, %ld to "
+           "%ld",
+           (long)s.n, (long)s.h, (long)s.w, (long)s.c, (long)s.o);
     float *all[] = {y, one, dx, one_dx, dw, first};
     for (int i = 0; i < 6; i++)
         mem_free(all[i]);
@@ -166,7 +179,8 @@ static void additions(struct winograd_shape s)
     winograd_conv(&s, d.x, d.packed, &out, y, work, 2);
     for (int64_t i = 0; i < d.out; i++) {
         int64_t o = i % s.o, item = i / (s.h * s.w * s.o);
-        float want = bare[i] + d.bias[o] + d.shift[item * s.o + o] + d.dy[i] + before[i];
+        float want =
+            bare[i] + d.bias[o] + d.shift[item * s.o + o] + d.dy[i] + before[i];
         worst = fmax(worst, fabs((double)(y[i] - want)));
     }
     tap_near(worst, 0, 2e-5, "bias, shift, residual, old values");
@@ -186,13 +200,15 @@ static void additions(struct winograd_shape s)
 int main(void)
 {
     static const struct winograd_shape accurate[] = {
-        {2, 16, 16, 3, 32},  {2, 8, 8, 32, 3},   {2, 16, 16, 32, 32}, {4, 8, 8, 128, 128},
-        {2, 4, 4, 512, 512}, {2, 4, 4, 512, 48}, {1, 1, 1, 1, 1},     {3, 3, 5, 5, 17},
-        {2, 7, 7, 17, 5},    {3, 1, 6, 3, 48},   {2, 2, 2, 130, 48},  {5, 5, 3, 48, 130},
+        {2, 16, 16, 3, 32},  {2, 8, 8, 32, 3},    {2, 16, 16, 32, 32},
+        {4, 8, 8, 128, 128}, {2, 4, 4, 512, 512}, {2, 4, 4, 512, 48},
+        {1, 1, 1, 1, 1},     {3, 3, 5, 5, 17},    {2, 7, 7, 17, 5},
+        {3, 1, 6, 3, 48},    {2, 2, 2, 130, 48},  {5, 5, 3, 48, 130},
         {1, 32, 32, 1, 3},   {20, 9, 9, 7, 9}};
     static const struct winograd_shape same[] = {
-        {3, 1, 1, 1, 1},    {5, 3, 5, 5, 17},   {4, 7, 7, 17, 5},    {16, 4, 4, 48, 130},
-        {3, 8, 8, 300, 20}, {4, 32, 32, 32, 3}, {4, 32, 32, 3, 32}, {7, 16, 16, 64, 40}};
+        {3, 1, 1, 1, 1},     {5, 3, 5, 5, 17},   {4, 7, 7, 17, 5},
+        {16, 4, 4, 48, 130}, {3, 8, 8, 300, 20}, {4, 32, 32, 32, 3},
+        {4, 32, 32, 3, 32},  {7, 16, 16, 64, 40}};
     for (size_t i = 0; i < sizeof accurate / sizeof *accurate; i++)
         accuracy(accurate[i]);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
