@@ -1,9 +1,16 @@
-/* The table of kernels behind ops.h: "reference" (plain loops, in reference.c) and
- * "onednn" (convolution and matmul through oneDNN, the rest by our own vector loops).
- * An accelerator would be a third table. */
+/* The table of kernels behind ops.h:
+ *
+ * onednn     our own Winograd convolutions and vector loops, oneDNN for the rest;
+ *            bfloat16 by oneDNN on processors that have it
+ * emulated   the same, but bfloat16 is float32 arithmetic between bfloat16 ends: the same
+ *            bits on every processor of one vector width
+ * reference  plain loops, slow, for comparison
+ *
+ * An accelerator would be one more table. */
 #ifndef SLUICE_STAGES_NN_BACKEND_H
 #define SLUICE_STAGES_NN_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct backend;
@@ -12,6 +19,8 @@ struct backend;
  * this rank, fixed from now on (results for float32 weight gradients may depend on it, so
  * it is recorded with the run). The first call fixes it. */
 const struct backend *backend_get(const char *name, int threads);
+/* Whether this processor computes bfloat16 by that table. */
+bool backend_has_bf16(const struct backend *b);
 const char *backend_name(const struct backend *b);
 /* "oneDNN 2.6.3, cpu isa avx2" into buf. */
 void backend_describe(const struct backend *b, char *buf, size_t size);

@@ -9,6 +9,9 @@
 void fast_conv(const struct conv_args *a);
 void fast_conv_dx(const struct conv_args *a);
 void fast_conv_dw(const struct conv_args *a);
+void emulated_conv(const struct conv_args *a);
+void emulated_conv_dx(const struct conv_args *a);
+void emulated_conv_dw(const struct conv_args *a);
 void fast_linear(const struct linear_args *a);
 void fast_linear_dx(const struct linear_args *a);
 void fast_linear_dw(const struct linear_args *a);

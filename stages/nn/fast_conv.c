@@ -1,6 +1,6 @@
 /* Which kernel does a convolution: Winograd's for 3 x 3 with stride 1 in float32, oneDNN's
- * for everything else and for bfloat16 where the processor has it. Where it has not,
- * bfloat16 is float32 arithmetic between bfloat16 ends. */
+ * for everything else and for bfloat16. The emulated ones do bfloat16 by float32
+ * arithmetic between bfloat16 ends, on any processor. */
 #include "stages/nn/fast.h"
 
 #include "io/sys/mem.h"
@@ -110,11 +110,6 @@ static void conv_dw_f32(const struct conv_args *a)
                 omp_get_max_threads());
 }
 
-static bool emulates(const struct conv_args *a)
-{
-    return a->type == DTYPE_BF16 && !onednn_has_bf16();
-}
-
 static int64_t count_in(const struct conv_args *a)
 {
     return a->n * a->h * a->w * a->c;
@@ -134,54 +129,63 @@ static float *widened(int64_t n, const void *x, struct arena *scratch)
 
 void fast_conv(const struct conv_args *a)
 {
-    if (a->type == DTYPE_F32) {
-        conv_f32(a);
-    } else if (!emulates(a)) {
-        onednn_conv(a);
-    } else {
-        struct conv_args b = *a;
-        float *y = arena_take(a->scratch, count_out(a), sizeof *y);
-        b.type = DTYPE_F32;
-        b.round_weight = true;
-        b.x = widened(count_in(a), a->x, a->scratch);
-        if (a->residual != NULL)
-            b.residual = widened(count_out(a), a->residual, a->scratch);
-        b.y = y;
-        conv_f32(&b);
-        convert_to_bf16(count_out(a), y, a->y, false);
-    }
+    (a->type == DTYPE_F32 ? conv_f32 : onednn_conv)(a);
 }
 
 void fast_conv_dx(const struct conv_args *a)
 {
-    if (a->type == DTYPE_F32) {
-        conv_dx_f32(a);
-    } else if (!emulates(a)) {
-        onednn_conv_dx(a);
-    } else {
-        struct conv_args b = *a;
-        float *dx = arena_take(a->scratch, count_in(a), sizeof *dx);
-        b.type = DTYPE_F32;
-        b.round_weight = true;
-        b.dy = widened(count_out(a), a->dy, a->scratch);
-        b.dx = dx;
-        b.add_dx = false;
-        conv_dx_f32(&b);
-        convert_to_bf16(count_in(a), dx, a->dx, a->add_dx);
-    }
+    (a->type == DTYPE_F32 ? conv_dx_f32 : onednn_conv_dx)(a);
 }
 
 void fast_conv_dw(const struct conv_args *a)
 {
+    (a->type == DTYPE_F32 ? conv_dw_f32 : onednn_conv_dw)(a);
+}
+
+void emulated_conv(const struct conv_args *a)
+{
+    if (a->type == DTYPE_F32) {
+        conv_f32(a);
+        return;
+    }
+    struct conv_args b = *a;
+    float *y = arena_take(a->scratch, count_out(a), sizeof *y);
+    b.type = DTYPE_F32;
+    b.round_weight = true;
+    b.x = widened(count_in(a), a->x, a->scratch);
+    if (a->residual != NULL)
+        b.residual = widened(count_out(a), a->residual, a->scratch);
+    b.y = y;
+    conv_f32(&b);
+    convert_to_bf16(count_out(a), y, a->y, false);
+}
+
+void emulated_conv_dx(const struct conv_args *a)
+{
+    if (a->type == DTYPE_F32) {
+        conv_dx_f32(a);
+        return;
+    }
+    struct conv_args b = *a;
+    float *dx = arena_take(a->scratch, count_in(a), sizeof *dx);
+    b.type = DTYPE_F32;
+    b.round_weight = true;
+    b.dy = widened(count_out(a), a->dy, a->scratch);
+    b.dx = dx;
+    b.add_dx = false;
+    conv_dx_f32(&b);
+    convert_to_bf16(count_in(a), dx, a->dx, a->add_dx);
+}
+
+void emulated_conv_dw(const struct conv_args *a)
+{
     if (a->type == DTYPE_F32) {
         conv_dw_f32(a);
-    } else if (!emulates(a)) {
-        onednn_conv_dw(a);
-    } else {
-        struct conv_args b = *a;
-        b.type = DTYPE_F32;
-        b.x = widened(count_in(a), a->x, a->scratch);
-        b.dy = widened(count_out(a), a->dy, a->scratch);
-        conv_dw_f32(&b);
+        return;
     }
+    struct conv_args b = *a;
+    b.type = DTYPE_F32;
+    b.x = widened(count_in(a), a->x, a->scratch);
+    b.dy = widened(count_out(a), a->dy, a->scratch);
+    conv_dw_f32(&b);
 }

@@ -103,6 +103,6 @@ struct backend {
     void (*attention_dx)(const struct attention_args *a);
 };
 
-extern const struct backend backend_reference, backend_onednn;
+extern const struct backend backend_reference, backend_onednn, backend_emulated;
 
 #endif

@@ -46,15 +46,16 @@ static struct tensor *apply(const struct layer *l, struct tape *t, struct tensor
     const int64_t flat[3] = {x->dim[0], l->side * l->side, l->in};
     switch (l->what) {
     case 'c':
-        return op_conv2d(t, x, param_at(p, 0), param_at(p, 1), l->s);
+        return op_conv2d(t, x, param_at(p, 0), param_at(p, 1), l->s, (struct extras){0});
     case 'l':
-        return op_linear(t, op_view(t, x, 3, flat), param_at(p, 0), param_at(p, 1));
+        return op_linear(t, (struct inputs){op_view(t, x, 3, flat), NULL}, param_at(p, 0),
+                         param_at(p, 1), NULL);
     case 'a':
         x = op_view(t, x, 3, flat);
         return op_attention(t, x, op_affine(t, x, 0.5f, 0), op_silu(t, x), (int)l->out);
     default:
-        return op_group_norm(t, x, param_at(p, 2), param_at(p, 3), (int)l->out, 1e-5f,
-                             l->what == 'e');
+        return op_group_norm(t, (struct inputs){x, NULL}, param_at(p, 2), param_at(p, 3),
+                             (int)l->out, 1e-5f, l->what == 'e');
     }
 }
 

@@ -21,32 +21,55 @@ struct op_case {
 
 #define P(i) param_at(p, i)
 
+static const struct extras none;
+
+static struct inputs one(struct tensor *x)
+{
+    return (struct inputs){.first = x};
+}
+
 static struct tensor *conv3(struct tape *t, struct tensor **in, struct param_set *p)
 {
-    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){1, {1, 1, 1, 1}});
+    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){1, {1, 1, 1, 1}}, none);
+}
+
+/* Everything that may be added; the residual is used once more. */
+static struct tensor *conv3_extras(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    struct extras e = {.shift = in[1], .residual = in[2]};
+    struct tensor *y =
+        op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){1, {1, 1, 1, 1}}, e);
+    return op_concat(t, op_silu(t, y), in[2]);
+}
+
+static struct tensor *conv3_down_extras(struct tape *t, struct tensor **in,
+                                        struct param_set *p)
+{
+    struct extras e = {.shift = in[1], .residual = in[2]};
+    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){2, {1, 1, 1, 1}}, e);
 }
 
 static struct tensor *conv3_no_bias(struct tape *t, struct tensor **in,
                                     struct param_set *p)
 {
-    return op_conv2d(t, in[0], P(0), NULL, (struct conv_shape){1, {1, 1, 1, 1}});
+    return op_conv2d(t, in[0], P(0), NULL, (struct conv_shape){1, {1, 1, 1, 1}}, none);
 }
 
 static struct tensor *conv3_down(struct tape *t, struct tensor **in,
                                  struct param_set *p)
 {
-    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){2, {1, 1, 1, 1}});
+    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){2, {1, 1, 1, 1}}, none);
 }
 
 static struct tensor *conv3_down_uneven(struct tape *t, struct tensor **in,
                                         struct param_set *p)
 {
-    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){2, {0, 1, 0, 1}});
+    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){2, {0, 1, 0, 1}}, none);
 }
 
 static struct tensor *conv1(struct tape *t, struct tensor **in, struct param_set *p)
 {
-    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){1, {0, 0, 0, 0}});
+    return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){1, {0, 0, 0, 0}}, none);
 }
 
 static struct tensor *conv_twice(struct tape *t, struct tensor **in,
@@ -58,23 +81,61 @@ static struct tensor *conv_twice(struct tape *t, struct tensor **in,
 
 static struct tensor *linear(struct tape *t, struct tensor **in, struct param_set *p)
 {
-    return op_linear(t, in[0], P(0), P(1));
+    return op_linear(t, one(in[0]), P(0), P(1), NULL);
+}
+
+static struct tensor *linear_parts(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    struct inputs x = {in[0], in[1]};
+    return op_add(t, op_linear(t, x, P(0), P(1), in[2]), in[2], 1);
 }
 
 static struct tensor *linear_twice(struct tape *t, struct tensor **in,
                                    struct param_set *p)
 {
-    return op_add(t, op_linear(t, in[0], P(0), NULL), in[0], 2);
+    return op_add(t, op_linear(t, one(in[0]), P(0), NULL, in[0]), in[0], 2);
 }
 
 static struct tensor *norm(struct tape *t, struct tensor **in, struct param_set *p)
 {
-    return op_group_norm(t, in[0], P(0), P(1), 4, 1e-5f, false);
+    return op_group_norm(t, one(in[0]), P(0), P(1), 4, 1e-5f, false);
+}
+
+/* The groups of 3 channels do not fit the parts of 8 and 4. */
+static struct tensor *norm_parts(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    struct inputs x = {in[0], in[1]};
+    return op_concat(t, op_group_norm(t, x, P(0), P(1), 4, 1e-5f, true), in[1]);
+}
+
+/* A part of a network as one operation, its inside computed again in the backward. */
+static struct tensor *segment(struct tape *t, const void *ctx, struct tensor *const *in)
+{
+    struct param_set *p = *(struct param_set *const *)ctx;
+    struct tensor *h = op_group_norm(t, one(in[0]), P(0), P(1), 4, 1e-5f, true);
+    struct tensor *y = op_add(t, h, in[1], 2), *z = op_silu(t, y);
+    tape_release(t, h);
+    tape_release(t, y);
+    y = op_view(t, z, 3, (const int64_t[]){2, 20, 12});
+    tape_release(t, z);
+    return y;
+}
+
+static struct tensor *segments(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    struct tensor *given[4] = {in[0], in[1]}, *y;
+    tape_set_recompute(t, true);
+    y = tape_segment(t, segment, &p, sizeof p, given, 2);
+    y = op_view(t, y, 4, in[0]->dim);
+    given[1] = y;
+    y = tape_segment(t, segment, &p, sizeof p, given, 2);
+    tape_set_recompute(t, false);
+    return y;
 }
 
 static struct tensor *norm_silu(struct tape *t, struct tensor **in, struct param_set *p)
 {
-    struct tensor *y = op_group_norm(t, in[0], P(0), P(1), 4, 1e-5f, true);
+    struct tensor *y = op_group_norm(t, one(in[0]), P(0), P(1), 4, 1e-5f, true);
     return op_add(t, y, op_affine(t, in[0], 0.5f, 1), 1);
 }
 
@@ -89,14 +150,6 @@ static struct tensor *silu_of_sum(struct tape *t, struct tensor **in,
 {
     (void)p;
     return op_add(t, op_add(t, in[0], in[1], 1), op_silu(t, in[0]), 3);
-}
-
-static struct tensor *add_channels(struct tape *t, struct tensor **in,
-                                   struct param_set *p)
-{
-    (void)p;
-    struct tensor *y = op_add_channels(t, in[0], in[1]);
-    return op_add_channels(t, op_silu(t, y), op_silu(t, in[1]));
 }
 
 static struct tensor *concat(struct tape *t, struct tensor **in, struct param_set *p)
@@ -148,6 +201,14 @@ static struct tensor *view(struct tape *t, struct tensor **in, struct param_set 
 static const struct op_case cases[] = {
     {"conv 3x3", {{4, {2, 5, 6, 3}}}, {{4, {8, 3, 3, 3}}, {1, {8}}}, conv3},
     {"conv 3x3, 16 to 3", {{4, {3, 4, 4, 16}}}, {{4, {3, 16, 3, 3}}, {1, {3}}}, conv3},
+    {"conv 3x3, shift, residual",
+     {{4, {2, 5, 4, 3}}, {2, {2, 6}}, {4, {2, 5, 4, 6}}},
+     {{4, {6, 3, 3, 3}}, {1, {6}}},
+     conv3_extras},
+    {"conv 3x3 / 2, shift, residual",
+     {{4, {2, 6, 8, 8}}, {2, {2, 8}}, {4, {2, 3, 4, 8}}},
+     {{4, {8, 8, 3, 3}}, {1, {8}}},
+     conv3_down_extras},
     {"conv 3x3, no bias", {{4, {3, 4, 4, 8}}}, {{4, {16, 8, 3, 3}}}, conv3_no_bias},
     {"conv 3x3 / 2", {{4, {2, 6, 8, 8}}}, {{4, {8, 8, 3, 3}}, {1, {8}}}, conv3_down},
     {"conv 3x3 / 2, pad 0 1 0 1",
@@ -158,13 +219,24 @@ static const struct op_case cases[] = {
     {"conv twice", {{4, {2, 4, 4, 8}}}, {{4, {8, 8, 3, 3}}, {1, {8}}}, conv_twice},
     {"linear [N, C]", {{2, {5, 12}}}, {{2, {20, 12}}, {1, {20}}}, linear},
     {"linear [N, T, C]", {{3, {2, 9, 16}}}, {{2, {24, 16}}, {1, {24}}}, linear},
+    {"linear of two parts, residual",
+     {{3, {2, 7, 9}}, {3, {2, 7, 5}}, {3, {2, 7, 11}}},
+     {{2, {11, 14}}, {1, {11}}},
+     linear_parts},
     {"linear twice", {{3, {2, 7, 16}}}, {{2, {16, 16}}}, linear_twice},
     {"group norm", {{4, {2, 4, 5, 12}}}, {{1, {12}}, {1, {12}}}, norm},
+    {"group norm of two parts",
+     {{4, {2, 4, 5, 8}}, {4, {2, 4, 5, 4}}},
+     {{1, {12}}, {1, {12}}},
+     norm_parts},
+    {"segments",
+     {{4, {2, 4, 5, 12}}, {4, {2, 4, 5, 12}}},
+     {{1, {12}}, {1, {12}}},
+     segments},
     {"group norm [N, T, C]", {{3, {3, 7, 16}}}, {{1, {16}}, {1, {16}}}, norm},
     {"group norm + silu", {{4, {2, 5, 5, 32}}}, {{1, {32}}, {1, {32}}}, norm_silu},
     {"silu", {{3, {3, 5, 7}}}, {{0}}, silu},
     {"add", {{3, {3, 5, 7}}, {3, {3, 5, 7}}}, {{0}}, silu_of_sum},
-    {"add channels", {{4, {2, 5, 4, 8}}, {2, {2, 8}}}, {{0}}, add_channels},
     {"concat", {{4, {2, 3, 3, 8}}, {4, {2, 3, 3, 5}}}, {{0}}, concat},
     {"upsample", {{4, {2, 3, 4, 6}}}, {{0}}, upsample},
     {"attention, 2 heads",
