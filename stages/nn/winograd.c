@@ -110,17 +110,19 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     return p;
 }
 
-int64_t winograd_work(const struct winograd_shape *s, int threads)
+static int64_t work(const struct winograd_shape *s, int threads)
 {
     if (few(s->c, s->o))
         return winograd_few_work(s, threads);
-    const struct winograd_shape swapped = {s->n, s->h, s->w, s->o, s->c};
-    int64_t conv = plan_make(s, threads).work, dx = plan_make(&swapped, threads).work;
-    int64_t dw = winograd_dw_work(s, threads);
-    int64_t dw_swapped = winograd_dw_work(&swapped, threads);
-    conv = threads * (conv > dx ? conv : dx);
-    dw = dw > dw_swapped ? dw : dw_swapped;
+    int64_t conv = threads * plan_make(s, threads).work, dw = winograd_dw_work(s, threads);
     return conv > dw ? conv : dw;
+}
+
+int64_t winograd_work(const struct winograd_shape *s, int threads)
+{
+    const struct winograd_shape swapped = {s->n, s->h, s->w, s->o, s->c};
+    int64_t one = work(s, threads), other = work(&swapped, threads);
+    return one > other ? one : other;
 }
 
 /* Rows that only fill up the last rows of a product: anything but denormal numbers. */
