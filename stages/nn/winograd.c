@@ -14,6 +14,11 @@
 #define FEW_TILES 36
 #define MANY_TILES 96
 
+static bool few(int64_t c, int64_t o)
+{
+    return c <= WINOGRAD_FEW || o <= WINOGRAD_FEW;
+}
+
 int64_t winograd_packed(int64_t c, int64_t o)
 {
     return WINOGRAD_POINTS * c * winograd_up(o, LANES);
@@ -39,16 +44,12 @@ static void filter_points(const vec g[9], vec u[16])
     }
 }
 
-/* Element (c, o) of the filters is at weight + c * c_step + o * o_step; tap t at
- * [t], or where turned at [8 - t]. */
-struct filters {
-    const float *weight;
-    int64_t c, o, c_step, o_step;
-    bool turned;
-};
-
-static void pack(struct filters f, float *packed)
+static void pack(struct winograd_filters f, float *packed)
 {
+    if (few(f.c, f.o)) {
+        winograd_few_pack(&f, packed);
+        return;
+    }
     int64_t wide = winograd_up(f.o, LANES), plane = f.c * wide;
 #pragma omp parallel for schedule(static) if (f.c * f.o > 8192)
     for (int64_t o = 0; o < wide; o += LANES) {
@@ -73,12 +74,12 @@ static void pack(struct filters f, float *packed)
 
 void winograd_pack(int64_t c, int64_t o, const float *weight, float *packed)
 {
-    pack((struct filters){weight, c, o, 9, 9 * c, false}, packed);
+    pack((struct winograd_filters){weight, c, o, 9, 9 * c, false}, packed);
 }
 
 void winograd_pack_dx(int64_t c, int64_t o, const float *weight, float *packed)
 {
-    pack((struct filters){weight, o, c, 9 * c, 9, true}, packed);
+    pack((struct winograd_filters){weight, o, c, 9 * c, 9, true}, packed);
 }
 
 /* How the work is cut; results do not depend on it. */
@@ -109,15 +110,19 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     return p;
 }
 
+static int64_t work(const struct winograd_shape *s, int threads)
+{
+    if (few(s->c, s->o))
+        return winograd_few_work(s, threads);
+    int64_t conv = threads * plan_make(s, threads).work, dw = winograd_dw_work(s, threads);
+    return conv > dw ? conv : dw;
+}
+
 int64_t winograd_work(const struct winograd_shape *s, int threads)
 {
     const struct winograd_shape swapped = {s->n, s->h, s->w, s->o, s->c};
-    int64_t conv = plan_make(s, threads).work, dx = plan_make(&swapped, threads).work;
-    int64_t dw = winograd_dw_work(s, threads);
-    int64_t dw_swapped = winograd_dw_work(&swapped, threads);
-    conv = threads * (conv > dx ? conv : dx);
-    dw = dw > dw_swapped ? dw : dw_swapped;
-    return conv > dw ? conv : dw;
+    int64_t one = work(s, threads), other = work(&swapped, threads);
+    return one > other ? one : other;
 }
 
 /* Rows that only fill up the last rows of a product: anything but denormal numbers. */
@@ -184,26 +189,14 @@ static inline void output_tile(const struct plan *p, const struct winograd_shape
     const bool inside[4] = {true, right, below, right && below};
     const int64_t pixel[4] = {begin, begin + s->o, begin + s->w * s->o,
                               begin + (s->w + 1) * s->o};
-    const float *shift = out->shift != NULL ? out->shift + at.item * s->o : NULL;
+    const struct winograd_sums sums = winograd_sums_of(out, at.item, s->o);
     for (int64_t o = range[0]; o < range[1]; o += LANES) {
         int64_t some = range[1] - o;
-        vec v[4], plus = {0};
+        vec v[4], offset = winograd_offset(&sums, o, some);
         output_points(m + o, p->o_plane, v);
-        if (out->bias != NULL)
-            plus += winograd_get(out->bias + o, some);
-        if (shift != NULL)
-            plus += winograd_get(shift + o, some);
-        for (int i = 0; i < 4; i++) {
-            if (!inside[i])
-                continue;
-            float *to = y + pixel[i] + o;
-            v[i] += plus;
-            if (out->residual != NULL)
-                v[i] += winograd_get(out->residual + pixel[i] + o, some);
-            if (out->add)
-                v[i] += winograd_get(to, some);
-            winograd_put(to, some, v[i]);
-        }
+        for (int i = 0; i < 4; i++)
+            if (inside[i])
+                winograd_finish(&sums, pixel[i] + o, some, v[i] + offset, y);
     }
 }
 
@@ -211,8 +204,12 @@ void winograd_conv(const struct winograd_shape *s, const void *x, const float *p
                    const struct winograd_output *out, void *y, float *work, int threads)
 {
     static const struct winograd_output plain = {0};
-    const struct plan p = plan_make(s, threads);
     out = out != NULL ? out : &plain;
+    if (few(s->c, s->o)) {
+        winograd_few_conv(s, x, packed, out, y, work, threads);
+        return;
+    }
+    const struct plan p = plan_make(s, threads);
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int thread = 0; thread < threads; thread++) {
         float *v = work + thread * p.work, *m = v + WINOGRAD_POINTS * p.c_plane;

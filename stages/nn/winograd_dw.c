@@ -155,6 +155,10 @@ static void filter_gradient(const struct plan *p, int64_t c, const float *du, fl
 void winograd_dw(const struct winograd_shape *s, const void *x, const void *dy,
                  float *dw, float *work, int threads)
 {
+    if (s->c <= WINOGRAD_FEW || s->o <= WINOGRAD_FEW) {
+        winograd_few_dw(s, x, dy, dw, work, threads);
+        return;
+    }
     const struct plan p = plan_make(s, threads);
     float *du = work + threads * p.work;
 #pragma omp parallel for schedule(static, 1) num_threads(threads)

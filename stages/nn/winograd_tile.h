@@ -12,6 +12,26 @@
  * [2 ROWS, 1 vector]. Any multiple of 4 is a sum of 4s and ROWS or 2 ROWS. */
 #define WINOGRAD_ROWS (LANES == 16 ? 12 : 6)
 
+/* So few channels on one side that plain sums are as fast (winograd_few.c). */
+#define WINOGRAD_FEW 4
+
+/* Element (c, o) of the filters is at weight + c * c_step + o * o_step; tap t at
+ * [t], or where turned at [8 - t]. */
+struct winograd_filters {
+    const float *weight;
+    int64_t c, o, c_step, o_step;
+    bool turned;
+};
+
+/* The calls of winograd.h, where one of c and o is at most WINOGRAD_FEW. */
+void winograd_few_pack(const struct winograd_filters *f, float *packed);
+int64_t winograd_few_work(const struct winograd_shape *s, int threads);
+void winograd_few_conv(const struct winograd_shape *s, const float *x,
+                       const float *packed, const struct winograd_output *out, float *y,
+                       float *work, int threads);
+void winograd_few_dw(const struct winograd_shape *s, const float *x, const float *dy,
+                     float *dw, float *work, int threads);
+
 /* Floats of working memory of winograd_dw. */
 int64_t winograd_dw_work(const struct winograd_shape *s, int threads);
 
@@ -80,6 +100,42 @@ static inline void winograd_put(float *p, int64_t n, vec v)
         *(vec_anywhere *)p = v;
     else
         winograd_put_some(p, n, v);
+}
+
+/* What is added to the outputs of one item. */
+struct winograd_sums {
+    const float *bias, *shift, *residual; /* [o], [o], as y; each may be NULL */
+    bool add;
+};
+
+static inline struct winograd_sums winograd_sums_of(const struct winograd_output *out,
+                                                    int64_t item, int64_t o)
+{
+    const float *shift = out->shift != NULL ? out->shift + item * o : NULL;
+    return (struct winograd_sums){out->bias, shift, out->residual, out->add};
+}
+
+/* The part that all pixels share, of outputs o .. o + some. */
+static inline vec winograd_offset(const struct winograd_sums *s, int64_t o,
+                                  int64_t some)
+{
+    vec v = {0};
+    if (s->bias != NULL)
+        v += winograd_get(s->bias + o, some);
+    if (s->shift != NULL)
+        v += winograd_get(s->shift + o, some);
+    return v;
+}
+
+/* y[at .. at + some] = v and the rest of the sums. */
+static inline void winograd_finish(const struct winograd_sums *s, int64_t at,
+                                   int64_t some, vec v, float *y)
+{
+    if (s->residual != NULL)
+        v += winograd_get(s->residual + at, some);
+    if (s->add)
+        v += winograd_get(y + at, some);
+    winograd_put(y + at, some, v);
 }
 
 /* Tiles of all items, numbered by item, row, column. */
