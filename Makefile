@@ -46,7 +46,7 @@ TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)
 AUXSRC  := $(wildcard tests/mpi/*.c tests/tools/*.c tests/bench/*.c)
 AUXBIN  := $(AUXSRC:%.c=$(BUILD)/%)
 
-.PHONY: all check demo clean tests
+.PHONY: all bench bench-peer check demo clean tests
 all: $(BUILD)/sluice
 
 $(BUILD)/%.o: %.c
@@ -97,6 +97,15 @@ demo:
 	sh tests/setup.sh
 	+$(MAKE) --no-print-directory -j$$(nproc) all
 	BUILD=$(BUILD) MPIRUN="$(MPIRUN)" sh examples/jpeg/run.sh $(DEMO_DIR)
+
+# Rates, memory and DDPO iterations of this build (BENCH, BENCH_REPEAT, BENCH_THREADS: see
+# the script); against PyTorch + diffusers (PEER_PYTHON=... to use an existing one).
+BENCHBIN := $(BUILD)/sluice $(BUILD)/tests/bench/engine_bench
+bench: $(BENCHBIN)
+	BUILD=$(BUILD) MPIRUN="$(MPIRUN)" python3 -B tests/bench/bench.py
+bench-peer: $(BENCHBIN)
+	BUILD=$(BUILD) sh tests/bench/peer_setup.sh
+	BUILD=$(BUILD) MPIRUN="$(MPIRUN)" python3 -B tests/bench/peer.py
 
 clean:
 	rm -rf $(BUILD)
