@@ -62,9 +62,10 @@ static const float *filter(const struct conv_args *a, bool dx)
     return *to;
 }
 
-static bool by_winograd(const struct conv_args *a)
+/* `in` channels go in; from fewer than a vector's worth the plain sum is faster. */
+static bool by_winograd(const struct conv_args *a, int64_t in)
 {
-    return a->kh == 3 && a->kw == 3 && a->stride == 1 && a->pad[0] == 1 &&
+    return in >= LANES && a->kh == 3 && a->kw == 3 && a->stride == 1 && a->pad[0] == 1 &&
            a->pad[1] == 1 && a->pad[2] == 1 && a->pad[3] == 1;
 }
 
@@ -75,7 +76,7 @@ static float *work_for(const struct winograd_shape *s, struct arena *scratch)
 
 static void conv_f32(const struct conv_args *a)
 {
-    if (!by_winograd(a)) {
+    if (!by_winograd(a, a->c)) {
         onednn_conv(a);
         return;
     }
@@ -89,7 +90,7 @@ static void conv_f32(const struct conv_args *a)
 
 static void conv_dx_f32(const struct conv_args *a)
 {
-    if (!by_winograd(a)) {
+    if (!by_winograd(a, a->o)) {
         onednn_conv_dx(a);
         return;
     }
@@ -101,7 +102,7 @@ static void conv_dx_f32(const struct conv_args *a)
 
 static void conv_dw_f32(const struct conv_args *a)
 {
-    if (!by_winograd(a)) {
+    if (!by_winograd(a, LANES)) {
         onednn_conv_dw(a);
         return;
     }

@@ -4,8 +4,14 @@
 #include "stages/nn/kernels.h"
 #include "stages/nn/node.h"
 #include "stages/nn/ops.h"
+#include "stages/nn/profile.h"
 
 #include <string.h>
+
+static double attention_flops(const struct attention_args *a)
+{
+    return 4 * (double)(a->n * a->t) * (double)(a->t * a->c);
+}
 
 static void attention_backward(struct tape *t, const struct node *n)
 {
@@ -14,7 +20,9 @@ static void attention_backward(struct tape *t, const struct node *n)
     a.dq = tape_sink(t, n->in[0], &a.add_dq);
     a.dk = tape_sink(t, n->in[1], &a.add_dk);
     a.dv = tape_sink(t, n->in[2], &a.add_dv);
+    double begun = profile_begin();
     tape_kernels(t)->attention_dx(&a);
+    profile_end(PROFILE_ATTENTION, begun, 2.5 * attention_flops(&a));
 }
 
 struct tensor *op_attention(struct tape *t, struct tensor *q, struct tensor *k,
@@ -37,7 +45,9 @@ struct tensor *op_attention(struct tape *t, struct tensor *q, struct tensor *k,
                                .y = y->raw,
                                .scratch = tape_scratch(t)};
     struct arena_mark mark = arena_mark(a.scratch);
+    double begun = profile_begin();
     tape_kernels(t)->attention(&a);
+    profile_end(PROFILE_ATTENTION, begun, attention_flops(&a));
     arena_release(a.scratch, mark);
     struct node *n = tape_node(t, y, attention_backward, &a, sizeof a);
     struct tensor *const in[3] = {q, k, v};

@@ -3,6 +3,7 @@
 #include "io/sys/err.h"
 #include "stages/nn/accumulate.h"
 #include "stages/nn/node.h"
+#include "stages/nn/profile.h"
 #include "stages/nn/ops.h"
 #include "stages/nn/vec.h"
 
@@ -74,6 +75,7 @@ static void upsample_backward(struct tape *t, const struct node *n)
     const void *dy = n->out->raw_grad;
     bool add;
     void *dx = tape_sink(t, n->in[0], &add);
+    double begun = profile_begin();
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < d[0] * d[1]; i++)
         for (int64_t x = 0; x < w; x++) {
@@ -83,6 +85,7 @@ static void upsample_backward(struct tape *t, const struct node *n)
             else
                 pool_pixel(DTYPE_BF16, c, dy, up, 2 * w * c, dx, to, add);
         }
+    profile_end(PROFILE_LAYOUT, begun, 0);
 }
 
 struct tensor *op_upsample2(struct tape *t, struct tensor *x)
@@ -92,6 +95,7 @@ struct tensor *op_upsample2(struct tape *t, struct tensor *x)
     const size_t pixel = (size_t)c * dtype_size(x->type);
     int64_t dim[4] = {x->dim[0], 2 * x->dim[1], 2 * w, c};
     struct tensor *y = tape_result(t, 4, dim, x->type, x->wants_grad);
+    double begun = profile_begin();
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < x->dim[0] * x->dim[1]; i++) {
         char *up = (char *)y->raw + (size_t)(2 * i * 2 * w) * pixel;
@@ -100,6 +104,7 @@ struct tensor *op_upsample2(struct tape *t, struct tensor *x)
                    (const char *)x->raw + (size_t)(i * w + p / 2) * pixel, pixel);
         memcpy(up + (size_t)(2 * w) * pixel, up, (size_t)(2 * w) * pixel);
     }
+    profile_end(PROFILE_LAYOUT, begun, 0);
     struct node *n = tape_node(t, y, upsample_backward, NULL, 0);
     if (n != NULL)
         n->in[0] = x;
@@ -159,7 +164,9 @@ static struct tensor *transposed(struct tape *t, struct tensor *x, const int64_t
     struct tensor *y = tape_result(t, 4, dim, type, x->wants_grad);
     const int64_t items = x->dim[0];
     struct matrix_of from = {x->type, x->raw};
+    double begun = profile_begin();
     transpose(items, rows, tensor_count(x) / items / rows, from, type, y->raw, false);
+    profile_end(PROFILE_LAYOUT, begun, 0);
     struct node *n = tape_node(t, y, transpose_backward, &rows, sizeof rows);
     if (n != NULL)
         n->in[0] = x;

@@ -4,6 +4,7 @@
 #include "stages/nn/kernels.h"
 #include "stages/nn/node.h"
 #include "stages/nn/ops.h"
+#include "stages/nn/profile.h"
 
 #include <string.h>
 
@@ -54,8 +55,10 @@ static void bias_backward(struct tape *t, const struct tensor *y, struct param *
     if (!trains(bias) && to == NULL)
         return;
     double *sums = arena_take(tape_scratch(t), items * c, sizeof *sums);
+    double begun = profile_begin();
     accumulate_columns(items, tensor_count(y) / (items * c), c, y->type, y->raw_grad,
                        sums);
+    profile_end(PROFILE_ELEMENTWISE, begun, 0);
     for (int64_t i = 0; i < items * c && to != NULL; i++)
         to[i] = (float)sums[i] + (add ? to[i] : 0);
     if (!trains(bias))
@@ -69,15 +72,22 @@ static void bias_backward(struct tape *t, const struct tensor *y, struct param *
 
 enum { IN_X, IN_SHIFT, IN_RESIDUAL }; /* inputs of a convolution's node */
 
+static double conv_flops(const struct conv_args *a)
+{
+    return 2 * (double)(a->n * a->oh * a->ow) * (double)(a->o * a->c * a->kh * a->kw);
+}
+
 static void conv_backward(struct tape *t, const struct node *n)
 {
     struct conv_args a = *(const struct conv_args *)n->saved;
     a.dy = n->out->raw_grad;
     a.dx = tape_sink(t, n->in[IN_X], &a.add_dx);
+    double begun = profile_begin(), flops = conv_flops(&a);
     if (a.dx != NULL)
         tape_kernels(t)->conv_dx(&a);
     if (trains(a.weight))
         tape_kernels(t)->conv_dw(&a);
+    profile_end(PROFILE_CONV, begun, (a.dx != NULL ? flops : 0) + (trains(a.weight) ? flops : 0));
     bias_backward(t, n->out, a.bias, n->in[IN_SHIFT]);
     tape_pass(t, n, n->in[IN_RESIDUAL]);
 }
@@ -128,7 +138,9 @@ struct tensor *op_conv2d(struct tape *t, struct tensor *x, struct param *w,
     conv_check(x, y, b, e);
     a.y = y->raw;
     struct arena_mark mark = arena_mark(a.scratch);
+    double begun = profile_begin();
     tape_kernels(t)->conv(&a);
+    profile_end(PROFILE_CONV, begun, conv_flops(&a));
     arena_release(a.scratch, mark);
     struct node *n = tape_node(t, y, conv_backward, &a, sizeof a);
     if (n != NULL) {
@@ -141,6 +153,11 @@ struct tensor *op_conv2d(struct tape *t, struct tensor *x, struct param *w,
     return y;
 }
 
+static double linear_flops(const struct linear_args *a)
+{
+    return 2 * (double)a->rows * (double)(a->in * a->out);
+}
+
 static void linear_backward(struct tape *t, const struct node *n)
 {
     struct linear_args a = *(const struct linear_args *)n->saved;
@@ -150,10 +167,12 @@ static void linear_backward(struct tape *t, const struct node *n)
         a.part[i].dx = tape_sink(t, n->in[i], &a.part[i].add_dx);
         any = any || a.part[i].dx != NULL;
     }
+    double begun = profile_begin(), flops = linear_flops(&a);
     if (any)
         tape_kernels(t)->linear_dx(&a);
     if (trains(a.weight))
         tape_kernels(t)->linear_dw(&a);
+    profile_end(PROFILE_MATMUL, begun, (any ? flops : 0) + (trains(a.weight) ? flops : 0));
     bias_backward(t, n->out, a.bias, NULL);
     tape_pass(t, n, n->in[PARTS]);
 }
@@ -182,7 +201,9 @@ struct tensor *op_linear(struct tape *t, struct inputs x, struct param *w,
                             .scratch = tape_scratch(t)};
     inputs_parts(x, a.part);
     struct arena_mark mark = arena_mark(a.scratch);
+    double begun = profile_begin();
     tape_kernels(t)->linear(&a);
+    profile_end(PROFILE_MATMUL, begun, linear_flops(&a));
     arena_release(a.scratch, mark);
     struct node *n = tape_node(t, y, linear_backward, &a, sizeof a);
     if (n != NULL)

@@ -3,6 +3,7 @@
 #include "stages/nn/kernels.h"
 #include "stages/nn/node.h"
 #include "stages/nn/ops.h"
+#include "stages/nn/profile.h"
 
 #include <string.h>
 
@@ -12,7 +13,9 @@ static void norm_backward(struct tape *t, const struct node *n)
     a.dy = n->out->raw_grad;
     for (int i = 0; i < PARTS; i++)
         a.part[i].dx = tape_sink(t, n->in[i], &a.part[i].add_dx);
+    double begun = profile_begin();
     tape_kernels(t)->norm_dx(&a);
+    profile_end(PROFILE_NORM, begun, 0);
 }
 
 struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamma,
@@ -41,7 +44,9 @@ struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamm
     k.mean = tape_keepsake(t, k.n * groups, sizeof(float));
     k.rstd = tape_keepsake(t, k.n * groups, sizeof(float));
     struct arena_mark mark = arena_mark(k.scratch);
+    double begun = profile_begin();
     tape_kernels(t)->norm(&k);
+    profile_end(PROFILE_NORM, begun, 0);
     arena_release(k.scratch, mark);
     inputs_keep(tape_node(t, y, norm_backward, &k, sizeof k), x);
     return y;
