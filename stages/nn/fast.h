@@ -17,8 +17,9 @@ void fast_linear_dx(const struct linear_args *a);
 void fast_linear_dw(const struct linear_args *a);
 void fast_norm(const struct norm_args *a);
 void fast_norm_dx(const struct norm_args *a);
-void fast_silu(int64_t n, const float *x, float *y);
-void fast_silu_dx(int64_t n, const float *x, const float *dy, float *dx, bool add);
+void fast_silu(int64_t n, enum dtype type, const void *x, void *y);
+void fast_silu_dx(int64_t n, enum dtype type, const void *x, const void *dy, void *dx,
+                  bool add);
 void fast_attention(const struct attention_args *a);
 void fast_attention_dx(const struct attention_args *a);
 

@@ -4,6 +4,8 @@
 #ifndef SLUICE_STAGES_NN_VEC_H
 #define SLUICE_STAGES_NN_VEC_H
 
+#include "stages/nn/tensor.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -14,6 +16,8 @@
 #define MULADD(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define VEC_MAX(a, b) ((vec)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define VEC_MIN(a, b) ((vec)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#define RECIPROCAL(x) ((vec)_mm512_rcp14_ps((__m512)(x)))
+#define NARROW(u) ((halves)_mm512_cvtepi32_epi16((__m512i)(u)))
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 #define LANES 8
@@ -21,17 +25,26 @@
 #define MULADD(a, b, c) ((vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define VEC_MAX(a, b) ((vec)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define VEC_MIN(a, b) ((vec)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#define RECIPROCAL(x) ((vec)_mm256_rcp_ps((__m256)(x)))
+#define NARROW(u)                                                                      \
+    ((halves)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)(u)),                    \
+                              _mm256_extracti128_si256((__m256i)(u), 1)))
 #else
 #define LANES 4
 #define SPLAT(x) ((vec){x, x, x, x})
 #define MULADD(a, b, c) ((a) * (b) + (c))
 #define VEC_MAX(a, b) vec_pick(a, b, (a) > (b))
 #define VEC_MIN(a, b) vec_pick(a, b, (a) < (b))
+#define NARROW(u) __builtin_convertvector(u, halves)
 #endif
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float vec_anywhere __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
+typedef bf16 halves __attribute__((vector_size(2 * LANES)));
+typedef bf16 halves_anywhere __attribute__((vector_size(2 * LANES), aligned(2)));
 
 /* a where the mask is set, else b; so VEC_MAX and VEC_MIN give b where either is NaN. */
 static inline vec vec_pick(vec a, vec b, ivec mask)
@@ -40,7 +53,7 @@ static inline vec vec_pick(vec a, vec b, ivec mask)
 }
 
 /* The first n values at p, at most a vector of them; the rest 0. */
-static inline vec vec_load(const float *p, int64_t n)
+static ALWAYS_INLINE vec vec_load(const float *p, int64_t n)
 {
     vec v = {0};
     if (n >= LANES)
@@ -49,7 +62,7 @@ static inline vec vec_load(const float *p, int64_t n)
     return v;
 }
 
-static inline void vec_store(float *p, int64_t n, vec v)
+static ALWAYS_INLINE void vec_store(float *p, int64_t n, vec v)
 {
     if (n >= LANES)
         *(vec_anywhere *)p = v;
@@ -57,27 +70,54 @@ static inline void vec_store(float *p, int64_t n, vec v)
         memcpy(p, &v, (size_t)n * sizeof *p);
 }
 
-/* exp: within 2 units in the last place on [-87, 88], clamped outside, NaN stays NaN.
- * 2^k e^r with r = x - k ln 2; e^r by a polynomial of degree 6 (Cephes, Moshier). */
+/* e^(sign x) = 2^k p, sign 1 or -1: p is returned, between 0.7 and 1.5, and k in the low
+ * bits of a float. By a polynomial of degree 6 in r = x - k ln 2 (Cephes, Moshier). */
+static inline vec vec_exp_parts(vec x, float sign, vec *k)
+{
+    const vec magic = SPLAT(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
+    *k = MULADD(x, SPLAT(sign * 1.44269504f), magic);
+    vec whole = *k - magic;
+    vec r = MULADD(whole, SPLAT(sign * -0.693359375f), x); /* ln 2 in two parts */
+    r = MULADD(whole, SPLAT(sign * 2.12194440e-4f), r);
+    vec p = MULADD(SPLAT(1.3981999507e-3f), r, SPLAT(sign * 8.3334519073e-3f));
+    p = MULADD(p, r, SPLAT(4.1665795894e-2f));
+    p = MULADD(p, r, SPLAT(sign * 1.6666665459e-1f));
+    p = MULADD(p, r, SPLAT(0.5f));
+    p = MULADD(p, r, SPLAT(sign));
+    return MULADD(p, r, SPLAT(1.0f));
+}
+
+/* exp: within 2 units in the last place on [-87, 88], clamped outside, NaN stays NaN. */
 static inline vec vec_exp(vec x)
 {
+    vec k;
     x = VEC_MIN(SPLAT(88.0f), x);
     x = VEC_MAX(SPLAT(-87.0f), x);
-    vec magic = SPLAT(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
-    vec k = MULADD(x, SPLAT(1.44269504f), magic), whole = k - magic;
-    vec r = MULADD(whole, SPLAT(-0.693359375f), x); /* ln 2 in two parts */
-    r = MULADD(whole, SPLAT(2.12194440e-4f), r);
-    vec p = MULADD(SPLAT(1.3981999507e-3f), r, SPLAT(8.3334519073e-3f));
-    p = MULADD(p, r, SPLAT(4.1665795894e-2f));
-    p = MULADD(p, r, SPLAT(1.6666665459e-1f));
-    p = MULADD(p, r, SPLAT(0.5f));
-    p = MULADD(p, r * r, r) + SPLAT(1.0f);
+    vec p = vec_exp_parts(x, 1, &k);
     return p * (vec)(((ivec)k << 23) + 0x3f800000);
 }
 
+/* 1 / x for 1 <= x < 2^126, within 1 unit in the last place: a table's value and a step
+ * of third order, which is faster than a division. */
+static inline vec vec_reciprocal(vec x)
+{
+#ifdef RECIPROCAL
+    vec r = RECIPROCAL(x), e = MULADD((vec){0} - x, r, SPLAT(1.0f));
+    return MULADD(r, MULADD(e, e, e), r);
+#else
+    return SPLAT(1.0f) / x;
+#endif
+}
+
+/* Clamped to sigmoid(+-87) outside. Of NaN: any value. */
 static inline vec vec_sigmoid(vec z)
 {
-    return SPLAT(1.0f) / (SPLAT(1.0f) + vec_exp((vec){0} - z));
+    vec k;
+    z = VEC_MIN(SPLAT(87.0f), z);
+    z = VEC_MAX(SPLAT(-87.0f), z);
+    vec p = vec_exp_parts(z, -1, &k);
+    vec e = (vec)((ivec)p + ((ivec)k << 23)); /* 2^k p */
+    return vec_reciprocal(SPLAT(1.0f) + e);
 }
 
 static inline vec vec_silu(vec z)
@@ -99,6 +139,75 @@ static inline float vec_sum(vec v)
     for (int i = 0; i < LANES; i++)
         sum += v[i];
     return sum;
+}
+
+static inline float bf16_to_float(bf16 x)
+{
+    uint32_t bits = (uint32_t)x << 16;
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+/* Round to nearest, ties to even; NaN becomes a quiet NaN. */
+static inline bf16 bf16_from_float(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    if (v != v)
+        return (bf16)(bits >> 16 | 0x40);
+    return (bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* As vec_load and vec_store: n values, at most a vector of them. */
+static ALWAYS_INLINE vec vec_load_bf16(const bf16 *p, int64_t n)
+{
+    halves h = {0};
+    if (n >= LANES)
+        h = *(const halves_anywhere *)p;
+    else
+        memcpy(&h, p, (size_t)n * sizeof *p);
+    return (vec)(__builtin_convertvector(h, uvec) << 16);
+}
+
+/* v rounded to bf16, as float32. */
+static inline vec vec_round_bf16(vec v)
+{
+    uvec bits = (uvec)v, even = bits + 0x7fff + (bits >> 16 & 1);
+    return (vec)((uvec)vec_pick((vec)even, (vec)(bits | 0x400000), v == v) & 0xffff0000);
+}
+
+static ALWAYS_INLINE void vec_store_bf16(bf16 *p, int64_t n, vec v)
+{
+    halves h = NARROW((uvec)vec_round_bf16(v) >> 16);
+    if (n >= LANES)
+        *(halves_anywhere *)p = h;
+    else
+        memcpy(p, &h, (size_t)n * sizeof *p);
+}
+
+/* For kernels that are written once and specialised by a constant type: n values, at most
+ * a vector of them, from `index` on. */
+static ALWAYS_INLINE vec act_load(enum dtype type, const void *base, int64_t index,
+                                  int64_t n)
+{
+    return type == DTYPE_BF16 ? vec_load_bf16((const bf16 *)base + index, n)
+                              : vec_load((const float *)base + index, n);
+}
+
+static ALWAYS_INLINE void act_store(enum dtype type, void *base, int64_t index, int64_t n,
+                                    vec v)
+{
+    if (type == DTYPE_BF16)
+        vec_store_bf16((bf16 *)base + index, n, v);
+    else
+        vec_store((float *)base + index, n, v);
+}
+
+/* base + index values of that type. */
+static inline void *act_at(enum dtype type, const void *base, int64_t index)
+{
+    return (char *)base + index * (type == DTYPE_BF16 ? 2 : 4);
 }
 
 #endif
