@@ -59,8 +59,7 @@ static void copy_fill(const struct linear_args *a, bool backward, float *to)
     }
 }
 
-/* The weights in order, valid during the call. Another back end's packing stays as it
- * is; then the copy lies in the scratch memory. */
+/* The weights in order, valid during the call. */
 static const float *copy_get(const struct linear_args *a, bool backward)
 {
     struct extent e;
@@ -69,14 +68,11 @@ static const float *copy_get(const struct linear_args *a, bool backward)
         right_of(a, p, backward, &e);
         size += sgemm_pack_size(e);
     }
-    struct copies *all = a->weight->packed;
+    struct copies *all = (struct copies *)packed_find(a->weight, copies_destroy);
     if (all == NULL) {
-        a->weight->packed = all = mem_alloc(1, sizeof *all);
-        all->base.destroy = copies_destroy;
-    } else if (all->base.destroy != copies_destroy) {
-        float *to = arena_take(a->scratch, size, sizeof *to);
-        copy_fill(a, backward, to);
-        return to;
+        all = mem_alloc(1, sizeof *all);
+        all->base = (struct packed){.owner = copies_destroy, .destroy = copies_destroy};
+        packed_hang(a->weight, &all->base);
     }
     struct copy *c = &all->of[a->type == DTYPE_BF16][backward];
     if (c->at != NULL && c->split == a->part[0].c &&
