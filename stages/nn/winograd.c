@@ -114,7 +114,8 @@ static int64_t work(const struct winograd_shape *s, int threads)
 {
     if (few(s->c, s->o))
         return winograd_few_work(s, threads);
-    int64_t conv = threads * plan_make(s, threads).work, dw = winograd_dw_work(s, threads);
+    int64_t conv = threads * plan_make(s, threads).work,
+            dw = winograd_dw_work(s, threads);
     return conv > dw ? conv : dw;
 }
 
