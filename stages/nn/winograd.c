@@ -106,7 +106,7 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     p.o_stride = winograd_stride(s->o);
     p.c_plane = winograd_plane(winograd_up(p.block, 4), p.c_stride);
     p.o_plane = winograd_plane(winograd_up(p.block, 4), p.o_stride);
-    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane) + p.c_stride;
+    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane + p.c_stride);
     return p;
 }
 
@@ -166,6 +166,7 @@ static void products(const struct plan *p, const struct winograd_shape *s, int64
 static inline void output_points(const float *m, int64_t plane, vec y[4])
 {
     vec t[2][4];
+    WINOGRAD_OPAQUE(plane);
     for (int j = 0; j < 4; j++) {
         const float *at = m + j * plane;
         vec a = *(const vec *)at, b = *(const vec *)(at + 4 * plane);
@@ -191,11 +192,15 @@ static inline void output_tile(const struct plan *p, const struct winograd_shape
     const int64_t pixel[4] = {begin, begin + s->o, begin + s->w * s->o,
                               begin + (s->w + 1) * s->o};
     const struct winograd_sums sums = winograd_sums_of(out, at.item, s->o);
+    bool plain = below && right && sums.residual == NULL && !sums.add;
     for (int64_t o = range[0]; o < range[1]; o += LANES) {
         int64_t some = range[1] - o;
         vec v[4], offset = winograd_offset(&sums, o, some);
         output_points(m + o, p->o_plane, v);
-        for (int i = 0; i < 4; i++)
+        if (plain && some >= LANES)
+            for (int i = 0; i < 4; i++)
+                winograd_put(y + pixel[i] + o, LANES, v[i] + offset);
+        for (int i = 0; i < 4 && !(plain && some >= LANES); i++)
             if (inside[i])
                 winograd_finish(&sums, pixel[i] + o, some, v[i] + offset, y);
     }
@@ -214,8 +219,7 @@ void winograd_conv(const struct winograd_shape *s, const void *x, const float *p
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int thread = 0; thread < threads; thread++) {
         float *v = work + thread * p.work, *m = v + WINOGRAD_POINTS * p.c_plane;
-        float *zeros = m + WINOGRAD_POINTS * p.o_plane;
-        memset(zeros, 0, (size_t)p.c_stride * sizeof *zeros);
+        float *patch = m + WINOGRAD_POINTS * p.o_plane;
         int64_t units = p.blocks * p.parts, end = units * (thread + 1) / threads;
         for (int64_t i = units * thread / threads; i < end; i++) {
             int64_t first = i / p.parts * p.block, part = i % p.parts;
@@ -224,7 +228,7 @@ void winograd_conv(const struct winograd_shape *s, const void *x, const float *p
                                        p.panels * (part + 1) / p.parts};
             const int64_t range[2] = {
                 panels[0] * PANEL, panels[1] * PANEL < s->o ? panels[1] * PANEL : s->o};
-            winograd_input_tiles(&p.grid, first, rows, x, s->c, zeros, v, p.c_plane);
+            winograd_input_tiles(&p.grid, first, rows, x, s->c, patch, v, p.c_plane);
             fill_rows(&p, rows, v);
             products(&p, s, rows, panels, v, packed, m);
             for (int64_t t = 0; t < rows; t++)

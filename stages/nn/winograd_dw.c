@@ -11,7 +11,7 @@
 struct plan {
     struct winograd_grid grid;
     int64_t slices, parts;
-    int64_t c_stride, o_stride, c_plane, o_plane, zeros, work;
+    int64_t c_stride, o_stride, c_plane, o_plane, work;
     int64_t wide, rows, slice; /* dU [16][rows][wide] of a slice */
 };
 
@@ -31,8 +31,7 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     p.o_stride = winograd_stride(s->o);
     p.c_plane = winograd_plane(BLOCK, p.c_stride);
     p.o_plane = winograd_plane(BLOCK, p.o_stride);
-    p.zeros = p.c_stride > p.o_stride ? p.c_stride : p.o_stride;
-    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane) + p.zeros;
+    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane + p.c_stride) + p.o_stride;
     p.wide = winograd_up(s->c, LANES);
     p.slice = WINOGRAD_POINTS * p.rows * p.wide;
     return p;
@@ -44,12 +43,27 @@ int64_t winograd_dw_work(const struct winograd_shape *s, int threads)
     return threads * p.work + p.slices * p.slice;
 }
 
+/* The 2x2 pixels of dy [n, h, w, o] from a place on; outside of the picture `zeros`. */
+static inline void pixels(const struct winograd_grid *g, struct winograd_place p,
+                          const float *dy, int64_t o, const float *zeros,
+                          const float *at[4])
+{
+    const float *here = dy + ((p.item * g->h + p.row) * g->w + p.column) * o;
+    bool right = p.column + 1 < g->w, below = p.row + 1 < g->h;
+    at[0] = here;
+    at[1] = right ? here + o : zeros;
+    at[2] = below ? here + g->w * o : zeros;
+    at[3] = right && below ? here + (g->w + 1) * o : zeros;
+}
+
 /* D of one tile's dy [2, 2][o] -> to[16 planes][o]. */
 static inline void output_gradient(const float *const *at, int64_t o, float *to,
                                    int64_t plane)
 {
     for (int64_t k = 0; k < o; k += LANES) {
         vec t[4][2];
+        int64_t step = plane;
+        WINOGRAD_OPAQUE(step);
         for (int j = 0; j < 2; j++) {
             vec a = winograd_get(at[j] + k, o - k),
                 b = winograd_get(at[2 + j] + k, o - k);
@@ -59,11 +73,11 @@ static inline void output_gradient(const float *const *at, int64_t o, float *to,
             t[3][j] = (vec){0} - b;
         }
         for (int i = 0; i < 4; i++) {
-            float *d = to + 4 * i * plane + k;
+            float *d = to + 4 * i * step + k;
             *(vec *)d = t[i][0];
-            *(vec *)(d + plane) = t[i][0] + t[i][1];
-            *(vec *)(d + 2 * plane) = t[i][0] - t[i][1];
-            *(vec *)(d + 3 * plane) = (vec){0} - t[i][1];
+            *(vec *)(d + step) = t[i][0] + t[i][1];
+            *(vec *)(d + 2 * step) = t[i][0] - t[i][1];
+            *(vec *)(d + 3 * step) = (vec){0} - t[i][1];
         }
     }
 }
@@ -99,18 +113,18 @@ static void slice_part(const struct plan *p, const struct winograd_shape *s,
                        const float *dy, float *work, float *du)
 {
     float *v = work, *d = v + WINOGRAD_POINTS * p->c_plane;
-    float *zeros = d + WINOGRAD_POINTS * p->o_plane;
+    float *zeros = d + WINOGRAD_POINTS * p->o_plane, *patch = zeros + p->o_stride;
     int64_t per_item = p->grid.th * p->grid.tw, end = items[1] * per_item;
     int64_t outputs = range[1] < s->o ? range[1] - range[0] : s->o - range[0];
-    memset(zeros, 0, (size_t)p->zeros * sizeof *zeros);
+    memset(zeros, 0, (size_t)p->o_stride * sizeof *zeros);
     for (int64_t first = items[0] * per_item, begin = first; first < end;
          first += BLOCK) {
         int64_t some = end - first < BLOCK ? end - first : BLOCK;
-        winograd_input_tiles(&p->grid, first, some, x, s->c, zeros, v, p->c_plane);
+        winograd_input_tiles(&p->grid, first, some, x, s->c, patch, v, p->c_plane);
         for (int64_t i = 0; i < some; i++) {
             const float *at[4];
             struct winograd_place place = winograd_place_of(&p->grid, first + i);
-            winograd_pixels(&p->grid, place, 2, dy + range[0], s->o, zeros, at);
+            pixels(&p->grid, place, dy + range[0], s->o, zeros, at);
             output_gradient(at, outputs, d + i * p->o_stride, p->o_plane);
         }
         products(p, some, range, v, d, du, first > begin);
