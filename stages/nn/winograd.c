@@ -13,6 +13,8 @@
 /* Tiles that are worth a pass over the filter. */
 #define FEW_TILES 36
 #define MANY_TILES 96
+#define FEW_CHANNELS \
+    128 /* inputs and outputs for which V and M stay in the second cache */
 
 static bool few(int64_t c, int64_t o)
 {
@@ -94,10 +96,10 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     struct plan p = {.grid = winograd_grid_of(s)};
     p.tiles = s->n * p.grid.th * p.grid.tw;
     p.panels = (s->o + PANEL - 1) / PANEL;
-    p.blocks = (p.tiles + MANY_TILES - 1) / MANY_TILES;
-    p.blocks = winograd_up(p.blocks, threads);
-    if (p.blocks * FEW_TILES > p.tiles)
-        p.blocks = (p.tiles + MANY_TILES - 1) / MANY_TILES;
+    int64_t most = s->c + s->o <= FEW_CHANNELS ? MANY_TILES / 2 : MANY_TILES;
+    int64_t blocks = (p.tiles + most - 1) / most;
+    p.blocks = winograd_up(blocks, threads);
+    p.blocks = p.blocks * FEW_TILES > p.tiles ? blocks : p.blocks;
     p.block = winograd_up((p.tiles + p.blocks - 1) / p.blocks, WINOGRAD_ROWS);
     p.blocks = (p.tiles + p.block - 1) / p.block;
     p.parts = p.blocks >= threads ? 1 : threads / p.blocks;

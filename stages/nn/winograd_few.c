@@ -142,18 +142,19 @@ int64_t winograd_few_work(const struct winograd_shape *s, int threads)
     return threads * p.work + p.slices * p.slice;
 }
 
-/* y of pixels first .. first + count of an item from rows [o] at m. */
-static void put_rows(const struct winograd_shape *s, const struct winograd_sums *sums,
-                     int64_t first, int64_t count, const float *m, int64_t stride,
-                     float *y)
+/* y of pixels first .. first + count of an item, outputs range[0] .. range[1], from
+ * rows [PANEL] at m, while these are in the first cache. */
+static inline void put_rows(const struct winograd_shape *s,
+                            const struct winograd_sums *sums, int64_t first,
+                            int64_t count, const int64_t range[2], const float *m,
+                            float *y)
 {
     bool more = sums->residual != NULL || sums->add;
-    for (int64_t o = 0; o < s->o; o += LANES) {
-        int64_t some = s->o - o;
+    for (int64_t o = range[0]; o < range[1]; o += LANES, m += LANES) {
+        int64_t some = s->o - o, at = first * s->o + o;
         vec offset = winograd_offset(sums, o, some);
-        for (int64_t i = 0; i < count; i++) {
-            int64_t at = (first + i) * s->o + o;
-            vec v = *(const vec *)(m + i * stride + o) + offset;
+        for (int64_t i = 0; i < count; i++, at += s->o) {
+            vec v = *(const vec *)(m + i * PANEL) + offset;
             if (more)
                 winograd_finish(sums, at, some, v, y);
             else
@@ -172,18 +173,21 @@ static void from_few_block(const struct winograd_shape *s, const struct plan *p,
     float *m = work + BLOCK * p->few_stride;
     around(s, s->c, x, first, count, work);
     fill(count, work, p->few_stride);
-    for (int64_t i = first, some; i < end; i += some) { /* parts in the first cache */
+    for (int64_t i = first, some; i < end; i += some) {
         struct winograd_product q = {.a = work + (i - first) * p->few_stride,
                                      .b = packed,
                                      .c = m,
                                      .k = 9 * s->c,
                                      .a_row = p->few_stride,
                                      .a_step = 1,
-                                     .c_row = p->many_stride};
+                                     .c_row = PANEL};
         const struct winograd_sums sums = winograd_sums_of(out, i / per_item, s->o);
         some = least(least(PART, end - i), per_item - i % per_item);
-        multiply(some, s->o, q);
-        put_rows(s, &sums, i, some, m, p->many_stride, y);
+        for (int64_t o = 0; o < s->o; o += PANEL, q.b += PANEL * q.k) {
+            const int64_t range[2] = {o, least(s->o, o + PANEL)};
+            multiply(some, range[1] - o, q);
+            put_rows(s, &sums, i, some, range, m, y);
+        }
     }
 }
 
