@@ -12,7 +12,7 @@ struct plan {
     struct winograd_grid grid;
     int64_t slices, parts;
     int64_t c_stride, o_stride, c_plane, o_plane, work;
-    int64_t wide, rows, slice; /* dU [16][rows][wide] of a slice */
+    int64_t wide, rows, plane, slice; /* dU [16 planes][rows][wide] of a slice */
 };
 
 static struct plan plan_make(const struct winograd_shape *s, int threads)
@@ -33,7 +33,8 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     p.o_plane = winograd_plane(BLOCK, p.o_stride);
     p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane + p.c_stride) + p.o_stride;
     p.wide = winograd_up(s->c, LANES);
-    p.slice = WINOGRAD_POINTS * p.rows * p.wide;
+    p.plane = winograd_plane(p.rows, winograd_up(p.wide, 16));
+    p.slice = WINOGRAD_POINTS * p.plane;
     return p;
 }
 
@@ -93,7 +94,7 @@ static void products(const struct plan *p, int64_t tiles, const int64_t range[2]
             struct winograd_product q = {
                 .a = d + point * p->o_plane,
                 .b = v + point * p->c_plane + c,
-                .c = du + (point * p->rows + range[0]) * p->wide + c,
+                .c = du + point * p->plane + range[0] * p->wide + c,
                 .k = tiles,
                 .a_row = 1,
                 .a_step = p->o_stride,
@@ -134,7 +135,6 @@ static void slice_part(const struct plan *p, const struct winograd_shape *s,
 /* dw [c][9] of one output += G^T dU G, its slices summed before. */
 static void filter_gradient(const struct plan *p, int64_t c, const float *du, float *dw)
 {
-    int64_t plane = p->rows * p->wide;
     vec half = SPLAT(0.5f);
     for (int64_t k = 0; k < c; k += LANES) {
         vec t[3][4], g[9];
@@ -142,7 +142,7 @@ static void filter_gradient(const struct plan *p, int64_t c, const float *du, fl
         for (int j = 0; j < 4; j++) {
             vec u[4];
             for (int i = 0; i < 4; i++) {
-                const float *at = du + (4 * i + j) * plane + k;
+                const float *at = du + (4 * i + j) * p->plane + k;
                 u[i] = *(const vec *)at;
                 for (int64_t slice = 1; slice < p->slices; slice++)
                     u[i] += *(const vec *)(at + slice * p->slice);
