@@ -138,7 +138,7 @@ static void filter_gradient(const struct plan *p, int64_t c, const float *du, fl
     vec half = SPLAT(0.5f);
     for (int64_t k = 0; k < c; k += LANES) {
         vec t[3][4], g[9];
-        float taps[9][LANES];
+        float taps[9][LANES], turned[9 * LANES];
         for (int j = 0; j < 4; j++) {
             vec u[4];
             for (int i = 0; i < 4; i++) {
@@ -159,10 +159,14 @@ static void filter_gradient(const struct plan *p, int64_t c, const float *du, fl
             g[3 * i + 2] = sum + t[i][3];
         }
         memcpy(taps, g, sizeof taps);
-        int64_t some = c - k < LANES ? c - k : LANES;
-        for (int64_t i = 0; i < some; i++)
+        for (int i = 0; i < LANES; i++)
             for (int j = 0; j < 9; j++)
-                dw[(k + i) * 9 + j] += taps[j][i];
+                turned[i * 9 + j] = taps[j][i];
+        int64_t some = c - k < LANES ? 9 * (c - k) : 9 * LANES;
+        float *to = dw + k * 9;
+        for (int64_t i = 0; i < some; i += LANES)
+            vec_store(to + i, some - i,
+                      vec_load(to + i, some - i) + *(const vec_anywhere *)(turned + i));
     }
 }
 
