@@ -13,6 +13,8 @@
 /* Tiles that are worth a pass over the filter. */
 #define FEW_TILES 36
 #define MANY_TILES 96
+#define FEW_CHANNELS \
+    128 /* inputs and outputs for which V and M stay in the second cache */
 
 static bool few(int64_t c, int64_t o)
 {
@@ -94,10 +96,10 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     struct plan p = {.grid = winograd_grid_of(s)};
     p.tiles = s->n * p.grid.th * p.grid.tw;
     p.panels = (s->o + PANEL - 1) / PANEL;
-    p.blocks = (p.tiles + MANY_TILES - 1) / MANY_TILES;
-    p.blocks = winograd_up(p.blocks, threads);
-    if (p.blocks * FEW_TILES > p.tiles)
-        p.blocks = (p.tiles + MANY_TILES - 1) / MANY_TILES;
+    int64_t most = s->c + s->o <= FEW_CHANNELS ? MANY_TILES / 2 : MANY_TILES;
+    int64_t blocks = (p.tiles + most - 1) / most;
+    p.blocks = winograd_up(blocks, threads);
+    p.blocks = p.blocks * FEW_TILES > p.tiles ? blocks : p.blocks;
     p.block = winograd_up((p.tiles + p.blocks - 1) / p.blocks, WINOGRAD_ROWS);
     p.blocks = (p.tiles + p.block - 1) / p.block;
     p.parts = p.blocks >= threads ? 1 : threads / p.blocks;
@@ -106,7 +108,7 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     p.o_stride = winograd_stride(s->o);
     p.c_plane = winograd_plane(winograd_up(p.block, 4), p.c_stride);
     p.o_plane = winograd_plane(winograd_up(p.block, 4), p.o_stride);
-    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane) + p.c_stride;
+    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane + p.c_stride);
     return p;
 }
 
@@ -114,7 +116,8 @@ static int64_t work(const struct winograd_shape *s, int threads)
 {
     if (few(s->c, s->o))
         return winograd_few_work(s, threads);
-    int64_t conv = threads * plan_make(s, threads).work, dw = winograd_dw_work(s, threads);
+    int64_t conv = threads * plan_make(s, threads).work,
+            dw = winograd_dw_work(s, threads);
     return conv > dw ? conv : dw;
 }
 
@@ -165,6 +168,7 @@ static void products(const struct plan *p, const struct winograd_shape *s, int64
 static inline void output_points(const float *m, int64_t plane, vec y[4])
 {
     vec t[2][4];
+    WINOGRAD_OPAQUE(plane);
     for (int j = 0; j < 4; j++) {
         const float *at = m + j * plane;
         vec a = *(const vec *)at, b = *(const vec *)(at + 4 * plane);
@@ -190,11 +194,15 @@ static inline void output_tile(const struct plan *p, const struct winograd_shape
     const int64_t pixel[4] = {begin, begin + s->o, begin + s->w * s->o,
                               begin + (s->w + 1) * s->o};
     const struct winograd_sums sums = winograd_sums_of(out, at.item, s->o);
+    bool plain = below && right && sums.residual == NULL && !sums.add;
     for (int64_t o = range[0]; o < range[1]; o += LANES) {
         int64_t some = range[1] - o;
         vec v[4], offset = winograd_offset(&sums, o, some);
         output_points(m + o, p->o_plane, v);
-        for (int i = 0; i < 4; i++)
+        if (plain && some >= LANES)
+            for (int i = 0; i < 4; i++)
+                winograd_put(y + pixel[i] + o, LANES, v[i] + offset);
+        for (int i = 0; i < 4 && !(plain && some >= LANES); i++)
             if (inside[i])
                 winograd_finish(&sums, pixel[i] + o, some, v[i] + offset, y);
     }
@@ -213,8 +221,7 @@ void winograd_conv(const struct winograd_shape *s, const void *x, const float *p
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int thread = 0; thread < threads; thread++) {
         float *v = work + thread * p.work, *m = v + WINOGRAD_POINTS * p.c_plane;
-        float *zeros = m + WINOGRAD_POINTS * p.o_plane;
-        memset(zeros, 0, (size_t)p.c_stride * sizeof *zeros);
+        float *patch = m + WINOGRAD_POINTS * p.o_plane;
         int64_t units = p.blocks * p.parts, end = units * (thread + 1) / threads;
         for (int64_t i = units * thread / threads; i < end; i++) {
             int64_t first = i / p.parts * p.block, part = i % p.parts;
@@ -223,7 +230,7 @@ void winograd_conv(const struct winograd_shape *s, const void *x, const float *p
                                        p.panels * (part + 1) / p.parts};
             const int64_t range[2] = {
                 panels[0] * PANEL, panels[1] * PANEL < s->o ? panels[1] * PANEL : s->o};
-            winograd_input_tiles(&p.grid, first, rows, x, s->c, zeros, v, p.c_plane);
+            winograd_input_tiles(&p.grid, first, rows, x, s->c, patch, v, p.c_plane);
             fill_rows(&p, rows, v);
             products(&p, s, rows, panels, v, packed, m);
             for (int64_t t = 0; t < rows; t++)

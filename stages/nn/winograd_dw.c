@@ -11,8 +11,8 @@
 struct plan {
     struct winograd_grid grid;
     int64_t slices, parts;
-    int64_t c_stride, o_stride, c_plane, o_plane, zeros, work;
-    int64_t wide, rows, slice; /* dU [16][rows][wide] of a slice */
+    int64_t c_stride, o_stride, c_plane, o_plane, work;
+    int64_t wide, rows, plane, slice; /* dU [16 planes][rows][wide] of a slice */
 };
 
 static struct plan plan_make(const struct winograd_shape *s, int threads)
@@ -31,10 +31,10 @@ static struct plan plan_make(const struct winograd_shape *s, int threads)
     p.o_stride = winograd_stride(s->o);
     p.c_plane = winograd_plane(BLOCK, p.c_stride);
     p.o_plane = winograd_plane(BLOCK, p.o_stride);
-    p.zeros = p.c_stride > p.o_stride ? p.c_stride : p.o_stride;
-    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane) + p.zeros;
+    p.work = WINOGRAD_POINTS * (p.c_plane + p.o_plane + p.c_stride) + p.o_stride;
     p.wide = winograd_up(s->c, LANES);
-    p.slice = WINOGRAD_POINTS * p.rows * p.wide;
+    p.plane = winograd_plane(p.rows, winograd_up(p.wide, 16));
+    p.slice = WINOGRAD_POINTS * p.plane;
     return p;
 }
 
@@ -44,12 +44,27 @@ int64_t winograd_dw_work(const struct winograd_shape *s, int threads)
     return threads * p.work + p.slices * p.slice;
 }
 
+/* The 2x2 pixels of dy [n, h, w, o] from a place on; outside of the picture `zeros`. */
+static inline void pixels(const struct winograd_grid *g, struct winograd_place p,
+                          const float *dy, int64_t o, const float *zeros,
+                          const float *at[4])
+{
+    const float *here = dy + ((p.item * g->h + p.row) * g->w + p.column) * o;
+    bool right = p.column + 1 < g->w, below = p.row + 1 < g->h;
+    at[0] = here;
+    at[1] = right ? here + o : zeros;
+    at[2] = below ? here + g->w * o : zeros;
+    at[3] = right && below ? here + (g->w + 1) * o : zeros;
+}
+
 /* D of one tile's dy [2, 2][o] -> to[16 planes][o]. */
 static inline void output_gradient(const float *const *at, int64_t o, float *to,
                                    int64_t plane)
 {
     for (int64_t k = 0; k < o; k += LANES) {
         vec t[4][2];
+        int64_t step = plane;
+        WINOGRAD_OPAQUE(step);
         for (int j = 0; j < 2; j++) {
             vec a = winograd_get(at[j] + k, o - k),
                 b = winograd_get(at[2 + j] + k, o - k);
@@ -59,11 +74,11 @@ static inline void output_gradient(const float *const *at, int64_t o, float *to,
             t[3][j] = (vec){0} - b;
         }
         for (int i = 0; i < 4; i++) {
-            float *d = to + 4 * i * plane + k;
+            float *d = to + 4 * i * step + k;
             *(vec *)d = t[i][0];
-            *(vec *)(d + plane) = t[i][0] + t[i][1];
-            *(vec *)(d + 2 * plane) = t[i][0] - t[i][1];
-            *(vec *)(d + 3 * plane) = (vec){0} - t[i][1];
+            *(vec *)(d + step) = t[i][0] + t[i][1];
+            *(vec *)(d + 2 * step) = t[i][0] - t[i][1];
+            *(vec *)(d + 3 * step) = (vec){0} - t[i][1];
         }
     }
 }
@@ -79,7 +94,7 @@ static void products(const struct plan *p, int64_t tiles, const int64_t range[2]
             struct winograd_product q = {
                 .a = d + point * p->o_plane,
                 .b = v + point * p->c_plane + c,
-                .c = du + (point * p->rows + range[0]) * p->wide + c,
+                .c = du + point * p->plane + range[0] * p->wide + c,
                 .k = tiles,
                 .a_row = 1,
                 .a_step = p->o_stride,
@@ -99,18 +114,18 @@ static void slice_part(const struct plan *p, const struct winograd_shape *s,
                        const float *dy, float *work, float *du)
 {
     float *v = work, *d = v + WINOGRAD_POINTS * p->c_plane;
-    float *zeros = d + WINOGRAD_POINTS * p->o_plane;
+    float *zeros = d + WINOGRAD_POINTS * p->o_plane, *patch = zeros + p->o_stride;
     int64_t per_item = p->grid.th * p->grid.tw, end = items[1] * per_item;
     int64_t outputs = range[1] < s->o ? range[1] - range[0] : s->o - range[0];
-    memset(zeros, 0, (size_t)p->zeros * sizeof *zeros);
+    memset(zeros, 0, (size_t)p->o_stride * sizeof *zeros);
     for (int64_t first = items[0] * per_item, begin = first; first < end;
          first += BLOCK) {
         int64_t some = end - first < BLOCK ? end - first : BLOCK;
-        winograd_input_tiles(&p->grid, first, some, x, s->c, zeros, v, p->c_plane);
+        winograd_input_tiles(&p->grid, first, some, x, s->c, patch, v, p->c_plane);
         for (int64_t i = 0; i < some; i++) {
             const float *at[4];
             struct winograd_place place = winograd_place_of(&p->grid, first + i);
-            winograd_pixels(&p->grid, place, 2, dy + range[0], s->o, zeros, at);
+            pixels(&p->grid, place, dy + range[0], s->o, zeros, at);
             output_gradient(at, outputs, d + i * p->o_stride, p->o_plane);
         }
         products(p, some, range, v, d, du, first > begin);
@@ -120,15 +135,14 @@ static void slice_part(const struct plan *p, const struct winograd_shape *s,
 /* dw [c][9] of one output += G^T dU G, its slices summed before. */
 static void filter_gradient(const struct plan *p, int64_t c, const float *du, float *dw)
 {
-    int64_t plane = p->rows * p->wide;
     vec half = SPLAT(0.5f);
     for (int64_t k = 0; k < c; k += LANES) {
         vec t[3][4], g[9];
-        float taps[9][LANES];
+        float taps[9][LANES], turned[9 * LANES];
         for (int j = 0; j < 4; j++) {
             vec u[4];
             for (int i = 0; i < 4; i++) {
-                const float *at = du + (4 * i + j) * plane + k;
+                const float *at = du + (4 * i + j) * p->plane + k;
                 u[i] = *(const vec *)at;
                 for (int64_t slice = 1; slice < p->slices; slice++)
                     u[i] += *(const vec *)(at + slice * p->slice);
@@ -145,10 +159,14 @@ static void filter_gradient(const struct plan *p, int64_t c, const float *du, fl
             g[3 * i + 2] = sum + t[i][3];
         }
         memcpy(taps, g, sizeof taps);
-        int64_t some = c - k < LANES ? c - k : LANES;
-        for (int64_t i = 0; i < some; i++)
+        for (int i = 0; i < LANES; i++)
             for (int j = 0; j < 9; j++)
-                dw[(k + i) * 9 + j] += taps[j][i];
+                turned[i * 9 + j] = taps[j][i];
+        int64_t some = c - k < LANES ? 9 * (c - k) : 9 * LANES;
+        float *to = dw + k * 9;
+        for (int64_t i = 0; i < some; i += LANES)
+            vec_store(to + i, some - i,
+                      vec_load(to + i, some - i) + *(const vec_anywhere *)(turned + i));
     }
 }
 

@@ -12,6 +12,9 @@
 #define BLOCK 96
 #define BAND 1024
 
+/* Pixels of a product whose rows are read or written as it goes. */
+#define PART (2 * WINOGRAD_ROWS)
+
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -139,17 +142,51 @@ int64_t winograd_few_work(const struct winograd_shape *s, int threads)
     return threads * p.work + p.slices * p.slice;
 }
 
-/* y of pixels first .. first + count from rows [o] at m. */
-static void put_rows(const struct winograd_shape *s, const struct winograd_output *out,
-                     int64_t first, int64_t count, const float *m, int64_t stride,
-                     float *y)
+/* y of pixels first .. first + count of an item, outputs range[0] .. range[1], from
+ * rows [PANEL] at m, while these are in the first cache. */
+static inline void put_rows(const struct winograd_shape *s,
+                            const struct winograd_sums *sums, int64_t first,
+                            int64_t count, const int64_t range[2], const float *m,
+                            float *y)
 {
-    for (int64_t i = 0; i < count; i++, m += stride) {
-        int64_t pixel = first + i, item = pixel / (s->h * s->w);
-        const struct winograd_sums sums = winograd_sums_of(out, item, s->o);
-        for (int64_t o = 0; o < s->o; o += LANES) {
-            vec v = *(const vec *)(m + o) + winograd_offset(&sums, o, s->o - o);
-            winograd_finish(&sums, pixel * s->o + o, s->o - o, v, y);
+    bool more = sums->residual != NULL || sums->add;
+    for (int64_t o = range[0]; o < range[1]; o += LANES, m += LANES) {
+        int64_t some = s->o - o, at = first * s->o + o;
+        vec offset = winograd_offset(sums, o, some);
+        for (int64_t i = 0; i < count; i++, at += s->o) {
+            vec v = *(const vec *)(m + i * PANEL) + offset;
+            if (more)
+                winograd_finish(sums, at, some, v, y);
+            else
+                winograd_put(y + at, some, v);
+        }
+    }
+}
+
+/* y of pixels first .. first + count, at most BLOCK. */
+static void from_few_block(const struct winograd_shape *s, const struct plan *p,
+                           int64_t first, int64_t count, const float *x,
+                           const float *packed, const struct winograd_output *out,
+                           float *y, float *work)
+{
+    int64_t per_item = s->h * s->w, end = first + count;
+    float *m = work + BLOCK * p->few_stride;
+    around(s, s->c, x, first, count, work);
+    fill(count, work, p->few_stride);
+    for (int64_t i = first, some; i < end; i += some) {
+        struct winograd_product q = {.a = work + (i - first) * p->few_stride,
+                                     .b = packed,
+                                     .c = m,
+                                     .k = 9 * s->c,
+                                     .a_row = p->few_stride,
+                                     .a_step = 1,
+                                     .c_row = PANEL};
+        const struct winograd_sums sums = winograd_sums_of(out, i / per_item, s->o);
+        some = least(least(PART, end - i), per_item - i % per_item);
+        for (int64_t o = 0; o < s->o; o += PANEL, q.b += PANEL * q.k) {
+            const int64_t range[2] = {o, least(s->o, o + PANEL)};
+            multiply(some, range[1] - o, q);
+            put_rows(s, &sums, i, some, range, m, y);
         }
     }
 }
@@ -161,23 +198,11 @@ static void from_few(const struct winograd_shape *s, const struct plan *p,
 {
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int thread = 0; thread < threads; thread++) {
-        float *a = work + thread * p->work, *m = a + BLOCK * p->few_stride;
         int64_t blocks = (p->pixels + BLOCK - 1) / BLOCK;
         int64_t end = blocks * (thread + 1) / threads;
-        for (int64_t i = blocks * thread / threads; i < end; i++) {
-            int64_t first = i * BLOCK, count = least(BLOCK, p->pixels - first);
-            around(s, s->c, x, first, count, a);
-            fill(count, a, p->few_stride);
-            multiply(count, s->o,
-                     (struct winograd_product){.a = a,
-                                               .b = packed,
-                                               .c = m,
-                                               .k = 9 * s->c,
-                                               .a_row = p->few_stride,
-                                               .a_step = 1,
-                                               .c_row = p->many_stride});
-            put_rows(s, out, first, count, m, p->many_stride, y);
-        }
+        for (int64_t i = blocks * thread / threads; i < end; i++)
+            from_few_block(s, p, i * BLOCK, least(BLOCK, p->pixels - i * BLOCK), x,
+                           packed, out, y, work + thread * p->work);
     }
 }
 
@@ -218,8 +243,8 @@ static void to_few(const struct winograd_shape *s, const struct plan *p, const f
             int64_t from = begin > 0 ? begin - 1 : 0;
             int64_t pixels = (least(rows[1] + 1, s->h) - from) * s->w;
             const float *at = x + (item * s->h + from) * s->w * s->c;
-            for (int64_t first = 0; first < pixels; first += BLOCK) {
-                int64_t count = least(BLOCK, pixels - first);
+            for (int64_t first = 0; first < pixels; first += PART) {
+                int64_t count = least(PART, pixels - first);
                 copy(count, s->c, at + first * s->c, a, p->many_stride);
                 fill(count, a, p->many_stride);
                 multiply(count, 9 * s->o,

@@ -37,6 +37,9 @@ int64_t winograd_dw_work(const struct winograd_shape *s, int threads);
 
 #define WINOGRAD_INLINE static inline __attribute__((always_inline))
 
+/* Keeps the compiler from holding all multiples of a stride in memory. */
+#define WINOGRAD_OPAQUE(x) __asm__("" : "+r"(x))
+
 static inline int64_t winograd_up(int64_t n, int64_t step)
 {
     return (n + step - 1) / step * step;
@@ -161,60 +164,71 @@ static inline struct winograd_place winograd_place_of(const struct winograd_grid
                                    2 * (tile - row * g->tw)};
 }
 
-/* at[size * size]: the pixels of x [n, h, w, c] from (row, column) on; where outside of
- * the picture, `zeros` [c]. */
-WINOGRAD_INLINE void winograd_pixels(const struct winograd_grid *g,
-                                     struct winograd_place p, int size, const float *x,
-                                     int64_t c, const float *zeros, const float **at)
-{
-    for (int i = 0; i < size; i++)
-        for (int j = 0; j < size; j++) {
-            int64_t row = p.row + i, column = p.column + j;
-            bool inside = row >= 0 && row < g->h && column >= 0 && column < g->w;
-            at[i * size + j] =
-                inside ? x + ((p.item * g->h + row) * g->w + column) * c : zeros;
-        }
-}
-
-/* B^T d B of tile d [4, 4][c] -> to[16 planes][c], c rounded up to whole vectors. */
-static inline void winograd_input(const float *const *at, int64_t c, float *to,
+/* B^T d B of tile d [4, 4][c], whose pixels lie c floats and whose rows `row` floats
+ * apart -> to [16 planes][c], c rounded up to whole vectors. */
+static inline void winograd_input(const float *d, int64_t row, int64_t c, float *to,
                                   int64_t plane)
 {
     for (int64_t k = 0; k < c; k += LANES) {
         vec t[4][4];
+        int64_t column = c, below = row, step = plane;
+        WINOGRAD_OPAQUE(column);
+        WINOGRAD_OPAQUE(below);
+        WINOGRAD_OPAQUE(step);
         for (int j = 0; j < 4; j++) {
-            vec a = winograd_get(at[j] + k, c - k),
-                b = winograd_get(at[4 + j] + k, c - k);
-            vec d = winograd_get(at[8 + j] + k, c - k);
-            vec e = winograd_get(at[12 + j] + k, c - k);
-            t[0][j] = a - d;
-            t[1][j] = b + d;
-            t[2][j] = d - b;
-            t[3][j] = b - e;
+            const float *at = d + j * column + k;
+            vec a = winograd_get(at, c - k), b = winograd_get(at + below, c - k);
+            vec e = winograd_get(at + 2 * below, c - k);
+            vec f = winograd_get(at + 3 * below, c - k);
+            t[0][j] = a - e;
+            t[1][j] = b + e;
+            t[2][j] = e - b;
+            t[3][j] = b - f;
         }
         for (int i = 0; i < 4; i++) {
-            float *v = to + 4 * i * plane + k;
+            float *v = to + 4 * i * step + k;
             *(vec *)v = t[i][0] - t[i][2];
-            *(vec *)(v + plane) = t[i][1] + t[i][2];
-            *(vec *)(v + 2 * plane) = t[i][2] - t[i][1];
-            *(vec *)(v + 3 * plane) = t[i][1] - t[i][3];
+            *(vec *)(v + step) = t[i][1] + t[i][2];
+            *(vec *)(v + 2 * step) = t[i][2] - t[i][1];
+            *(vec *)(v + 3 * step) = t[i][1] - t[i][3];
         }
     }
 }
 
-/* V of tiles first .. first + count: to[16 planes][tile * stride + c]. */
+/* A tile at the picture's edge -> patch [4, 4][c], 0 outside. */
+static inline void winograd_patch(const struct winograd_grid *g,
+                                  struct winograd_place p, const float *x, int64_t c,
+                                  float *patch)
+{
+    for (int64_t i = 0; i < 16; i++, patch += c) {
+        int64_t row = p.row + i / 4, column = p.column + i % 4;
+        const float *at = x + ((p.item * g->h + row) * g->w + column) * c;
+        bool inside = row >= 0 && row < g->h && column >= 0 && column < g->w;
+        if (!inside)
+            memset(patch, 0, (size_t)c * sizeof *patch);
+        for (int64_t k = 0; inside && k < c; k += LANES)
+            vec_store(patch + k, c - k, winograd_get(at + k, c - k));
+    }
+}
+
+/* V of tiles first .. first + count: to[16 planes][tile * stride + c]; patch [16 c] is
+ * for working. */
 static inline void winograd_input_tiles(const struct winograd_grid *g, int64_t first,
                                         int64_t count, const float *x, int64_t c,
-                                        const float *zeros, float *to, int64_t plane)
+                                        float *patch, float *to, int64_t plane)
 {
     int64_t stride = winograd_stride(c);
     for (int64_t i = 0; i < count; i++) {
-        const float *at[16];
         struct winograd_place p = winograd_place_of(g, first + i);
         p.row--;
         p.column--;
-        winograd_pixels(g, p, 4, x, c, zeros, at);
-        winograd_input(at, c, to + i * stride, plane);
+        if (p.row >= 0 && p.row + 4 <= g->h && p.column >= 0 && p.column + 4 <= g->w)
+            winograd_input(x + ((p.item * g->h + p.row) * g->w + p.column) * c,
+                           g->w * c, c, to + i * stride, plane);
+        else {
+            winograd_patch(g, p, x, c, patch);
+            winograd_input(patch, 4 * c, c, to + i * stride, plane);
+        }
     }
 }
 
