@@ -109,7 +109,8 @@ static inline vec vec_reciprocal(vec x)
 #endif
 }
 
-/* Clamped to sigmoid(+-87) outside. Of NaN: any value. */
+/* Within 2.5 units of 2^-23 of the value on [-87, 87], clamped outside. Of NaN: any
+ * value, so that callers multiply by z. */
 static inline vec vec_sigmoid(vec z)
 {
     vec k;
