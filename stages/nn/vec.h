@@ -26,6 +26,8 @@
 #define VEC_MAX(a, b) ((vec)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define VEC_MIN(a, b) ((vec)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define RECIPROCAL(x) ((vec)_mm256_rcp_ps((__m256)(x)))
+#define BLEND(a, b, mask)                                                              \
+    ((vec)_mm256_blendv_ps((__m256)(b), (__m256)(a), (__m256)(mask)))
 #define NARROW(u)                                                                      \
     ((halves)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)(u)),                    \
                               _mm256_extracti128_si256((__m256i)(u), 1)))
@@ -49,7 +51,11 @@ typedef bf16 halves_anywhere __attribute__((vector_size(2 * LANES), aligned(2)))
 /* a where the mask is set, else b; so VEC_MAX and VEC_MIN give b where either is NaN. */
 static inline vec vec_pick(vec a, vec b, ivec mask)
 {
+#ifdef BLEND
+    return BLEND(a, b, mask);
+#else
     return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+#endif
 }
 
 /* The first n values at p, at most a vector of them; the rest 0. */
@@ -171,16 +177,22 @@ static ALWAYS_INLINE vec vec_load_bf16(const bf16 *p, int64_t n)
     return (vec)(__builtin_convertvector(h, uvec) << 16);
 }
 
+/* v rounded to bf16 in the upper half of each value; the lower half is of no meaning. */
+static inline uvec vec_upper_bf16(vec v)
+{
+    uvec bits = (uvec)v, even = bits + 0x7fff + (bits >> 16 & 1);
+    return (uvec)vec_pick((vec)even, (vec)(bits | 0x400000), v == v);
+}
+
 /* v rounded to bf16, as float32. */
 static inline vec vec_round_bf16(vec v)
 {
-    uvec bits = (uvec)v, even = bits + 0x7fff + (bits >> 16 & 1);
-    return (vec)((uvec)vec_pick((vec)even, (vec)(bits | 0x400000), v == v) & 0xffff0000);
+    return (vec)(vec_upper_bf16(v) & 0xffff0000);
 }
 
 static ALWAYS_INLINE void vec_store_bf16(bf16 *p, int64_t n, vec v)
 {
-    halves h = NARROW((uvec)vec_round_bf16(v) >> 16);
+    halves h = NARROW(vec_upper_bf16(v) >> 16);
     if (n >= LANES)
         *(halves_anywhere *)p = h;
     else
