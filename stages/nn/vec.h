@@ -17,6 +17,7 @@
 #define VEC_MAX(a, b) ((vec)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define VEC_MIN(a, b) ((vec)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #define RECIPROCAL(x) ((vec)_mm512_rcp14_ps((__m512)(x)))
+#define WIDEN(h) ((uvec)_mm512_cvtepu16_epi32((__m256i)(h)))
 #define NARROW(u) ((halves)_mm512_cvtepi32_epi16((__m512i)(u)))
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -28,6 +29,7 @@
 #define RECIPROCAL(x) ((vec)_mm256_rcp_ps((__m256)(x)))
 #define BLEND(a, b, mask)                                                              \
     ((vec)_mm256_blendv_ps((__m256)(b), (__m256)(a), (__m256)(mask)))
+#define WIDEN(h) ((uvec)_mm256_cvtepu16_epi32((__m128i)(h)))
 #define NARROW(u)                                                                      \
     ((halves)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)(u)),                    \
                               _mm256_extracti128_si256((__m256i)(u), 1)))
@@ -37,6 +39,7 @@
 #define MULADD(a, b, c) ((a) * (b) + (c))
 #define VEC_MAX(a, b) vec_pick(a, b, (a) > (b))
 #define VEC_MIN(a, b) vec_pick(a, b, (a) < (b))
+#define WIDEN(h) __builtin_convertvector(h, uvec)
 #define NARROW(u) __builtin_convertvector(u, halves)
 #endif
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -174,7 +177,7 @@ static ALWAYS_INLINE vec vec_load_bf16(const bf16 *p, int64_t n)
         h = *(const halves_anywhere *)p;
     else
         memcpy(&h, p, (size_t)n * sizeof *p);
-    return (vec)(__builtin_convertvector(h, uvec) << 16);
+    return (vec)(WIDEN(h) << 16);
 }
 
 /* v rounded to bf16 in the upper half of each value; the lower half is of no meaning. */
