@@ -1,13 +1,81 @@
 /* The reference back end: each operation as its formula, sums in double precision. For
- * tests and for reading; the fast kernels are checked against it. */
+ * tests and for reading; the fast kernels are checked against it.
+ *
+ * The loops are over float32. Inputs of either dtype, and concatenations, are copied to
+ * float32 first; weights are rounded to the dtype; results leave through put(). */
 #include "stages/nn/kernels.h"
+#include "stages/nn/vec.h"
 
 #include <math.h>
 #include <stdio.h>
 
-static void put(float *at, bool add, double v)
+static float value(enum dtype type, const void *x, int64_t i)
 {
-    *at = add ? *at + (float)v : (float)v;
+    return type == DTYPE_BF16 ? bf16_to_float(((const bf16 *)x)[i])
+                              : ((const float *)x)[i];
+}
+
+/* x[i] = v or += v, rounded to the dtype. */
+static void put(enum dtype type, void *x, int64_t i, bool add, double v)
+{
+    float sum = add ? value(type, x, i) + (float)v : (float)v;
+    if (type == DTYPE_BF16)
+        ((bf16 *)x)[i] = bf16_from_float(sum);
+    else
+        ((float *)x)[i] = sum;
+}
+
+/* A copy of n values in float32; NULL of NULL. */
+static float *wide(struct arena *a, enum dtype type, const void *x, int64_t n)
+{
+    if (x == NULL)
+        return NULL;
+    float *to = arena_take(a, n, sizeof *to);
+    for (int64_t i = 0; i < n; i++)
+        to[i] = value(type, x, i);
+    return to;
+}
+
+/* A weight as it enters a product. */
+static float *rounded(struct arena *a, enum dtype type, const struct param *p)
+{
+    float *to = wide(a, DTYPE_F32, p->t.data, tensor_count(&p->t));
+    if (type == DTYPE_BF16)
+        for (int64_t i = 0; i < tensor_count(&p->t); i++)
+            to[i] = bf16_to_float(bf16_from_float(to[i]));
+    return to;
+}
+
+/* The part that holds channel *c of the concatenation; *c becomes that in the part. */
+static const struct part *part_of(const struct part *part, int64_t *c)
+{
+    if (*c < part[0].c)
+        return &part[0];
+    *c -= part[0].c;
+    return &part[1];
+}
+
+/* The concatenation [rows, c] in float32. */
+static float *joined(struct arena *a, enum dtype type, const struct part *part,
+                     int64_t rows, int64_t c)
+{
+    float *to = arena_take(a, rows * c, sizeof *to);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < c; j++) {
+            int64_t k = j;
+            const struct part *p = part_of(part, &k);
+            to[i * c + j] = value(type, p->x, i * p->c + k);
+        }
+    return to;
+}
+
+/* Element (i, c) of the concatenation's gradient, where wanted. */
+static void put_part(enum dtype type, const struct part *part, int64_t i, int64_t c,
+                     double v)
+{
+    const struct part *p = part_of(part, &c);
+    if (p->dx != NULL)
+        put(type, p->dx, i * p->c + c, p->add_dx, v);
 }
 
 static void reference_describe(char *buf, size_t size)
@@ -17,7 +85,8 @@ static void reference_describe(char *buf, size_t size)
 
 static void reference_conv(const struct conv_args *a)
 {
-    const float *wt = a->weight->t.data;
+    const float *wt = rounded(a->scratch, a->type, a->weight);
+    const float *src = wide(a->scratch, a->type, a->x, a->n * a->h * a->w * a->c);
 #pragma omp parallel for collapse(3) schedule(static)
     for (int64_t n = 0; n < a->n; n++)
         for (int64_t i = 0; i < a->oh; i++)
@@ -30,12 +99,15 @@ static void reference_conv(const struct conv_args *a)
                             int64_t x = j * a->stride + s - a->pad[2];
                             if (y < 0 || y >= a->h || x < 0 || x >= a->w)
                                 continue;
-                            const float *in = a->x + ((n * a->h + y) * a->w + x) * a->c;
+                            const float *in = src + ((n * a->h + y) * a->w + x) * a->c;
                             const float *k = wt + (o * a->c * a->kh + r) * a->kw + s;
                             for (int64_t c = 0; c < a->c; c++)
                                 sum += (double)in[c] * k[c * a->kh * a->kw];
                         }
-                    a->y[((n * a->oh + i) * a->ow + j) * a->o + o] = (float)sum;
+                    int64_t at = ((n * a->oh + i) * a->ow + j) * a->o + o;
+                    sum += a->shift != NULL ? a->shift[n * a->o + o] : 0;
+                    sum += a->residual != NULL ? value(a->type, a->residual, at) : 0;
+                    put(a->type, a->y, at, false, sum);
                 }
 }
 
@@ -48,7 +120,8 @@ static int64_t fed_by(int64_t y, int64_t r, int pad, int stride, int64_t limit)
 
 static void reference_conv_dx(const struct conv_args *a)
 {
-    const float *wt = a->weight->t.data;
+    const float *wt = rounded(a->scratch, a->type, a->weight);
+    const float *dy = wide(a->scratch, a->type, a->dy, a->n * a->oh * a->ow * a->o);
 #pragma omp parallel for collapse(3) schedule(static)
     for (int64_t n = 0; n < a->n; n++)
         for (int64_t y = 0; y < a->h; y++)
@@ -61,90 +134,85 @@ static void reference_conv_dx(const struct conv_args *a)
                             int64_t j = fed_by(x, s, a->pad[2], a->stride, a->ow);
                             if (i < 0 || j < 0)
                                 continue;
-                            const float *g = a->dy + ((n * a->oh + i) * a->ow + j) * a->o;
+                            const float *g = dy + ((n * a->oh + i) * a->ow + j) * a->o;
                             const float *k = wt + (c * a->kh + r) * a->kw + s;
                             for (int64_t o = 0; o < a->o; o++)
                                 sum += (double)g[o] * k[o * a->c * a->kh * a->kw];
                         }
-                    put(&a->dx[((n * a->h + y) * a->w + x) * a->c + c], a->add_dx, sum);
+                    put(a->type, a->dx, ((n * a->h + y) * a->w + x) * a->c + c,
+                        a->add_dx, sum);
                 }
 }
 
-static double conv_dw_at(const struct conv_args *a, int64_t o, int64_t c, int64_t r,
-                         int64_t s)
+/* src, dy: of the arguments, in float32; k: o, c, row and column of the kernel. */
+static double conv_dw_at(const struct conv_args *a, const float *src, const float *dy,
+                         const int64_t k[4])
 {
     double sum = 0;
     for (int64_t n = 0; n < a->n; n++)
         for (int64_t i = 0; i < a->oh; i++)
             for (int64_t j = 0; j < a->ow; j++) {
-                int64_t y = i * a->stride + r - a->pad[0];
-                int64_t x = j * a->stride + s - a->pad[2];
+                int64_t y = i * a->stride + k[2] - a->pad[0];
+                int64_t x = j * a->stride + k[3] - a->pad[2];
                 if (y < 0 || y >= a->h || x < 0 || x >= a->w)
                     continue;
-                sum += (double)a->x[((n * a->h + y) * a->w + x) * a->c + c] *
-                       a->dy[((n * a->oh + i) * a->ow + j) * a->o + o];
+                sum += (double)src[((n * a->h + y) * a->w + x) * a->c + k[1]] *
+                       dy[((n * a->oh + i) * a->ow + j) * a->o + k[0]];
             }
     return sum;
 }
 
-static void bias_dw(struct param *bias, const float *dy, int64_t rows, int64_t out)
-{
-    if (bias == NULL || bias->t.grad == NULL)
-        return;
-    for (int64_t o = 0; o < out; o++) {
-        double sum = 0;
-        for (int64_t i = 0; i < rows; i++)
-            sum += dy[i * out + o];
-        put(&bias->t.grad[o], true, sum);
-    }
-}
-
 static void reference_conv_dw(const struct conv_args *a)
 {
-    float *dw = a->weight->t.grad;
+    const float *src = wide(a->scratch, a->type, a->x, a->n * a->h * a->w * a->c);
+    const float *dy = wide(a->scratch, a->type, a->dy, a->n * a->oh * a->ow * a->o);
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t o = 0; o < a->o; o++)
         for (int64_t c = 0; c < a->c; c++)
             for (int64_t r = 0; r < a->kh; r++)
                 for (int64_t s = 0; s < a->kw; s++)
-                    put(&dw[((o * a->c + c) * a->kh + r) * a->kw + s], true,
-                        conv_dw_at(a, o, c, r, s));
-    bias_dw(a->bias, a->dy, a->n * a->oh * a->ow, a->o);
+                    a->weight->t.grad[((o * a->c + c) * a->kh + r) * a->kw + s] +=
+                        (float)conv_dw_at(a, src, dy, (int64_t[]){o, c, r, s});
 }
 
 static void reference_linear(const struct linear_args *a)
 {
+    const float *wt = rounded(a->scratch, a->type, a->weight);
+    const float *x = joined(a->scratch, a->type, a->part, a->rows, a->in);
     for (int64_t i = 0; i < a->rows; i++)
         for (int64_t o = 0; o < a->out; o++) {
-            const float *w = a->weight->t.data + o * a->in;
             double sum = a->bias != NULL ? a->bias->t.data[o] : 0;
             for (int64_t c = 0; c < a->in; c++)
-                sum += (double)a->x[i * a->in + c] * w[c];
-            a->y[i * a->out + o] = (float)sum;
+                sum += (double)x[i * a->in + c] * wt[o * a->in + c];
+            if (a->residual != NULL)
+                sum += value(a->type, a->residual, i * a->out + o);
+            put(a->type, a->y, i * a->out + o, false, sum);
         }
 }
 
 static void reference_linear_dx(const struct linear_args *a)
 {
+    const float *wt = rounded(a->scratch, a->type, a->weight);
     for (int64_t i = 0; i < a->rows; i++)
         for (int64_t c = 0; c < a->in; c++) {
             double sum = 0;
             for (int64_t o = 0; o < a->out; o++)
-                sum += (double)a->dy[i * a->out + o] * a->weight->t.data[o * a->in + c];
-            put(&a->dx[i * a->in + c], a->add_dx, sum);
+                sum +=
+                    (double)value(a->type, a->dy, i * a->out + o) * wt[o * a->in + c];
+            put_part(a->type, a->part, i, c, sum);
         }
 }
 
 static void reference_linear_dw(const struct linear_args *a)
 {
+    const float *x = joined(a->scratch, a->type, a->part, a->rows, a->in);
     for (int64_t o = 0; o < a->out; o++)
         for (int64_t c = 0; c < a->in; c++) {
             double sum = 0;
             for (int64_t i = 0; i < a->rows; i++)
-                sum += (double)a->dy[i * a->out + o] * a->x[i * a->in + c];
-            put(&a->weight->t.grad[o * a->in + c], true, sum);
+                sum += (double)value(a->type, a->dy, i * a->out + o) * x[i * a->in + c];
+            a->weight->t.grad[o * a->in + c] += (float)sum;
         }
-    bias_dw(a->bias, a->dy, a->rows, a->out);
 }
 
 static double sigmoid(double z)
@@ -161,11 +229,12 @@ static double silu_slope(double z)
 
 static void reference_norm(const struct norm_args *a)
 {
+    const float *all = joined(a->scratch, a->type, a->part, a->n * a->rows, a->c);
     int64_t width = a->c / a->groups;
     for (int64_t n = 0; n < a->n; n++)
         for (int64_t g = 0; g < a->groups; g++) {
-            const float *x = a->x + n * a->rows * a->c + g * width;
-            float *y = a->y + n * a->rows * a->c + g * width;
+            const int64_t first = n * a->rows * a->c + g * width;
+            const float *x = all + first;
             double mean = 0, var = 0, count = (double)(a->rows * width);
             for (int64_t i = 0; i < a->rows; i++)
                 for (int64_t c = 0; c < width; c++)
@@ -181,82 +250,101 @@ static void reference_norm(const struct norm_args *a)
                     double z = (x[i * a->c + c] - mean) * rstd *
                                    a->gamma->t.data[g * width + c] +
                                a->beta->t.data[g * width + c];
-                    y[i * a->c + c] = (float)(a->silu ? z * sigmoid(z) : z);
+                    put(a->type, a->y, first + i * a->c + c, false,
+                        a->silu ? z * sigmoid(z) : z);
                 }
         }
 }
 
-/* The normalised value at i and the gradient that arrives at the affine map's output. */
-static double norm_at(const struct norm_args *a, int64_t n, int64_t i, int64_t c,
-                      double *dz)
+/* The normalised value at i of x [n, rows, c] and the gradient that arrives at the
+ * affine map's output. */
+static double norm_at(const struct norm_args *a, const float *x, int64_t at, double *dz)
 {
-    int64_t g = c / (a->c / a->groups), at = (n * a->rows + i) * a->c + c;
-    double xhat =
-        ((double)a->x[at] - a->mean[n * a->groups + g]) * a->rstd[n * a->groups + g];
+    int64_t c = at % a->c, n = at / (a->rows * a->c);
+    int64_t group = n * a->groups + c / (a->c / a->groups);
+    double xhat = ((double)x[at] - a->mean[group]) * a->rstd[group];
     double z = xhat * a->gamma->t.data[c] + a->beta->t.data[c];
-    *dz = a->dy[at] * (a->silu ? silu_slope(z) : 1);
+    *dz = value(a->type, a->dy, at) * (a->silu ? silu_slope(z) : 1);
     return xhat;
 }
 
-static void norm_dparams(const struct norm_args *a)
+static void norm_dparams(const struct norm_args *a, const float *x)
 {
-    if (a->gamma->t.grad == NULL)
-        return;
     for (int64_t c = 0; c < a->c; c++) {
         double dgamma = 0, dbeta = 0, dz;
-        for (int64_t n = 0; n < a->n; n++)
-            for (int64_t i = 0; i < a->rows; i++) {
-                double xhat = norm_at(a, n, i, c, &dz);
-                dgamma += dz * xhat;
-                dbeta += dz;
-            }
-        put(&a->gamma->t.grad[c], true, dgamma);
-        put(&a->beta->t.grad[c], true, dbeta);
+        for (int64_t i = 0; i < a->n * a->rows; i++) {
+            double xhat = norm_at(a, x, i * a->c + c, &dz);
+            dgamma += dz * xhat;
+            dbeta += dz;
+        }
+        if (a->gamma->t.grad != NULL)
+            a->gamma->t.grad[c] += (float)dgamma;
+        if (a->beta->t.grad != NULL)
+            a->beta->t.grad[c] += (float)dbeta;
     }
+}
+
+static void norm_group_dx(const struct norm_args *a, const float *x, int64_t n,
+                          int64_t g)
+{
+    const int64_t width = a->c / a->groups, first = n * a->rows;
+    double sum = 0, sum_x = 0, dz, count = (double)(a->rows * width);
+    for (int64_t i = first; i < first + a->rows; i++)
+        for (int64_t c = g * width; c < (g + 1) * width; c++) {
+            double xhat = norm_at(a, x, i * a->c + c, &dz);
+            sum += dz * a->gamma->t.data[c] / count;
+            sum_x += dz * a->gamma->t.data[c] * xhat / count;
+        }
+    for (int64_t i = first; i < first + a->rows; i++)
+        for (int64_t c = g * width; c < (g + 1) * width; c++) {
+            double xhat = norm_at(a, x, i * a->c + c, &dz);
+            put_part(a->type, a->part, i, c,
+                     a->rstd[n * a->groups + g] *
+                         (dz * a->gamma->t.data[c] - sum - xhat * sum_x));
+        }
 }
 
 static void reference_norm_dx(const struct norm_args *a)
 {
-    norm_dparams(a);
-    if (a->dx == NULL)
-        return;
-    int64_t width = a->c / a->groups;
+    const float *x = joined(a->scratch, a->type, a->part, a->n * a->rows, a->c);
+    norm_dparams(a, x);
     for (int64_t n = 0; n < a->n; n++)
-        for (int64_t g = 0; g < a->groups; g++) {
-            double sum = 0, sum_x = 0, dz, count = (double)(a->rows * width);
-            for (int64_t i = 0; i < a->rows; i++)
-                for (int64_t c = g * width; c < (g + 1) * width; c++) {
-                    double xhat = norm_at(a, n, i, c, &dz);
-                    sum += dz * a->gamma->t.data[c] / count;
-                    sum_x += dz * a->gamma->t.data[c] * xhat / count;
-                }
-            for (int64_t i = 0; i < a->rows; i++)
-                for (int64_t c = g * width; c < (g + 1) * width; c++) {
-                    double xhat = norm_at(a, n, i, c, &dz);
-                    put(&a->dx[(n * a->rows + i) * a->c + c], a->add_dx,
-                        a->rstd[n * a->groups + g] *
-                            (dz * a->gamma->t.data[c] - sum - xhat * sum_x));
-                }
-        }
+        for (int64_t g = 0; g < a->groups; g++)
+            norm_group_dx(a, x, n, g);
 }
 
-static void reference_silu(int64_t n, const float *x, float *y)
+static void reference_silu(int64_t n, enum dtype type, const void *x, void *y)
 {
-    for (int64_t i = 0; i < n; i++)
-        y[i] = (float)(x[i] * sigmoid(x[i]));
+    for (int64_t i = 0; i < n; i++) {
+        double z = value(type, x, i);
+        put(type, y, i, false, z * sigmoid(z));
+    }
 }
 
-static void reference_silu_dx(int64_t n, const float *x, const float *dy, float *dx,
-                              bool add)
+static void reference_silu_dx(int64_t n, enum dtype type, const void *x, const void *dy,
+                              void *dx, bool add)
 {
     for (int64_t i = 0; i < n; i++)
-        put(&dx[i], add, dy[i] * silu_slope(x[i]));
+        put(type, dx, i, add, value(type, dy, i) * silu_slope(value(type, x, i)));
 }
 
 /* One head of one item: rows of stride c, d of them in use. */
 struct head {
-    int64_t t, c, d, at; /* at: of the head's first value */
+    int64_t t, c, d, at;         /* at: of the head's first value */
+    const float *q, *k, *v, *dy; /* of the whole call, in float32 */
 };
+
+static struct head heads_of(const struct attention_args *a)
+{
+    const int64_t n = a->n * a->t * a->c;
+    return (struct head){.t = a->t,
+                         .c = a->c,
+                         .d = a->c / a->heads,
+                         .q = wide(a->scratch, a->type, a->q, n),
+                         .k = wide(a->scratch, a->type, a->k, n),
+                         .v = wide(a->scratch, a->type, a->v, n),
+                         .dy = wide(a->scratch, a->type, a->dy, n)};
+}
 
 static double dot(const float *x, const float *y, int64_t n)
 {
@@ -267,12 +355,11 @@ static double dot(const float *x, const float *y, int64_t n)
 }
 
 /* p[t]: softmax of row i. */
-static void softmax_row(const struct attention_args *a, struct head h, int64_t i,
-                        double *p)
+static void softmax_row(struct head h, int64_t i, double *p)
 {
     double top = -INFINITY, sum = 0;
     for (int64_t j = 0; j < h.t; j++) {
-        p[j] = dot(a->q + h.at + i * h.c, a->k + h.at + j * h.c, h.d) / sqrt((double)h.d);
+        p[j] = dot(h.q + h.at + i * h.c, h.k + h.at + j * h.c, h.d) / sqrt((double)h.d);
         top = p[j] > top ? p[j] : top;
     }
     for (int64_t j = 0; j < h.t; j++)
@@ -284,20 +371,29 @@ static void softmax_row(const struct attention_args *a, struct head h, int64_t i
 static void reference_attention(const struct attention_args *a)
 {
     double *p = arena_take(a->scratch, a->t, sizeof *p);
-    int64_t d = a->c / a->heads;
+    struct head h = heads_of(a);
     for (int64_t n = 0; n < a->n; n++)
         for (int64_t e = 0; e < a->heads; e++) {
-            struct head h = {a->t, a->c, d, n * a->t * a->c + e * d};
+            h.at = n * a->t * a->c + e * h.d;
             for (int64_t i = 0; i < a->t; i++) {
-                softmax_row(a, h, i, p);
-                for (int64_t c = 0; c < d; c++) {
+                softmax_row(h, i, p);
+                for (int64_t c = 0; c < h.d; c++) {
                     double sum = 0;
                     for (int64_t j = 0; j < a->t; j++)
-                        sum += p[j] * a->v[h.at + j * a->c + c];
-                    a->y[h.at + i * a->c + c] = (float)sum;
+                        sum += p[j] * h.v[h.at + j * a->c + c];
+                    put(a->type, a->y, h.at + i * a->c + c, false, sum);
                 }
             }
         }
+}
+
+/* [t, d] into the head's columns. */
+static void put_head(const struct attention_args *a, struct head h, const double *from,
+                     void *to, bool add)
+{
+    for (int64_t j = 0; j < h.t; j++)
+        for (int64_t c = 0; c < h.d && to != NULL; c++)
+            put(a->type, to, h.at + j * h.c + c, add, from[j * h.d + c]);
 }
 
 /* work: p[t], ds[t], dk[t, d], dv[t, d]. */
@@ -307,11 +403,11 @@ static void head_dx(const struct attention_args *a, struct head h, double *work)
     for (int64_t j = 0; j < 2 * h.t * h.d; j++)
         dk[j] = 0;
     for (int64_t i = 0; i < h.t; i++) {
-        const float *dy = a->dy + h.at + i * h.c, *q = a->q + h.at + i * h.c;
+        const float *dy = h.dy + h.at + i * h.c, *q = h.q + h.at + i * h.c;
         double mean = 0;
-        softmax_row(a, h, i, p);
+        softmax_row(h, i, p);
         for (int64_t j = 0; j < h.t; j++) {
-            ds[j] = dot(dy, a->v + h.at + j * h.c, h.d);
+            ds[j] = dot(dy, h.v + h.at + j * h.c, h.d);
             mean += p[j] * ds[j];
         }
         for (int64_t j = 0; j < h.t; j++) {
@@ -324,25 +420,23 @@ static void head_dx(const struct attention_args *a, struct head h, double *work)
         for (int64_t c = 0; c < h.d && a->dq != NULL; c++) {
             double sum = 0;
             for (int64_t j = 0; j < h.t; j++)
-                sum += ds[j] * a->k[h.at + j * h.c + c];
-            put(&a->dq[h.at + i * h.c + c], a->add_dq, sum);
+                sum += ds[j] * h.k[h.at + j * h.c + c];
+            put(a->type, a->dq, h.at + i * h.c + c, a->add_dq, sum);
         }
     }
-    for (int64_t j = 0; j < h.t; j++)
-        for (int64_t c = 0; c < h.d && a->dk != NULL; c++)
-            put(&a->dk[h.at + j * h.c + c], a->add_dk, dk[j * h.d + c]);
-    for (int64_t j = 0; j < h.t; j++)
-        for (int64_t c = 0; c < h.d && a->dv != NULL; c++)
-            put(&a->dv[h.at + j * h.c + c], a->add_dv, dv[j * h.d + c]);
+    put_head(a, h, dk, a->dk, a->add_dk);
+    put_head(a, h, dv, a->dv, a->add_dv);
 }
 
 static void reference_attention_dx(const struct attention_args *a)
 {
-    int64_t d = a->c / a->heads;
-    double *work = arena_take(a->scratch, 2 * a->t + 2 * a->t * d, sizeof *work);
+    struct head h = heads_of(a);
+    double *work = arena_take(a->scratch, 2 * a->t + 2 * a->t * h.d, sizeof *work);
     for (int64_t n = 0; n < a->n; n++)
-        for (int64_t e = 0; e < a->heads; e++)
-            head_dx(a, (struct head){a->t, a->c, d, n * a->t * a->c + e * d}, work);
+        for (int64_t e = 0; e < a->heads; e++) {
+            h.at = n * a->t * a->c + e * h.d;
+            head_dx(a, h, work);
+        }
 }
 
 const struct backend backend_reference = {

@@ -145,6 +145,20 @@ static void pack_right(int64_t n, int64_t k, struct matrix b, float *to)
     }
 }
 
+/* bf16 rows -> float32 rows [m, k], and zeros up to whole panels. */
+static void widen(int64_t m, int64_t k, struct matrix a, float *to)
+{
+    for (int64_t i = 0; i < m; i++) {
+        const bf16 *from = (const bf16 *)a.at + i * a.row;
+        int64_t p = 0;
+        for (; p + LANES <= k; p += LANES)
+            vec_store(to + i * k + p, LANES, vec_load_bf16(from + p, LANES));
+        for (; p < k; p++)
+            to[i * k + p] = bf16_to_float(from[p]);
+    }
+    memset(to + m * k, 0, (size_t)((ROWS - m % ROWS) % ROWS * k) * sizeof *to);
+}
+
 /* A block of a as the kernel reads it: value p of row i of a panel is
  * at[i * row + p * column]; panels are `panel` apart. tail: the last panel, where rows
  * are lacking, as copied; or NULL. */
@@ -164,6 +178,10 @@ static struct left left_of(int64_t m, int64_t k, struct matrix a, float *work)
             l.tail = work;
         }
         return l;
+    }
+    if (a.column == 1) {
+        widen(m, k, a, work);
+        return (struct left){work, NULL, k, 1, ROWS * k};
     }
     pack_left(m, k, a, work);
     return (struct left){work, NULL, 1, ROWS, ROWS * k};

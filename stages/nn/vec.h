@@ -17,6 +17,7 @@
 #define VEC_MAX(a, b) ((vec)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define VEC_MIN(a, b) ((vec)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #define RECIPROCAL(x) ((vec)_mm512_rcp14_ps((__m512)(x)))
+#define WIDEN(h) ((uvec)_mm512_cvtepu16_epi32((__m256i)(h)))
 #define NARROW(u) ((halves)_mm512_cvtepi32_epi16((__m512i)(u)))
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -26,6 +27,9 @@
 #define VEC_MAX(a, b) ((vec)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define VEC_MIN(a, b) ((vec)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define RECIPROCAL(x) ((vec)_mm256_rcp_ps((__m256)(x)))
+#define BLEND(a, b, mask)                                                              \
+    ((vec)_mm256_blendv_ps((__m256)(b), (__m256)(a), (__m256)(mask)))
+#define WIDEN(h) ((uvec)_mm256_cvtepu16_epi32((__m128i)(h)))
 #define NARROW(u)                                                                      \
     ((halves)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)(u)),                    \
                               _mm256_extracti128_si256((__m256i)(u), 1)))
@@ -35,6 +39,7 @@
 #define MULADD(a, b, c) ((a) * (b) + (c))
 #define VEC_MAX(a, b) vec_pick(a, b, (a) > (b))
 #define VEC_MIN(a, b) vec_pick(a, b, (a) < (b))
+#define WIDEN(h) __builtin_convertvector(h, uvec)
 #define NARROW(u) __builtin_convertvector(u, halves)
 #endif
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -49,7 +54,11 @@ typedef bf16 halves_anywhere __attribute__((vector_size(2 * LANES), aligned(2)))
 /* a where the mask is set, else b; so VEC_MAX and VEC_MIN give b where either is NaN. */
 static inline vec vec_pick(vec a, vec b, ivec mask)
 {
+#ifdef BLEND
+    return BLEND(a, b, mask);
+#else
     return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+#endif
 }
 
 /* The first n values at p, at most a vector of them; the rest 0. */
@@ -109,7 +118,8 @@ static inline vec vec_reciprocal(vec x)
 #endif
 }
 
-/* Clamped to sigmoid(+-87) outside. Of NaN: any value. */
+/* Within 2.5 units of 2^-23 of the value on [-87, 87], clamped outside. Of NaN: any
+ * value, so that callers multiply by z. */
 static inline vec vec_sigmoid(vec z)
 {
     vec k;
@@ -167,19 +177,25 @@ static ALWAYS_INLINE vec vec_load_bf16(const bf16 *p, int64_t n)
         h = *(const halves_anywhere *)p;
     else
         memcpy(&h, p, (size_t)n * sizeof *p);
-    return (vec)(__builtin_convertvector(h, uvec) << 16);
+    return (vec)(WIDEN(h) << 16);
+}
+
+/* v rounded to bf16 in the upper half of each value; the lower half is of no meaning. */
+static inline uvec vec_upper_bf16(vec v)
+{
+    uvec bits = (uvec)v, even = bits + 0x7fff + (bits >> 16 & 1);
+    return (uvec)vec_pick((vec)even, (vec)(bits | 0x400000), v == v);
 }
 
 /* v rounded to bf16, as float32. */
 static inline vec vec_round_bf16(vec v)
 {
-    uvec bits = (uvec)v, even = bits + 0x7fff + (bits >> 16 & 1);
-    return (vec)((uvec)vec_pick((vec)even, (vec)(bits | 0x400000), v == v) & 0xffff0000);
+    return (vec)(vec_upper_bf16(v) & 0xffff0000);
 }
 
 static ALWAYS_INLINE void vec_store_bf16(bf16 *p, int64_t n, vec v)
 {
-    halves h = NARROW((uvec)vec_round_bf16(v) >> 16);
+    halves h = NARROW(vec_upper_bf16(v) >> 16);
     if (n >= LANES)
         *(halves_anywhere *)p = h;
     else
