@@ -62,10 +62,10 @@ static const float *filter(const struct conv_args *a, bool dx)
     return *to;
 }
 
-/* `in` channels go in; from fewer than a vector's worth the plain sum is faster. */
+/* From very few channels (in) oneDNN's plain sum is faster. */
 static bool by_winograd(const struct conv_args *a, int64_t in)
 {
-    return in >= LANES && a->kh == 3 && a->kw == 3 && a->stride == 1 && a->pad[0] == 1 &&
+    return in > 4 && a->kh == 3 && a->kw == 3 && a->stride == 1 && a->pad[0] == 1 &&
            a->pad[1] == 1 && a->pad[2] == 1 && a->pad[3] == 1;
 }
 
@@ -102,7 +102,7 @@ static void conv_dx_f32(const struct conv_args *a)
 
 static void conv_dw_f32(const struct conv_args *a)
 {
-    if (!by_winograd(a, LANES)) {
+    if (!by_winograd(a, 5)) {
         onednn_conv_dw(a);
         return;
     }

@@ -369,7 +369,7 @@ static void check_sums(const struct backend *b)
         struct tensor *off = tape_tensor(t, 2, (const int64_t[]){1, 1}, true);
         x->data[0] = 5;
         off->data[0] = 1;
-        struct tensor *y = op_linear(t, x, P(0), NULL);
+        struct tensor *y = op_linear(t, one(x), P(0), NULL, NULL);
         op_add(t, y, off, 1);
         tape_backward(t, y, (const float[]){2});
         tap_ok(x->grad[0] == 6 && off->grad[0] == 0 &&
