@@ -186,7 +186,7 @@ static void print_work(const struct plan *p)
          (long long)p->shard);
     line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
          (long long)(p->have_sampler ? p->sampler.live_steps : p->steps));
-    line("network evaluations", "%lld micro-batches of %lld per shard and step",
+    line("network evaluations", "%lld micro-batches of up to %lld per shard and step",
          (long long)evaluations, (long long)p->micro);
     printf("update\n");
     line("optimizer steps", "%lld per iteration, %lld in the run",
@@ -194,7 +194,7 @@ static void print_work(const struct plan *p)
          (long long)(p->optimizer_steps * config_int(p->c, "run.iterations")));
     line("pairs per optimizer step", "%lld = %lld samples x %lld steps",
          (long long)p->pairs, (long long)p->batch, (long long)p->trained);
-    line("micro-batches", "%lld per optimizer step (%lld samples each)",
+    line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
          (long long)parts(p->pairs, p->micro), (long long)p->micro);
 }
 
@@ -274,12 +274,9 @@ static void print_disk(const struct plan *p)
 static void print_time(const struct plan *p)
 {
     int64_t iterations = config_int(p->c, "run.iterations");
-    /* Padding of the last micro-batch is computed like any other sample. */
-    double rollout =
-        p->flops * (double)(p->steps * p->shards * p->micro) *
-        (double)parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
-    double update = 3 * p->flops * (double)(p->optimizer_steps * p->micro) *
-                    (double)parts(p->pairs, p->micro);
+    double rollout = p->flops * (double)p->steps * (double)p->samples;
+    double update =
+        3 * p->flops * (double)p->epochs * (double)p->samples * (double)p->trained;
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);
     printf("arithmetic\n");
@@ -359,14 +356,11 @@ static void warn_shape(struct plan *p)
     int64_t rollout = config_is(p->c, "groups.rollout", "auto")
                           ? p->ranks
                           : config_int(p->c, "groups.rollout");
-    int64_t waste = (p->micro - p->shard % p->micro) % p->micro;
-    if (waste > 0 && p->shard <= p->samples)
-        warn(
-            p,
-            "rollout.shard_samples %lld is no multiple of model.micro_batch %lld: %.0f "
-            "%% of the rollout computes padding",
-            (long long)p->shard, (long long)p->micro,
-            100.0 * (double)waste / (double)(p->shard + waste));
+    if (p->shard < p->micro && p->shard < p->samples)
+        warn(p,
+             "rollout.shard_samples %lld is below model.micro_batch %lld: micro-batches "
+             "end at shard ends, so the rollout runs %lld samples at a time",
+             (long long)p->shard, (long long)p->micro, (long long)p->shard);
     if (p->samples % p->copies != 0)
         warn(
             p,

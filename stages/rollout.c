@@ -1,8 +1,9 @@
-/* rollout: walks the sampler's chain for the samples of a shard, in micro-batches of one
- * fixed shape (the last one padded), and seals the trajectories.
+/* rollout: walks the sampler's chain for the samples of a shard, in micro-batches (the
+ * last one of its real size), and seals the trajectories.
  *
- * Noise is keyed by (seed, iteration, prompt, copy, step), so a shard's bits depend on
- * nothing but its number and the policy. */
+ * Noise is keyed by (seed, iteration, prompt, copy, step), and the network's result for an
+ * item depends neither on the rest of its batch nor on the batch's size. So a shard's bits
+ * depend on nothing but its number and the policy. */
 #include "stages/task.h"
 
 #include "io/rundir.h"
@@ -91,14 +92,13 @@ static void noise(const struct task *t, const struct rollout *r, int64_t i, int6
 static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, int64_t k)
 {
     const struct sampler *s = &t->sampler;
-    for (int64_t b = 0; b < t->micro_batch; b++) {
-        int64_t i = at + (b < m ? b : 0); /* padding repeats the first sample */
-        memcpy(r->x + b * t->d, state_of(r, t, i, k), (size_t)t->d * sizeof *r->x);
+    for (int64_t b = 0; b < m; b++) {
+        memcpy(r->x + b * t->d, state_of(r, t, at + b, k), (size_t)t->d * sizeof *r->x);
         r->timesteps[b] = (float)s->step[k].t;
-        r->batch_label[b] = r->label[i];
+        r->batch_label[b] = r->label[at + b];
     }
     struct model_input in = {
-        .batch = t->micro_batch,
+        .batch = m,
         .height = t->height,
         .width = t->width,
         .x = r->x,
@@ -109,9 +109,10 @@ static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, 
     struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
     if (out == NULL)
         return -1;
+    const float *predicted = out->data;
     for (int64_t b = 0; b < m; b++) {
         float *next = state_of(r, t, at + b, k + 1);
-        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), out->data + b * t->d, r->mu,
+        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), predicted + b * t->d, r->mu,
                      NULL);
         noise(t, r, at + b, k + 1, r->z);
         sampler_advance(s, k, t->d, r->mu, r->z, next);

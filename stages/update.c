@@ -2,9 +2,8 @@
  *
  * The unit of work is a pair (sample, step). An optimizer step takes a batch of samples;
  * its pairs are ordered sample by sample (samples permuted per inner epoch, the steps of
- * each sample permuted on their own), cut into micro-batches of the same fixed shape as in
- * rollout (the last one padded with weight 0), and each micro-batch is one leaf of the
- * canonical gradient tree. The loss is the mean over the step's pairs, so the order
+ * each sample permuted on their own), cut into micro-batches (the last one of its real
+ * size), and each micro-batch is one leaf of the canonical gradient tree. The loss is the mean over the step's pairs, so the order
  * matters to no result beyond rounding, and the rounding is the same for any layout. */
 #include "stages/task.h"
 
@@ -269,9 +268,9 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     int rc = task_progress(t, "update iteration %lld micro-batch %lld of %lld",
                            (long long)u->iteration, (long long)leaf,
                            (long long)u->leaves);
-    for (int64_t k = 0; k < b && rc == 0; k++)
-        rc = fill_slot(u, from + (k < m ? k : 0), k, &step, &pair[k]);
-    struct model_input in = {.batch = b,
+    for (int64_t k = 0; k < m && rc == 0; k++)
+        rc = fill_slot(u, from + k, k, &step, &pair[k]);
+    struct model_input in = {.batch = m,
                              .height = t->height,
                              .width = t->width,
                              .x = u->x,
@@ -281,15 +280,11 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     struct tensor *out = rc == 0 ? model_forward(t->model, t->tape, &in, NULL) : NULL;
     if (out == NULL)
         rc = -1;
-    for (int64_t k = 0; k < b && rc == 0; k++) {
+    const float *predicted = rc == 0 ? out->data : NULL;
+    for (int64_t k = 0; k < m && rc == 0; k++) {
         struct algo_result r = {0};
-        float *seed = u->seed + k * t->d;
-        if (k >= m) { /* padding: no weight */
-            memset(seed, 0, (size_t)t->d * sizeof *seed);
-            continue;
-        }
-        pair[k].o = out->data + k * t->d;
-        rc = t->algo->loss(&t->algo_options, &pair[k], &r, seed);
+        pair[k].o = predicted + k * t->d;
+        rc = t->algo->loss(&t->algo_options, &pair[k], &r, u->seed + k * t->d);
         double *s = u->stat + (from + k) * STATS;
         s[STAT_LOG_RATIO2] = r.approx_kl;
         s[STAT_RATIO] = r.ratio;
