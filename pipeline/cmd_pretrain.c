@@ -177,7 +177,7 @@ static int save(struct job *j, int64_t step, int64_t save_number, float **ema_ou
         };
         for (int i = 0; i < METRICS; i++)
             p.metric[i] = NAN;
-        rc = policy_write(t, &p);
+        rc = policy_write(t, &p, NULL);
         if (rc == 0 && save_number > 2)
             remove(task_path(t, rundir_policy(rel, save_number - 2), path));
     }

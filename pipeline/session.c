@@ -28,6 +28,7 @@ struct session {
     struct task task;
     struct prepared prepared;
     struct mailbox *mailbox;
+    struct handover *handover;
     struct coordinator *coordinator;
     char *hosts; /* [world, HOST] */
 };
@@ -200,6 +201,8 @@ static int make_run(struct session *s)
     if (comm_agree(&s->world, rc) != 0)
         return -1;
     s->mailbox = mailbox_create(MPI_COMM_WORLD);
+    s->handover = handover_create(&s->task, &s->layout, s->mailbox, s->world.rank,
+                                  config_int(s->o->config, "run.iterations"));
     if (comm_agree(&s->world, here ? make_coordinator(s) : 0) != 0)
         return -1;
     if (here)
@@ -214,6 +217,7 @@ static int work(struct session *s)
         .task = &s->task,
         .group = s->group,
         .mailbox = s->mailbox,
+        .handover = s->handover,
         .coordinator = s->coordinator,
         .coordinator_rank = s->coordinator_rank,
         .layout = &s->layout,
@@ -282,6 +286,7 @@ int session_run(const struct session_options *o)
     }
     coordinator_destroy(s.coordinator);
     mailbox_destroy(s.mailbox);
+    handover_destroy(s.handover);
     settings_close(&s.task);
     for (int g = 0; g < GROUPS; g++)
         if (s.group[g].mpi != MPI_COMM_NULL && s.group[g].size > 0)
