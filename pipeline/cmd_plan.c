@@ -143,7 +143,7 @@ static int derive(struct plan *p)
                                                     : config_int(c, "update.batch");
     p->epochs = config_int(c, "update.inner_epochs");
     p->steps = config_int(c, "sampler.steps");
-    p->threads = config_int(c, "groups.threads");
+    p->threads = config_is(c, "groups.threads", "auto") ? 1 : config_int(c, "groups.threads");
     p->algo = algo_find(config_text(c, "algorithm.name"));
     p->reward = reward_find(config_text(c, "reward.name"));
     if (p->algo == NULL || p->reward == NULL || open_model(p) != 0)
@@ -379,9 +379,12 @@ static void warn_shape(struct plan *p)
             "%lld update ranks but %lld micro-batches per optimizer step: some have no "
             "work; lower model.micro_batch",
             (long long)update_ranks(p), (long long)parts(p->pairs, p->micro));
-    if (config_int(p->c, "groups.threads") > 1)
-        warn(p, "groups.threads %lld: a rank per core is usually faster than threads",
-             (long long)p->threads);
+    if (p->threads > 1)
+        warn(p,
+             "groups.threads %lld: a rank per core is usually faster than threads; mpirun "
+             "binds one or two ranks to one core each, so start it with --bind-to none or "
+             "--map-by slot:PE=%lld",
+             (long long)p->threads, (long long)p->threads);
     if (p->model == NULL)
         warn(p, "model.path is empty: nothing is known about sizes and time");
     if (config_text(p->c, "run.dir")[0] == '\0')

@@ -194,7 +194,7 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
 {
     double now = task_clock();
     struct record_times t = {.iteration_s = now - c->iteration_began,
-                             .ranks = c->o.layout->world};
+                             .at_once = c->o.at_once};
     struct record_account *spent = &c->spent[iteration % c->window * GROUPS];
     for (int g = 0; g < GROUPS; g++)
         t.group_s[g] = c->group_to[g] - c->group_from[g];
@@ -366,7 +366,7 @@ static void close_books(struct coordinator *c)
     double wall = task_clock() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
     if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account,
-                                             c->farewell, wall) != 0) ||
+                                             c->farewell, c->o.at_once, wall) != 0) ||
         record_status(c->o.record, state, c->code, c->text,
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, c->text) != 0)

@@ -199,7 +199,8 @@ static void put_account(struct json_out *o, const struct record_account *a)
     json_out_f64(o, "other_s", other_s(a));
 }
 
-/* What of the ranks' time was no arithmetic of the network. */
+/* What of the ranks' time was no arithmetic of the network; of those that take turns only
+ * as many count as there are cores for. */
 static double overhead(double network_s, int ranks, double wall_s)
 {
     return 1 - network_s / fmax(ranks * wall_s, 1e-9);
@@ -216,7 +217,7 @@ static void put_split(struct json_out *o, const struct record_times *t)
         json_out_end(o);
     }
     json_out_end(o);
-    json_out_f64(o, "pipeline_overhead", overhead(network, t->ranks, t->iteration_s));
+    json_out_f64(o, "pipeline_overhead", overhead(network, t->at_once, t->iteration_s));
 }
 
 int record_iteration(struct record *r, int64_t iteration, const double metric[METRICS],
@@ -293,7 +294,7 @@ static void put_libraries(struct json_out *o, const struct backend *backend)
 }
 
 static struct json_out *provenance(struct record *r, int argc, char **argv,
-                                   const struct layout *l, const char *hosts)
+                                   const struct record_where *where)
 {
     char now[32], cwd[4096] = "";
     struct json_out *o = json_out_create();
@@ -315,22 +316,22 @@ static struct json_out *provenance(struct record *r, int argc, char **argv,
     json_out_text(o, "model_path", config_text(r->config, "model.path"));
     json_out_text(o, "weights_sha256_at_start", weights);
     json_out_i64(o, "seed", (int64_t)r->t->seed);
-    json_out_i64(o, "ranks", l->world);
-    json_out_text(o, "hosts", hosts);
+    json_out_i64(o, "ranks", where->ranks);
+    json_out_text(o, "hosts", where->hosts);
+    json_out_text(o, "placement", where->placement);
     put_libraries(o, r->t->backend);
     put_environment(o);
     return o;
 }
 
-int record_provenance(struct record *r, int argc, char **argv, const struct layout *l,
-                      const char *hosts)
+int record_provenance(struct record *r, int argc, char **argv,
+                      const struct record_where *where)
 {
     char *sessions = path_of(r, "log/sessions.jsonl");
-    int rc = append_json(sessions, provenance(r, argc, argv, l, hosts));
+    int rc = append_json(sessions, provenance(r, argc, argv, where));
     mem_free(sessions);
     return rc != 0 ? -1
-                   : write_json(r, "provenance.json",
-                                provenance(r, argc, argv, l, hosts));
+                   : write_json(r, "provenance.json", provenance(r, argc, argv, where));
 }
 
 static void both(const char *line)
@@ -389,7 +390,7 @@ static void put_ranks(struct json_out *o, const struct layout *l,
 
 int record_accounting(struct record *r, const struct layout *l,
                       const struct record_account *account,
-                      const struct record_rank *rank, double wall_s)
+                      const struct record_rank *rank, int at_once, double wall_s)
 {
     char line[128];
     struct json_out *o = json_out_create();
@@ -405,14 +406,15 @@ int record_accounting(struct record *r, const struct layout *l,
         if (l->size[g] > 0)
             network += put_group(o, l, (enum group)g, account, wall_s);
     json_out_end(o);
-    double part = overhead(network, l->world, wall_s);
+    double part = overhead(network, at_once, wall_s);
+    json_out_i64(o, "ranks_at_once", at_once);
     json_out_f64(o, "network_s", network);
     json_out_f64(o, "pipeline_overhead", part);
     put_ranks(o, l, rank);
     json_out_f64(o, "core_hours", wall_s * l->world / 3600);
     snprintf(line, sizeof line,
-             "pipeline overhead %.1f %% = 1 - network %.2f s / (%d ranks x %.2f s)",
-             100 * part, network, l->world, wall_s);
+             "pipeline overhead %.1f %% = 1 - network %.2f s / (%d ranks at once x %.2f s)",
+             100 * part, network, at_once, wall_s);
     both(line);
     fflush(stdout);
     return write_json(r, "accounting.json", o);

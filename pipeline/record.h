@@ -27,7 +27,7 @@ void record_add(struct record_account *a, const struct record_account *b);
 struct record_times {
     double iteration_s, group_s[GROUPS];
     struct record_account account[GROUPS];
-    int ranks;
+    int at_once; /* ranks that can compute at the same time */
 };
 
 /* One finished iteration: a metrics line, status.json and a progress line on stdout. */
@@ -42,9 +42,13 @@ int record_status(struct record *r, const char *state, int code, const char *mes
                   int64_t version);
 
 /* provenance.json: this session's command line, build, libraries, hosts, environment; the
- * same as one line of log/sessions.jsonl. hosts: one line per rank. */
-int record_provenance(struct record *r, int argc, char **argv, const struct layout *l,
-                      const char *hosts);
+ * same as one line of log/sessions.jsonl. */
+struct record_where {
+    int ranks;
+    const char *hosts, *placement; /* of all ranks, as one text each */
+};
+int record_provenance(struct record *r, int argc, char **argv,
+                      const struct record_where *where);
 
 /* accounting.json, and the table in the log and on stdout. account[rank * GROUPS + g];
  * rank: [world]. */
@@ -54,6 +58,6 @@ struct record_rank {
 };
 int record_accounting(struct record *r, const struct layout *l,
                       const struct record_account *account,
-                      const struct record_rank *rank, double wall_s);
+                      const struct record_rank *rank, int at_once, double wall_s);
 
 #endif

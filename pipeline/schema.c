@@ -127,8 +127,9 @@ const struct config_key schema[] = {
      "MPI ranks that compute gradients"},
     {"groups.placement", CONFIG_CHOICE, "shared", ANY, "shared|split", NO,
      "groups take turns on the same ranks, or own ranks of their own"},
-    {"groups.threads", CONFIG_INT, "1", 1, 256, NULL, YES,
-     "threads per rank; recorded because kernels may sum in another order"},
+    {"groups.threads", CONFIG_INT, "1", 1, 256, "auto", YES,
+     "threads per rank; recorded because kernels may sum in another order; auto: the cores "
+     "that a rank may use, shared among the ranks that may use them"},
 
     {"max_staleness", CONFIG_INT, "0", 0, 100, NULL, YES,
      "policy versions that rollouts may lag behind the update; 0: exactly on-policy"},

@@ -266,13 +266,13 @@ static int finish(struct task *t, int64_t iteration, const struct row *row,
                             .usable = s.usable,
                             .advantage = s.advantage};
     int rc = check_failures(t, &s);
-    double start = task_clock();
+    double start = task_now(t);
     if (rc == 0 && iteration > 0)
         rc = load_tracker(t, iteration, tracker, &parent[parents++]);
     task_spend(t, TIME_IO, start);
     if (rc == 0)
         rc = t->algo->signal(&t->algo_options, tracker, &a);
-    start = task_clock();
+    start = task_now(t);
     if (rc == 0)
         rc = seal(t, iteration, &s, tracker, parent, parents);
     task_spend(t, TIME_IO, start);
@@ -297,7 +297,7 @@ int advantage_iteration(struct task *t, const struct comm *c, int64_t iteration)
                   (from < t->samples ? from : t->samples);
     }
     struct row *mine = row + my_first * t->shard_samples;
-    double start = task_clock();
+    double start = task_now(t);
     int rc = read_part(t, iteration, my_first, my_last, mine, parent + my_first);
     start = task_spend(t, TIME_IO, start);
     rc = comm_agree(c, rc);
@@ -309,7 +309,7 @@ int advantage_iteration(struct task *t, const struct comm *c, int64_t iteration)
     start = task_spend(t, TIME_COMMUNICATION, start);
     if (rc == 0) {
         rc = c->rank == 0 ? finish(t, iteration, row, parent) : 0;
-        start = task_clock();
+        start = task_now(t);
         rc = comm_agree(c, rc);
         task_spend(t, TIME_WAITING, start);
     }

@@ -106,13 +106,13 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     struct scores s = {0};
     int rc = task_progress(t, "reward iteration %lld shard %lld", (long long)iteration,
                            (long long)shard);
-    double start = task_clock();
+    double start = task_now(t);
     if (rc == 0)
         rc = load(t, iteration, shard, &s);
     task_spend(t, TIME_IO, start);
     if (rc == 0)
         rc = score(t, &s);
-    start = task_clock();
+    start = task_now(t);
     if (rc == 0)
         rc = seal(t, iteration, shard, &s);
     task_spend(t, TIME_IO, start);

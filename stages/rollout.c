@@ -103,7 +103,7 @@ static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, 
         .timesteps = r->timesteps,
         .labels = t->n_classes > 0 ? r->batch_label : NULL,
     };
-    double start = task_clock();
+    double start = task_now(t);
     tape_begin(t->tape, false);
     struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
     task_spend(t, TIME_NETWORK, start);
@@ -261,7 +261,7 @@ int rollout_shard(struct task *t, int64_t iteration, int64_t shard)
     rollout_init(&r, t, iteration, shard);
     int rc = walk(t, &r);
     if (rc == 0) {
-        double start = task_clock();
+        double start = task_now(t);
         rc = seal(t, &r, &policy);
         task_spend(t, TIME_IO, start);
     }

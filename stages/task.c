@@ -48,7 +48,9 @@ int task_progress(struct task *t, const char *fmt, ...)
         return 0;
     double start = task_clock();
     int rc = t->idle(t->idle_ctx);
-    task_spend(t, TIME_COMMUNICATION, start);
+    double ticked = task_clock() - start;
+    t->ticked_s += ticked;
+    t->spent[TIME_COMMUNICATION] += ticked;
     return rc;
 }
 
@@ -59,9 +61,14 @@ double task_clock(void)
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
+double task_now(const struct task *t)
+{
+    return task_clock() - t->ticked_s;
+}
+
 double task_spend(struct task *t, enum task_time k, double start)
 {
-    double now = task_clock();
+    double now = task_now(t);
     t->spent[k] += now - start;
     return now;
 }
@@ -143,7 +150,7 @@ struct shard *task_open(struct task *t, const char *relative, enum shard_kind ki
 static int load_from_file(struct task *t, int64_t version)
 {
     char rel[96], path[4096];
-    double start = task_clock();
+    double start = task_now(t);
     if (await_file(t, rundir_policy(rel, version)) != 0)
         return -1;
     struct policy *p = policy_open(task_path(t, rel, path));
@@ -164,7 +171,7 @@ int task_load_weights(struct task *t, int64_t version)
     const float *w = NULL;
     int rc = 0;
     if (t->loaded_version != version) {
-        double start = task_clock();
+        double start = task_now(t);
         if (t->handover.find != NULL)
             w = t->handover.find(t->handover.ctx, version, &from);
         if (w != NULL) {
@@ -188,7 +195,7 @@ int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX
 {
     char rel[96], path[4096];
     if (t->policy.version != version || t->policy.content[0] == '\0') {
-        double start = task_clock();
+        double start = task_now(t);
         if (await_file(t, rundir_policy(rel, version)) != 0)
             return -1;
         struct policy *p = policy_open(task_path(t, rel, path));

@@ -124,6 +124,7 @@ struct task {
     comm_idle_f idle;
     void *idle_ctx;
     double spent[TASK_TIMES]; /* seconds since the caller reset them */
+    double ticked_s;          /* in the hook, ever */
     double appear_s; /* a file that another node sealed may stay invisible so long */
 };
 
@@ -132,7 +133,9 @@ int task_progress(struct task *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* Seconds of a monotonic clock. */
 double task_clock(void);
-/* Adds the time since `start` to the account; returns now. */
+/* The same without the time spent in the hook, which has its own account. */
+double task_now(const struct task *t);
+/* Adds the time since `start`, a task_now, to the account; returns now. */
 double task_spend(struct task *t, enum task_time k, double start);
 /* "DIR/RELATIVE" in a buffer of the caller; returns buf. */
 const char *task_path(const struct task *t, const char *relative, char buf[4096]);

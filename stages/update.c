@@ -82,7 +82,7 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
         t->trainer =
             trainer_create(c, model_params(t->model), t->update.ema_decay > 0);
     trainer_slice(t->trainer, &at, &len);
-    double start = task_clock();
+    double start = task_now(t);
     struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
     int rc = -1;
     if (p != NULL && policy_counters(p, &t->counters) == 0 &&
@@ -208,7 +208,7 @@ static int load_trajectory(struct update *u, int64_t sample)
     int64_t row = sample % t->shard_samples;
     if (u->loaded == sample)
         return 0;
-    double start = task_clock();
+    double start = task_now(t);
     struct shard *in = source_of(u, sample / t->shard_samples);
     int rc = -1;
     if (in != NULL &&
@@ -278,7 +278,7 @@ static int leaf_gradient(void *ctx, int64_t leaf)
                              .x = u->x,
                              .timesteps = u->timesteps,
                              .labels = t->n_classes > 0 ? u->label : NULL};
-    double start = task_clock();
+    double start = task_now(t);
     tape_begin(t->tape, true);
     struct tensor *out = rc == 0 ? model_forward(t->model, t->tape, &in, NULL) : NULL;
     if (out == NULL)
@@ -295,7 +295,7 @@ static int leaf_gradient(void *ctx, int64_t leaf)
         s[STAT_CLIPPED] = r.clipped;
         s[STAT_LOSS] = r.loss;
     }
-    start = task_clock();
+    start = task_now(t);
     if (rc == 0)
         rc = tape_backward(t->tape, out, u->seed);
     task_spend(t, TIME_NETWORK, start);
@@ -362,7 +362,7 @@ static int optimizer_step(struct update *u, int64_t *done)
             optim_ema_decay(t->update.ema_decay, k->ema_updates + 1, t->update.ema_warmup);
     t->counters.version = t->loaded_version = -1; /* in between two versions */
     int rc = trainer_step(t->trainer, &o, k->optimizer_step + 1, leaf_gradient, u, &norm);
-    double optimizer_s, waiting_s, start = task_clock();
+    double optimizer_s, waiting_s, start = task_now(t);
     trainer_times(t->trainer, &optimizer_s, &waiting_s);
     t->spent[TIME_OPTIMIZER] += optimizer_s;
     t->spent[TIME_WAITING] += waiting_s;
@@ -417,7 +417,7 @@ static int seal(struct update *u, struct policy_counters *counters)
     int64_t n = param_total(model_params(t->model));
     bool ema = trainer_ema(t->trainer) != NULL;
     float *whole = mem_alloc(n * (ema ? 3 : 2), sizeof *whole);
-    double start = task_clock();
+    double start = task_now(t);
     int rc = 0;
     if (t->handover.offer != NULL)
         rc = comm_agree(u->c, t->handover.offer(t->handover.ctx, counters->version));
@@ -453,7 +453,7 @@ static int prepare(struct update *u)
     rundir_policy(u->parent[0].path, u->iteration);
     if (task_policy_content(t, u->iteration, u->parent[0].content) != 0)
         return -1;
-    double start = task_clock();
+    double start = task_now(t);
     int rc = load_advantage(u);
     task_spend(t, TIME_IO, start);
     return rc != 0 ? -1 : update_init(u);
@@ -468,7 +468,7 @@ int update_iteration(struct task *t, const struct comm *c, int64_t iteration,
         rc = load_state(t, c, iteration);
     if (rc == 0)
         rc = prepare(&u);
-    double start = task_clock();
+    double start = task_now(t);
     rc = comm_agree(c, rc);
     task_spend(t, TIME_WAITING, start);
     if (rc == 0)
