@@ -194,7 +194,6 @@ static int busy_together(const struct place *p, const struct layout *l, int firs
 
 void placement_advice(const struct place *p, const struct layout *l, struct text *out)
 {
-    text_add(out, "%s", "");
     for (int r = 0; r < l->world && out->len == 0; r++) {
         int fit = p[r].node_cpus / p[r].threads, n = busy_together(p, l, p[r].node_first);
         if (p[r].cpu_count < p[r].threads)

@@ -33,8 +33,9 @@ void placement_apply(const struct config *c, bool split, int rank, struct place 
 
 /* One line per node, or per run of ranks with other cpus: "ranks 0-3  cpus 0-1 ...". */
 void placement_describe(const struct place *place, int world, struct text *out);
-/* The first trouble, with the key and the remedy; "" if there is none. together: the most
- * ranks that one node lets compute at the same time, by the groups. */
+/* The first trouble, with the key and the remedy; nothing is added if there is none: a rank
+ * with fewer cpus than threads, or a group with more ranks x threads on a node than it has
+ * cores (groups take turns, so their sum may be larger). */
 void placement_advice(const struct place *place, const struct layout *l,
                       struct text *out);
 /* Ranks that can compute at the same time on the cores that there are. */

@@ -86,7 +86,8 @@ static void collect_blocks(struct mailbox *m)
     }
 }
 
-/* Pieces of which nobody here expects the block (the job ended before). */
+/* Pieces of which nobody here expects the block (the job ended before). Each has arrived
+ * or is offered by a sender that polls, so the receive completes soon. */
 static void discard_pieces(struct mailbox *m, float **scratch)
 {
     int there = 1;
