@@ -1,5 +1,5 @@
 /* The subcommands. Each is one file pipeline/cmd_NAME.c with one line in main.c's table.
- * argv[0] is the subcommand's name. They return a process exit code (io/sys/err.h). Only
+ * argv[0] is the subcommand's name, argv[-1] the program's. They return a process exit code (io/sys/err.h). Only
  * those marked mpi in main.c's table may touch MPI. */
 #ifndef SLUICE_PIPELINE_CMD_H
 #define SLUICE_PIPELINE_CMD_H

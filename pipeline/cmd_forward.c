@@ -211,9 +211,10 @@ static int read_given(const char *path, const struct model *m, struct given *g)
 static double squared_error(const struct tensor *out, const float *target, float *seed)
 {
     int64_t n = tensor_count(out);
+    const float *value = out->data;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
-        double d = (double)out->data[i] - (double)target[i];
+        double d = (double)value[i] - (double)target[i];
         sum += d * d;
         seed[i] = (float)(2 * d / (double)n);
     }

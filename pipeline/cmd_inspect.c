@@ -6,6 +6,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/verify.h"
 
@@ -267,26 +268,11 @@ static int inspect_run(const char *dir, bool json)
 
 int cmd_inspect(int argc, char **argv)
 {
-    const char *path = NULL;
-    bool json = false;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
-        if (strcmp(argv[i], "--json") == 0) {
-            json = true;
-        } else if (argv[i][0] == '-' || path != NULL) {
-            err_set(ERR_USAGE, "unexpected '%s'; see `sluice inspect --help`", argv[i]);
-            return cmd_fail("inspect");
-        } else {
-            path = argv[i];
-        }
-    }
-    if (path == NULL) {
-        err_set(ERR_USAGE, "which file or run directory? See `sluice inspect --help`");
-        return cmd_fail("inspect");
-    }
+    int code;
+    const char *path = arguments_path("inspect", help, argc, argv, &code);
+    const bool json = arguments_json(argc, argv);
+    if (path == NULL)
+        return code;
     if (verify_is_run(path))
         return inspect_run(path, json);
     if (file_is_dir(path)) {

@@ -143,7 +143,7 @@ static int derive(struct plan *p)
                                                     : config_int(c, "update.batch");
     p->epochs = config_int(c, "update.inner_epochs");
     p->steps = config_int(c, "sampler.steps");
-    p->threads = config_int(c, "groups.threads");
+    p->threads = config_is(c, "groups.threads", "auto") ? 1 : config_int(c, "groups.threads");
     p->algo = algo_find(config_text(c, "algorithm.name"));
     p->reward = reward_find(config_text(c, "reward.name"));
     if (p->algo == NULL || p->reward == NULL || open_model(p) != 0)
@@ -186,7 +186,7 @@ static void print_work(const struct plan *p)
          (long long)p->shard);
     line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
          (long long)(p->have_sampler ? p->sampler.live_steps : p->steps));
-    line("network evaluations", "%lld micro-batches of %lld per shard and step",
+    line("network evaluations", "%lld micro-batches of up to %lld per shard and step",
          (long long)evaluations, (long long)p->micro);
     printf("update\n");
     line("optimizer steps", "%lld per iteration, %lld in the run",
@@ -194,7 +194,7 @@ static void print_work(const struct plan *p)
          (long long)(p->optimizer_steps * config_int(p->c, "run.iterations")));
     line("pairs per optimizer step", "%lld = %lld samples x %lld steps",
          (long long)p->pairs, (long long)p->batch, (long long)p->trained);
-    line("micro-batches", "%lld per optimizer step (%lld samples each)",
+    line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
          (long long)parts(p->pairs, p->micro), (long long)p->micro);
 }
 
@@ -274,12 +274,9 @@ static void print_disk(const struct plan *p)
 static void print_time(const struct plan *p)
 {
     int64_t iterations = config_int(p->c, "run.iterations");
-    /* Padding of the last micro-batch is computed like any other sample. */
-    double rollout =
-        p->flops * (double)(p->steps * p->shards * p->micro) *
-        (double)parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
-    double update = 3 * p->flops * (double)(p->optimizer_steps * p->micro) *
-                    (double)parts(p->pairs, p->micro);
+    double rollout = p->flops * (double)p->steps * (double)p->samples;
+    double update =
+        3 * p->flops * (double)p->epochs * (double)p->samples * (double)p->trained;
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);
     printf("arithmetic\n");
@@ -359,14 +356,11 @@ static void warn_shape(struct plan *p)
     int64_t rollout = config_is(p->c, "groups.rollout", "auto")
                           ? p->ranks
                           : config_int(p->c, "groups.rollout");
-    int64_t waste = (p->micro - p->shard % p->micro) % p->micro;
-    if (waste > 0 && p->shard <= p->samples)
-        warn(
-            p,
-            "rollout.shard_samples %lld is no multiple of model.micro_batch %lld: %.0f "
-            "%% of the rollout computes padding",
-            (long long)p->shard, (long long)p->micro,
-            100.0 * (double)waste / (double)(p->shard + waste));
+    if (p->shard < p->micro && p->shard < p->samples)
+        warn(p,
+             "rollout.shard_samples %lld is below model.micro_batch %lld: micro-batches "
+             "end at shard ends, so the rollout runs %lld samples at a time",
+             (long long)p->shard, (long long)p->micro, (long long)p->shard);
     if (p->samples % p->copies != 0)
         warn(
             p,
@@ -385,9 +379,12 @@ static void warn_shape(struct plan *p)
             "%lld update ranks but %lld micro-batches per optimizer step: some have no "
             "work; lower model.micro_batch",
             (long long)update_ranks(p), (long long)parts(p->pairs, p->micro));
-    if (config_int(p->c, "groups.threads") > 1)
-        warn(p, "groups.threads %lld: a rank per core is usually faster than threads",
-             (long long)p->threads);
+    if (p->threads > 1)
+        warn(p,
+             "groups.threads %lld: a rank per core is usually faster than threads; mpirun "
+             "binds one or two ranks to one core each, so start it with --bind-to none or "
+             "--map-by slot:PE=%lld",
+             (long long)p->threads, (long long)p->threads);
     if (p->model == NULL)
         warn(p, "model.path is empty: nothing is known about sizes and time");
     if (config_text(p->c, "run.dir")[0] == '\0')

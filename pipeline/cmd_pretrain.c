@@ -7,9 +7,10 @@
 #include "io/sys/file.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
+#include "pipeline/placement.h"
 #include "pipeline/prepare.h"
-#include "pipeline/schema.h"
 #include "pipeline/settings.h"
 #include "pipeline/worker.h"
 #include "stages/policy.h"
@@ -177,7 +178,7 @@ static int save(struct job *j, int64_t step, int64_t save_number, float **ema_ou
         };
         for (int i = 0; i < METRICS; i++)
             p.metric[i] = NAN;
-        rc = policy_write(t, &p);
+        rc = policy_write(t, &p, NULL);
         if (rc == 0 && save_number > 2)
             remove(task_path(t, rundir_policy(rel, save_number - 2), path));
     }
@@ -297,7 +298,7 @@ static int set_up(struct job *j)
     return j->comm.rank == 0 ? prepare_directory(t->dir, j->c, all, &resumed) : 0;
 }
 
-static int run_job(const struct config *c)
+static int run_job(struct config *c)
 {
     struct job j = {.c = c, .started = task_clock()};
     worker_catch_signals();
@@ -309,7 +310,11 @@ static int run_job(const struct config *c)
     j.comm = (struct comm){.mpi = group};
     MPI_Comm_rank(group, &j.comm.rank);
     MPI_Comm_size(group, &j.comm.size);
-    int rc = comm_agree(&j.comm, set_up(&j));
+    struct place place;
+    int rc = placement_threads(c, j.comm.rank);
+    if (rc == 0)
+        placement_apply(c, false, j.comm.rank, &place);
+    rc = comm_agree(&j.comm, rc == 0 ? set_up(&j) : -1);
     if (rc == 0) {
         j.task.trainer = trainer_create(&j.comm, model_params(j.task.model), true);
         rc = train(&j);
@@ -328,36 +333,12 @@ static int run_job(const struct config *c)
 
 int cmd_pretrain(int argc, char **argv)
 {
-    char **rest = mem_alloc(argc, sizeof *rest);
-    struct text limit = {0};
-    int n = 0, rc = 0;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            mem_free(rest);
-            return 0;
-        }
-        if (strcmp(argv[i], "--max-walltime") == 0 && i + 1 < argc)
-            text_add(&limit, "run.max_walltime=%s", argv[++i]);
-        else if (strncmp(argv[i], "--max-walltime=", 15) == 0)
-            text_add(&limit, "run.max_walltime=%s", argv[i] + 15);
-        else if (strcmp(argv[i], "--max-walltime") == 0)
-            rc = err_set(ERR_USAGE, "--max-walltime wants a time: 90, 15m, 1:30:00");
-        else if (argv[i][0] == '-')
-            rc = err_set(ERR_USAGE, "unknown option '%s'; see `sluice pretrain --help`",
-                         argv[i]);
-        else
-            rest[n++] = argv[i];
-    }
-    if (rc == 0 && n == 0)
-        rc = err_set(ERR_USAGE,
-                     "name a configuration file; see `sluice pretrain --help`");
-    struct config *c = rc == 0 ? schema_load(n, rest) : NULL;
-    if (c != NULL && limit.s != NULL)
-        rc = config_override(c, limit.s);
-    int code = c == NULL || rc != 0 ? cmd_fail("pretrain") : run_job(c);
+    int code;
+    struct config *c = arguments_job("pretrain", help, argc, argv, &code);
+    if (c == NULL)
+        return code;
+    placement_quiet_threads(c, argv - 1);
+    code = run_job(c);
     config_destroy(c);
-    text_free(&limit);
-    mem_free(rest);
     return code;
 }

@@ -270,9 +270,10 @@ static int step(struct sampling *s, int64_t at, int64_t m, int64_t k)
     const struct tensor *out = model_forward(s->source.model, s->tape, &in, NULL);
     if (out == NULL)
         return err_add("%s", s->source.path);
+    const float *predicted = out->data;
     for (int64_t b = 0; b < m; b++) {
         float *x = s->x + (at + b) * s->d;
-        sampler_mean(&s->sampler, k, s->d, x, out->data + b * s->d, s->mu, NULL);
+        sampler_mean(&s->sampler, k, s->d, x, predicted + b * s->d, s->mu, NULL);
         noise(s, at + b, k + 1, s->z);
         sampler_advance(&s->sampler, k, s->d, s->mu, s->z, x);
     }

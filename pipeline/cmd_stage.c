@@ -3,6 +3,7 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/placement.h"
 #include "pipeline/schema.h"
 #include "pipeline/session.h"
 
@@ -56,6 +57,8 @@ int cmd_stage(int argc, char **argv)
         return ERR_USAGE;
     }
     struct config *c = load(argv[2], argc - 3, argv + 3);
+    if (c != NULL)
+        placement_quiet_threads(c, argv - 1);
     int code = c == NULL ? cmd_fail("stage")
                          : session_run(&(struct session_options){.config = c,
                                                                  .single = true,

@@ -1,6 +1,7 @@
 /* sluice verify: is what lies on disk whole, and does it belong together? */
 #include "io/json.h"
 #include "io/sys/err.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/verify.h"
 
@@ -53,28 +54,12 @@ static void print_json(const char *path, const struct verify_report *r)
 
 int cmd_verify(int argc, char **argv)
 {
-    const char *path = NULL;
-    bool json = false;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
-        if (strcmp(argv[i], "--json") == 0) {
-            json = true;
-        } else if (argv[i][0] == '-' || path != NULL) {
-            err_set(ERR_USAGE, "unexpected '%s'; see `sluice verify --help`", argv[i]);
-            return cmd_fail("verify");
-        } else {
-            path = argv[i];
-        }
-    }
-    if (path == NULL) {
-        err_set(ERR_USAGE, "which run directory or file? See `sluice verify --help`");
-        return cmd_fail("verify");
-    }
+    int rc;
+    const char *path = arguments_path("verify", help, argc, argv, &rc);
+    const bool json = arguments_json(argc, argv);
+    if (path == NULL)
+        return rc;
     struct verify_report report = {0};
-    int rc = 0;
     if (verify_path(path, &report) != 0)
         rc = cmd_fail("verify");
     else if (json)

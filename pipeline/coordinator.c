@@ -27,11 +27,20 @@ struct rank {
     char phase[96];
 };
 
+/* A sealed policy file's content digest; leases carry it. */
+struct known {
+    int64_t version;
+    char content[DIGEST_HEX];
+};
+
 struct coordinator {
     struct coordinator_options o;
     struct rank *rank; /* [world] */
-    struct record_account *account;
-    double *rss;
+    struct record_account *account; /* [world, GROUPS], from the farewells */
+    struct record_rank *farewell;   /* [world] */
+    struct record_account *spent;   /* [window, GROUPS], of iterations at hand */
+    struct known *known;            /* [window] policies sealed in this job */
+    int64_t window;
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
 
@@ -62,7 +71,10 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
     c->o = *o;
     c->rank = mem_alloc(o->layout->world, sizeof *c->rank);
     c->account = mem_alloc((int64_t)o->layout->world * GROUPS, sizeof *c->account);
-    c->rss = mem_alloc(o->layout->world, sizeof *c->rss);
+    c->farewell = mem_alloc(o->layout->world, sizeof *c->farewell);
+    c->window = o->task->max_staleness + 1;
+    c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
+    c->known = mem_alloc(c->window, sizeof *c->known);
     c->started = c->iteration_began = c->checked = c->pinged = c->moved = task_clock();
     for (int r = 0; r < o->layout->world; r++)
         c->rank[r].heard = c->started;
@@ -82,7 +94,9 @@ void coordinator_destroy(struct coordinator *c)
     record_close(c->o.record);
     mem_free(c->rank);
     mem_free(c->account);
-    mem_free(c->rss);
+    mem_free(c->farewell);
+    mem_free(c->spent);
+    mem_free(c->known);
     mem_free(c);
 }
 
@@ -117,7 +131,10 @@ static void send_lease(struct coordinator *c, int r, const struct lease *lease)
 {
     struct letter l = {.kind = LETTER_LEASE, .lease = *lease};
     struct rank *k = &c->rank[r];
+    const struct known *policy = &c->known[lease->version % c->window];
     double now = task_clock();
+    if (policy->version == lease->version)
+        snprintf(l.text, sizeof l.text, "%s", policy->content);
     k->busy = true;
     k->work = *lease;
     k->heard = k->leased = now;
@@ -176,9 +193,13 @@ static void hand_out(struct coordinator *c)
 static void iteration_done(struct coordinator *c, int64_t iteration)
 {
     double now = task_clock();
-    struct record_times t = {.iteration_s = now - c->iteration_began};
+    struct record_times t = {.iteration_s = now - c->iteration_began,
+                             .at_once = c->o.at_once};
+    struct record_account *spent = &c->spent[iteration % c->window * GROUPS];
     for (int g = 0; g < GROUPS; g++)
         t.group_s[g] = c->group_to[g] - c->group_from[g];
+    memcpy(t.account, spent, sizeof t.account);
+    memset(spent, 0, sizeof t.account);
     must_record(c, record_iteration(c->o.record, iteration, c->metric, &t,
                                     (int64_t)c->rss_max));
     must_record(c, retention_apply(c->o.task, c->o.config, iteration + 1));
@@ -204,9 +225,16 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         stop(c, l->code, text);
         text_free(&tag);
     }
+    struct record_account a;
+    memcpy(&a, &l->value[METRICS + 1], sizeof a);
+    record_add(&c->spent[lease->iteration % c->window * GROUPS + lease->group], &a);
     if (is_gang(lease->group)) {
-        if (lease->group == GROUP_UPDATE && from == c->o.layout->start[GROUP_UPDATE])
+        if (lease->group == GROUP_UPDATE && from == c->o.layout->start[GROUP_UPDATE]) {
+            struct known *policy = &c->known[(lease->iteration + 1) % c->window];
             memcpy(c->metric, l->value, sizeof c->metric);
+            policy->version = lease->iteration + 1;
+            snprintf(policy->content, DIGEST_HEX, "%.64s", l->code == 0 ? l->text : "");
+        }
         if (--c->gang_left[lease->group] > 0)
             return;
     }
@@ -238,10 +266,10 @@ static void take_letters(struct coordinator *c)
         } else if (l.kind == LETTER_STOP) {
             stop(c, ERR_STOPPED, l.text);
         } else if (l.kind == LETTER_BYE) {
-            for (int g = 0; g < GROUPS; g++)
-                c->account[from * GROUPS + g] =
-                    (struct record_account){l.value[2 * g], l.value[2 * g + 1]};
-            c->rss[from] = l.value[2 * GROUPS];
+            enum { SIZE = sizeof *c->account * GROUPS };
+            memcpy(&c->account[from * GROUPS], l.value, SIZE);
+            memcpy(&c->farewell[from], &l.value[SIZE / sizeof(double)],
+                   sizeof *c->farewell);
             c->gone += !k->gone;
             k->gone = true;
         }
@@ -337,8 +365,8 @@ static void close_books(struct coordinator *c)
                                                : "waiting"; /* for other stages' jobs */
     double wall = task_clock() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
-    if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account, wall,
-                                             c->rss) != 0) ||
+    if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account,
+                                             c->farewell, c->o.at_once, wall) != 0) ||
         record_status(c->o.record, state, c->code, c->text,
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, c->text) != 0)

@@ -172,6 +172,54 @@ static void progress_line(struct record *r, int64_t iteration, const double *m, 
     fflush(stdout);
 }
 
+void record_add(struct record_account *a, const struct record_account *b)
+{
+    a->working_s += b->working_s;
+    for (int k = 0; k < TASK_TIMES; k++)
+        a->spent_s[k] += b->spent_s[k];
+}
+
+static double other_s(const struct record_account *a)
+{
+    double rest = a->working_s;
+    for (int k = 0; k < TASK_TIMES; k++)
+        rest -= a->spent_s[k];
+    return fmax(rest, 0);
+}
+
+static void put_account(struct json_out *o, const struct record_account *a)
+{
+    char name[40];
+    json_out_f64(o, "working_s", a->working_s);
+    for (int k = 0; k < TASK_TIMES; k++) {
+        bool waits = k == TIME_WAITING; /* waiting_s is the time without a lease */
+        snprintf(name, sizeof name, "%s_s", waits ? "vote" : task_time_name(k));
+        json_out_f64(o, name, a->spent_s[k]);
+    }
+    json_out_f64(o, "other_s", other_s(a));
+}
+
+/* What of the ranks' time was no arithmetic of the network; of those that take turns only
+ * as many count as there are cores for. */
+static double overhead(double network_s, int ranks, double wall_s)
+{
+    return 1 - network_s / fmax(ranks * wall_s, 1e-9);
+}
+
+static void put_split(struct json_out *o, const struct record_times *t)
+{
+    double network = 0;
+    json_out_map(o, "rank_time");
+    for (int g = 0; g < GROUPS; g++) {
+        network += t->account[g].spent_s[TIME_NETWORK];
+        json_out_map(o, group_name((enum group)g));
+        put_account(o, &t->account[g]);
+        json_out_end(o);
+    }
+    json_out_end(o);
+    json_out_f64(o, "pipeline_overhead", overhead(network, t->at_once, t->iteration_s));
+}
+
 int record_iteration(struct record *r, int64_t iteration, const double metric[METRICS],
                      const struct record_times *times, int64_t rss_bytes)
 {
@@ -182,6 +230,7 @@ int record_iteration(struct record *r, int64_t iteration, const double metric[ME
         snprintf(name, sizeof name, "t_%s_s", group_name((enum group)g));
         json_out_f64(o, name, times->group_s[g]);
     }
+    put_split(o, times);
     json_out_i64(o, "rss_bytes", rss_bytes);
     progress_line(r, iteration, metric, times->iteration_s, rss_bytes);
     r->done++;
@@ -245,7 +294,7 @@ static void put_libraries(struct json_out *o, const struct backend *backend)
 }
 
 static struct json_out *provenance(struct record *r, int argc, char **argv,
-                                   const struct layout *l, const char *hosts)
+                                   const struct record_where *where)
 {
     char now[32], cwd[4096] = "";
     struct json_out *o = json_out_create();
@@ -267,22 +316,22 @@ static struct json_out *provenance(struct record *r, int argc, char **argv,
     json_out_text(o, "model_path", config_text(r->config, "model.path"));
     json_out_text(o, "weights_sha256_at_start", weights);
     json_out_i64(o, "seed", (int64_t)r->t->seed);
-    json_out_i64(o, "ranks", l->world);
-    json_out_text(o, "hosts", hosts);
+    json_out_i64(o, "ranks", where->ranks);
+    json_out_text(o, "hosts", where->hosts);
+    json_out_text(o, "placement", where->placement);
     put_libraries(o, r->t->backend);
     put_environment(o);
     return o;
 }
 
-int record_provenance(struct record *r, int argc, char **argv, const struct layout *l,
-                      const char *hosts)
+int record_provenance(struct record *r, int argc, char **argv,
+                      const struct record_where *where)
 {
     char *sessions = path_of(r, "log/sessions.jsonl");
-    int rc = append_json(sessions, provenance(r, argc, argv, l, hosts));
+    int rc = append_json(sessions, provenance(r, argc, argv, where));
     mem_free(sessions);
     return rc != 0 ? -1
-                   : write_json(r, "provenance.json",
-                                provenance(r, argc, argv, l, hosts));
+                   : write_json(r, "provenance.json", provenance(r, argc, argv, where));
 }
 
 static void both(const char *line)
@@ -291,47 +340,82 @@ static void both(const char *line)
     log_info("%s", line);
 }
 
-int record_accounting(struct record *r, const struct layout *l,
-                      const struct record_account *account, double wall_s,
-                      const double *rss_bytes)
+/* One group's line; returns its ranks' seconds of network arithmetic. */
+static double put_group(struct json_out *o, const struct layout *l, enum group g,
+                        const struct record_account *account, double wall_s)
 {
     char line[256];
-    struct json_out *o = json_out_create();
-    json_out_f64(o, "wall_s", wall_s);
-    json_out_list(o, "groups");
-    both("group       ranks   working s     waiting s     I/O s   busy %   max/min rank");
-    for (int g = 0; g < GROUPS; g++) {
-        double sum = 0, io = 0, low = INFINITY, high = 0;
-        if (l->size[g] == 0)
-            continue;
-        for (int k = l->start[g]; k < l->start[g] + l->size[g]; k++) {
-            const struct record_account *a = &account[k * GROUPS + g];
-            sum += a->working_s;
-            io += a->io_s;
-            low = fmin(low, a->working_s);
-            high = fmax(high, a->working_s);
-        }
-        double waiting = fmax(wall_s * l->size[g] - sum, 0);
-        json_out_map(o, NULL);
-        json_out_text(o, "name", group_name((enum group)g));
-        json_out_i64(o, "ranks", l->size[g]);
-        json_out_f64(o, "working_s", sum);
-        json_out_f64(o, "waiting_s", waiting);
-        json_out_f64(o, "io_s", io);
-        json_out_f64(o, "working_max_s", high);
-        json_out_f64(o, "working_min_s", low);
-        json_out_end(o);
-        snprintf(line, sizeof line, "%-10s %6d %11.2f %13.2f %9.2f %8.1f   %.2f / %.2f",
-                 group_name((enum group)g), l->size[g], sum, waiting, io,
-                 100 * sum / fmax(wall_s * l->size[g], 1e-9), high, low);
-        both(line);
+    struct record_account sum = {0};
+    double low = INFINITY, high = 0;
+    for (int k = l->start[g]; k < l->start[g] + l->size[g]; k++) {
+        const struct record_account *a = &account[k * GROUPS + g];
+        record_add(&sum, a);
+        low = fmin(low, a->working_s);
+        high = fmax(high, a->working_s);
     }
+    double waiting = fmax(wall_s * l->size[g] - sum.working_s, 0);
+    const double *s = sum.spent_s;
+    json_out_map(o, NULL);
+    json_out_text(o, "name", group_name(g));
+    json_out_i64(o, "ranks", l->size[g]);
+    json_out_f64(o, "waiting_s", waiting);
+    put_account(o, &sum);
+    json_out_f64(o, "working_max_s", high);
+    json_out_f64(o, "working_min_s", low);
     json_out_end(o);
-    double rss = 0;
-    for (int k = 0; k < l->world; k++)
-        rss = fmax(rss, rss_bytes[k]);
+    snprintf(line, sizeof line,
+             "%-9s %6d %9.2f %8.2f %7.2f %8.2f %10.2f %6.2f %7.2f %9.2f %6.1f  %.2f / %.2f",
+             group_name(g), l->size[g], sum.working_s, s[TIME_NETWORK], s[TIME_IO],
+             s[TIME_COMMUNICATION], s[TIME_OPTIMIZER], s[TIME_WAITING], other_s(&sum),
+             waiting, 100 * sum.working_s / fmax(wall_s * l->size[g], 1e-9), high, low);
+    both(line);
+    return s[TIME_NETWORK];
+}
+
+static void put_ranks(struct json_out *o, const struct layout *l,
+                      const struct record_rank *rank)
+{
+    double rss = 0, from[WEIGHTS_FROM] = {0};
+    for (int k = 0; k < l->world; k++) {
+        rss = fmax(rss, rank[k].rss_bytes);
+        for (int i = 0; i < WEIGHTS_FROM; i++)
+            from[i] += rank[k].weights_from[i];
+    }
+    json_out_map(o, "weights_from");
+    for (int i = 0; i < WEIGHTS_FROM; i++)
+        json_out_i64(o, weights_from_name((enum weights_from)i), (int64_t)from[i]);
+    json_out_end(o);
     json_out_f64(o, "rss_max_bytes", rss);
+}
+
+int record_accounting(struct record *r, const struct layout *l,
+                      const struct record_account *account,
+                      const struct record_rank *rank, int at_once, double wall_s)
+{
+    char line[128];
+    struct json_out *o = json_out_create();
+    double network = 0;
+    json_out_f64(o, "wall_s", wall_s);
+    json_out_i64(o, "ranks", l->world);
+    json_out_list(o, "groups");
+    both("seconds of rank time:  working = network + I/O + messages + optimizer + vote + "
+         "other");
+    both("group      ranks   working  network     I/O messages  optimizer   vote   other   "
+         "waiting busy %  max / min rank");
+    for (int g = 0; g < GROUPS; g++)
+        if (l->size[g] > 0)
+            network += put_group(o, l, (enum group)g, account, wall_s);
+    json_out_end(o);
+    double part = overhead(network, at_once, wall_s);
+    json_out_i64(o, "ranks_at_once", at_once);
+    json_out_f64(o, "network_s", network);
+    json_out_f64(o, "pipeline_overhead", part);
+    put_ranks(o, l, rank);
     json_out_f64(o, "core_hours", wall_s * l->world / 3600);
+    snprintf(line, sizeof line,
+             "pipeline overhead %.1f %% = 1 - network %.2f s / (%d ranks at once x %.2f s)",
+             100 * part, network, at_once, wall_s);
+    both(line);
     fflush(stdout);
     return write_json(r, "accounting.json", o);
 }

@@ -14,9 +14,20 @@ struct record;
 struct record *record_open(const struct task *t, const struct config *c, int64_t newest);
 void record_close(struct record *r);
 
-/* Seconds spent by group in one iteration (first lease to last seal), NaN where unknown. */
+/* Seconds of rank time in one group: with leases, and what of it went where. Plain data of
+ * doubles; travels in letters. */
+struct record_account {
+    double working_s, spent_s[TASK_TIMES];
+};
+/* a += b */
+void record_add(struct record_account *a, const struct record_account *b);
+
+/* One iteration: from the end of the one before; by group from first lease to last seal
+ * (NaN where unknown); and the rank time of its leases, whenever they ran. */
 struct record_times {
     double iteration_s, group_s[GROUPS];
+    struct record_account account[GROUPS];
+    int at_once; /* ranks that can compute at the same time */
 };
 
 /* One finished iteration: a metrics line, status.json and a progress line on stdout. */
@@ -31,18 +42,22 @@ int record_status(struct record *r, const char *state, int code, const char *mes
                   int64_t version);
 
 /* provenance.json: this session's command line, build, libraries, hosts, environment; the
- * same as one line of log/sessions.jsonl. hosts: one line per rank. */
-int record_provenance(struct record *r, int argc, char **argv, const struct layout *l,
-                      const char *hosts);
-
-/* One rank's time in one group. */
-struct record_account {
-    double working_s, io_s;
+ * same as one line of log/sessions.jsonl. */
+struct record_where {
+    int ranks;
+    const char *hosts, *placement; /* of all ranks, as one text each */
 };
+int record_provenance(struct record *r, int argc, char **argv,
+                      const struct record_where *where);
 
-/* accounting.json, and the table in the log and on stdout. account[rank * GROUPS + g]. */
+/* accounting.json, and the table in the log and on stdout. account[rank * GROUPS + g];
+ * rank: [world]. */
+struct record_rank {
+    double rss_bytes;
+    double weights_from[WEIGHTS_FROM]; /* versions, by where they came from */
+};
 int record_accounting(struct record *r, const struct layout *l,
-                      const struct record_account *account, double wall_s,
-                      const double *rss_bytes);
+                      const struct record_account *account,
+                      const struct record_rank *rank, int at_once, double wall_s);
 
 #endif

@@ -281,13 +281,16 @@ static double field(const struct json *map, const char *key)
 
 static void add_accounting(struct text *out, const struct json *root)
 {
-    static const char *const time[] = {"working_s", "waiting_s", "io_s"};
+    static const char *const time[] = {"working_s", "waiting_s",       "network_s",
+                                       "io_s",      "communication_s", "optimizer_s",
+                                       "vote_s",    "other_s"};
     const struct json *groups = root == NULL ? NULL : json_get(root, "groups");
     if (groups == NULL || json_count(groups) == 0)
         return;
     text_add(out,
              "<section><h2>Accounting</h2><table><tr><th>group</th><th>ranks</th><th>"
-             "working</th><th>waiting</th><th>I/O</th><th>busy</th><th>slowest rank"
+             "working</th><th>waiting</th><th>network</th><th>I/O</th><th>messages</th>"
+             "<th>optimizer</th><th>vote</th><th>other</th><th>busy</th><th>slowest rank"
              "</th><th>fastest rank</th><th>max / min</th></tr>\n");
     for (int64_t i = 0; i < json_count(groups); i++) {
         const struct json *g = json_item(groups, i);
@@ -298,10 +301,10 @@ static void add_accounting(struct text *out, const struct json *root)
         report_escape(out, name == NULL ? "?" : name);
         text_add(out, "</td><td>");
         report_number(out, field(g, "ranks"));
-        for (int k = 0; k < 3; k++) {
+        for (size_t k = 0; k < sizeof time / sizeof *time; k++) {
             text_add(out, "</td><td>");
             report_seconds(out, field(g, time[k]));
-            total += field(g, time[k]);
+            total += k < 2 ? field(g, time[k]) : 0;
         }
         text_add(out, "</td><td>");
         report_number(out,
@@ -318,7 +321,13 @@ static void add_accounting(struct text *out, const struct json *root)
     if (isfinite(field(root, "wall_s"))) {
         text_add(out, "<p>Seconds are summed over the ranks of a group. Wall time ");
         report_seconds(out, field(root, "wall_s"));
-        text_add(out, ".</p>");
+        text_add(out, ".");
+        if (isfinite(field(root, "pipeline_overhead")))
+            text_add(out,
+                     " Pipeline overhead %.1f %%: what of all ranks' time was no "
+                     "arithmetic of the network.",
+                     100 * field(root, "pipeline_overhead"));
+        text_add(out, "</p>");
     }
     text_add(out, "</section>\n");
 }

@@ -41,7 +41,8 @@ const struct config_key schema[] = {
     {"model.dtype", CONFIG_CHOICE, "f32", ANY, "f32|bf16", YES,
      "arithmetic of the network's evaluations; weights stay f32"},
     {"model.micro_batch", CONFIG_INT, "16", 1, 4096, NULL, YES,
-     "samples per network evaluation, the same in rollout and update; memory grows with it"},
+     "most samples per network evaluation, in rollout and update; the last batch of a shard or "
+     "of a step is smaller; memory grows with it"},
     {"model.backend", CONFIG_CHOICE, "onednn", ANY, "onednn|reference", YES,
      "kernels: oneDNN, or plain loops (slow, for comparison)"},
 
@@ -65,7 +66,8 @@ const struct config_key schema[] = {
     {"rollout.copies", CONFIG_INT, "1", 1, 1e6, NULL, YES,
      "samples per drawn prompt or class"},
     {"rollout.shard_samples", CONFIG_INT, "16", 1, 1e6, NULL, YES,
-     "samples per shard file, the unit of work that ranks lease"},
+     "samples per shard file, the unit of work that ranks lease; micro-batches end at its end, "
+     "where nothing is padded"},
     {"rollout.classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
      "class labels to draw from; empty: all of the model's"},
 
@@ -125,8 +127,9 @@ const struct config_key schema[] = {
      "MPI ranks that compute gradients"},
     {"groups.placement", CONFIG_CHOICE, "shared", ANY, "shared|split", NO,
      "groups take turns on the same ranks, or own ranks of their own"},
-    {"groups.threads", CONFIG_INT, "1", 1, 256, NULL, YES,
-     "threads per rank; recorded because kernels may sum in another order"},
+    {"groups.threads", CONFIG_INT, "1", 1, 256, "auto", YES,
+     "threads per rank; recorded because kernels may sum in another order; auto: the cores "
+     "that a rank may use, shared among the ranks that may use them"},
 
     {"max_staleness", CONFIG_INT, "0", 0, 100, NULL, YES,
      "policy versions that rollouts may lag behind the update; 0: exactly on-policy"},

@@ -28,8 +28,10 @@ struct session {
     struct task task;
     struct prepared prepared;
     struct mailbox *mailbox;
+    struct handover *handover;
     struct coordinator *coordinator;
     char *hosts; /* [world, HOST] */
+    struct place *place; /* [world] */
 };
 
 static int group_idle(void *ctx)
@@ -77,6 +79,7 @@ static int make_groups(struct session *s)
     s->hosts = mem_alloc((int64_t)s->world.size * HOST, 1);
     MPI_Get_processor_name(name, &n);
     name[HOST - 1] = '\0';
+    s->place = mem_alloc(s->world.size, sizeof *s->place);
     int64_t *one = mem_alloc(s->world.size, sizeof *one);
     for (int r = 0; r < s->world.size; r++)
         one[r] = 1;
@@ -109,6 +112,35 @@ static void open_log(struct session *s)
     }
 }
 
+/* Binds this rank and tells all where everybody runs. Collective. */
+static int place_ranks(struct session *s)
+{
+    int64_t *one = mem_alloc(s->world.size, sizeof *one);
+    for (int r = 0; r < s->world.size; r++)
+        one[r] = 1;
+    struct place *mine = &s->place[s->world.rank];
+    placement_apply(s->o->config,
+                    config_is(s->o->config, "groups.placement", "split") &&
+                        s->layout.world > 1,
+                    s->world.rank, mine);
+    int rc = comm_gather_all(&s->world, mine, one, sizeof *mine, s->place);
+    mem_free(one);
+    return rc;
+}
+
+static void print_places(const struct session *s)
+{
+    struct text places = {0}, advice = {0};
+    placement_describe(s->place, s->world.size, &places);
+    placement_advice(s->place, &s->layout, &advice);
+    printf("placement        %.600s\n", places.s);
+    log_info("placement: %s", places.s);
+    if (advice.len > 0)
+        log_warn("%s", advice.s);
+    text_free(&places);
+    text_free(&advice);
+}
+
 static void print_table(const struct session *s)
 {
     char line[320];
@@ -135,6 +167,7 @@ static void print_table(const struct session *s)
         printf("%s\n", line);
         log_info("%s", line);
     }
+    print_places(s);
     fflush(stdout);
 }
 
@@ -148,7 +181,8 @@ static int make_coordinator(struct session *s)
         .max_staleness = t->max_staleness,
         .version = s->prepared.version,
     };
-    struct text hosts = {0};
+    struct text hosts = {0}, places = {0};
+    placement_describe(s->place, s->world.size, &places);
     for (int g = 0; g < GROUPS; g++)
         lo.only[g] = s->layout.size[g] > 0;
     struct ledger *ledger = ledger_create(&lo);
@@ -159,7 +193,8 @@ static int make_coordinator(struct session *s)
     if (rc == 0)
         record = record_open(t, s->o->config, s->prepared.version);
     if (record == NULL ||
-        record_provenance(record, s->o->argc, s->o->argv, &s->layout, hosts.s) != 0 ||
+        record_provenance(record, s->o->argc, s->o->argv,
+                          &(struct record_where){s->world.size, hosts.s, places.s}) != 0 ||
         record_event(record, s->prepared.resumed ? "resumed" : "started", hosts.s) != 0 ||
         record_status(record, "running", 0, "", s->prepared.version) != 0) {
         rc = -1;
@@ -172,10 +207,13 @@ static int make_coordinator(struct session *s)
                                          .mailbox = s->mailbox,
                                          .ledger = ledger,
                                          .record = record,
-                                         .hosts = s->hosts};
+                                         .hosts = s->hosts,
+                                         .at_once = placement_at_once(s->place,
+                                                                      s->world.size)};
         s->coordinator = coordinator_create(&co);
     }
     text_free(&hosts);
+    text_free(&places);
     return rc;
 }
 
@@ -194,12 +232,15 @@ static int make_run(struct session *s)
         return -1;
     memcpy(s->task.run_id, s->prepared.run_id, sizeof s->task.run_id);
     open_log(s);
-    placement_apply(s->o->config, &s->layout, s->world.rank);
+    if (place_ranks(s) != 0)
+        return -1;
     rc = settings_open_network(&s->task, s->o->config, s->prepared.version,
                                s->group[GROUP_UPDATE].size > 0);
     if (comm_agree(&s->world, rc) != 0)
         return -1;
     s->mailbox = mailbox_create(MPI_COMM_WORLD);
+    s->handover = handover_create(&s->task, &s->layout, s->mailbox, s->world.rank,
+                                  config_int(s->o->config, "run.iterations"));
     if (comm_agree(&s->world, here ? make_coordinator(s) : 0) != 0)
         return -1;
     if (here)
@@ -214,6 +255,7 @@ static int work(struct session *s)
         .task = &s->task,
         .group = s->group,
         .mailbox = s->mailbox,
+        .handover = s->handover,
         .coordinator = s->coordinator,
         .coordinator_rank = s->coordinator_rank,
         .layout = &s->layout,
@@ -264,7 +306,8 @@ int session_run(const struct session_options *o)
     int code;
     if (start_mpi(&s) != 0)
         return ERR_ENV;
-    if (make_layout(&s) != 0 || make_groups(&s) != 0 || make_run(&s) != 0) {
+    if (placement_threads(o->config, s.world.rank) != 0 || make_layout(&s) != 0 ||
+        make_groups(&s) != 0 || make_run(&s) != 0) {
         code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
         if (s.world.rank == 0)
             fprintf(stderr, "sluice: %s\n", err_text());
@@ -282,11 +325,13 @@ int session_run(const struct session_options *o)
     }
     coordinator_destroy(s.coordinator);
     mailbox_destroy(s.mailbox);
+    handover_destroy(s.handover);
     settings_close(&s.task);
     for (int g = 0; g < GROUPS; g++)
         if (s.group[g].mpi != MPI_COMM_NULL && s.group[g].size > 0)
             MPI_Comm_free(&s.group[g].mpi);
     mem_free(s.hosts);
+    mem_free(s.place);
     log_close();
     MPI_Finalize();
     if (report)

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 struct session_options {
-    const struct config *config; /* run.dir set */
+    struct config *config; /* run.dir set; groups.threads=auto is settled */
     bool single;                 /* serve one group only (sluice stage) */
     enum group group;
     int argc; /* command line, for the provenance */

@@ -69,6 +69,8 @@ int settings_read(struct task *t, const struct config *c)
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
         .loaded_version = -1,
+        .used_version = -1,
+        .appear_s = 60,
         .counters = {.version = -1},
     };
     if (t->dir[0] == '\0')
@@ -174,10 +176,12 @@ int settings_open_network(struct task *t, const struct config *c, int64_t versio
         (t->model = policy_model(p, POLICY_WEIGHTS, with_grad)) != NULL)
         rc = 0;
     mem_free(text);
+    t->policy.version = version;
+    snprintf(t->policy.content, DIGEST_HEX, "%s", policy_content_digest(p));
     policy_close(p);
     if (rc != 0)
         return -1;
-    t->loaded_version = version;
+    t->loaded_version = t->used_version = version;
     t->backend = settings_backend(c);
     if (t->backend == NULL)
         return -1;
@@ -203,7 +207,7 @@ int settings_first_policy(const struct task *t, const struct config *c)
         };
         for (int i = 0; i < METRICS; i++)
             p.metric[i] = NAN;
-        rc = policy_write(&first, &p);
+        rc = policy_write(&first, &p, NULL);
     }
     mem_free(scheduler);
     settings_close(&first);

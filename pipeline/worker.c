@@ -19,7 +19,7 @@ struct worker {
     double beat, pinged; /* last heartbeat sent; last word from the coordinator */
     double checked;      /* when the coordinator's silence was last looked at */
     bool stop_sent, working;
-    double account[2 * GROUPS + 1];
+    struct record_account account[GROUPS];
     char heard[96]; /* the coordinator's phase, as it last said */
 };
 
@@ -70,21 +70,26 @@ static void check_coordinator(struct worker *w)
     MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
 }
 
-static void note_ping(struct worker *w, const struct letter *l)
+/* A letter from the coordinator says that it is alive; weights come from other ranks. */
+static void take(struct worker *w, const struct letter *l, int from)
 {
+    if (l->kind == LETTER_WEIGHTS) {
+        handover_hear(w->o->handover, l, from);
+        return;
+    }
     w->pinged = task_clock();
     if (l->kind == LETTER_PING)
         snprintf(w->heard, sizeof w->heard, "%.90s", l->text);
 }
 
-/* While a lease is held nothing but pings can arrive. */
+/* While a lease is held nothing but pings and weights can arrive. */
 static void hear(struct worker *w)
 {
     struct letter l;
     int from;
     while (mailbox_take(w->o->mailbox, false, &l, &from)) {
-        ERR_BUG_IF(l.kind != LETTER_PING);
-        note_ping(w, &l);
+        ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS);
+        take(w, &l, from);
     }
     check_coordinator(w);
 }
@@ -108,7 +113,7 @@ static int tick(void *ctx)
     }
     if (w->o->coordinator != NULL)
         coordinator_step(w->o->coordinator);
-    else if (w->working)
+    if (w->working)
         hear(w);
     return 0;
 }
@@ -130,12 +135,19 @@ static int run_lease(struct worker *w, const struct lease *l, double *metric)
     }
 }
 
-static void work(struct worker *w, const struct lease *lease)
+/* order: the letter with the lease and, where known, its policy's digest. */
+static void work(struct worker *w, const struct letter *order)
 {
     struct task *t = w->o->task;
+    const struct lease *lease = &order->lease;
     struct letter l = {.kind = LETTER_DONE, .lease = *lease};
+    struct record_account a = {0};
     double start = task_clock();
-    t->io_s = 0;
+    memset(t->spent, 0, sizeof t->spent);
+    if (order->text[0] != '\0') {
+        t->policy.version = lease->version;
+        snprintf(t->policy.content, DIGEST_HEX, "%.64s", order->text);
+    }
     w->working = true;
     if (run_lease(w, lease, l.value) != 0) {
         l.code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
@@ -143,9 +155,14 @@ static void work(struct worker *w, const struct lease *lease)
         err_clear();
     }
     w->working = false;
+    if (l.code == 0 && lease->group == GROUP_UPDATE &&
+        t->policy.version == lease->version + 1) /* on the rank that sealed it */
+        snprintf(l.text, sizeof l.text, "%s", t->policy.content);
+    a.working_s = task_clock() - start;
+    memcpy(a.spent_s, t->spent, sizeof a.spent_s);
+    record_add(&w->account[lease->group], &a);
     l.value[METRICS] = (double)mem_peak_rss();
-    w->account[2 * lease->group] += task_clock() - start;
-    w->account[2 * lease->group + 1] += t->io_s;
+    memcpy(&l.value[METRICS + 1], &a, sizeof a);
     snprintf(t->phase, sizeof t->phase, "waits for a lease");
     tell(w, &l);
     w->pinged = task_clock();
@@ -154,8 +171,11 @@ static void work(struct worker *w, const struct lease *lease)
 static void farewell(struct worker *w)
 {
     struct letter l = {.kind = LETTER_BYE};
-    w->account[2 * GROUPS] = (double)mem_peak_rss();
+    const size_t accounts = GROUPS * (sizeof(struct record_account) / sizeof(double));
     memcpy(l.value, w->account, sizeof w->account);
+    l.value[accounts] = (double)mem_peak_rss();
+    for (int k = 0; k < WEIGHTS_FROM; k++)
+        l.value[accounts + 1 + (size_t)k] = (double)w->o->task->weights_from[k];
     tell(w, &l);
     while (w->o->coordinator != NULL && !coordinator_closed(w->o->coordinator)) {
         coordinator_step(w->o->coordinator);
@@ -181,9 +201,9 @@ int worker_run(const struct worker_options *o, char text[640])
                 pause_ns += pause_ns / 4;
             continue;
         }
-        note_ping(&w, &l);
+        take(&w, &l, from);
         if (l.kind == LETTER_LEASE) {
-            work(&w, &l.lease);
+            work(&w, &l);
             pause_ns = 20000;
         } else if (l.kind == LETTER_QUIT) {
             break;

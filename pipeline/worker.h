@@ -4,11 +4,13 @@
 
 #include "io/sys/comm.h"
 #include "pipeline/coordinator.h"
+#include "pipeline/handover.h"
 
 struct worker_options {
     struct task *task;
     const struct comm *group; /* [GROUPS]; size 0 where this rank is no member */
     struct mailbox *mailbox;
+    struct handover *handover;
     struct coordinator *coordinator; /* NULL on other ranks */
     int coordinator_rank;
     const struct layout *layout;

@@ -1,5 +1,6 @@
 /* Letters. Two tags, one for each role that may live on a rank. Sends are buffered here
- * until MPI has taken them. */
+ * until MPI has taken them. Blocks have a tag of their own and lie where the caller has
+ * them. */
 #include "scheduler/mailbox.h"
 
 #include "io/sys/err.h"
@@ -9,7 +10,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { TAG_WORKER = 1, TAG_COORDINATOR = 2 };
+enum { TAG_WORKER = 1, TAG_COORDINATOR = 2, TAG_BLOCK = 3 };
+
+#define PIECE (INT64_C(1) << 20) /* numbers */
 
 struct outgoing {
     MPI_Request request;
@@ -17,9 +20,17 @@ struct outgoing {
     struct outgoing *next;
 };
 
+struct block {
+    const float *p;
+    int64_t pieces;
+    MPI_Request *request; /* [pieces] */
+    struct block *next;
+};
+
 struct mailbox {
     MPI_Comm comm;
     struct outgoing *out;
+    struct block *block; /* on their way, in or out */
 };
 
 static void must(int rc, const char *what)
@@ -57,28 +68,71 @@ static void collect(struct mailbox *m)
     }
 }
 
+/* Frees blocks that are through. */
+static void collect_blocks(struct mailbox *m)
+{
+    for (struct block **p = &m->block; *p != NULL;) {
+        struct block *b = *p;
+        int done = 0;
+        must(MPI_Testall((int)b->pieces, b->request, &done, MPI_STATUSES_IGNORE),
+             "MPI_Testall");
+        if (!done) {
+            p = &b->next;
+            continue;
+        }
+        *p = b->next;
+        mem_free(b->request);
+        mem_free(b);
+    }
+}
+
+/* Pieces of which nobody here expects the block (the job ended before). Each has arrived
+ * or is offered by a sender that polls, so the receive completes soon. */
+static void discard_pieces(struct mailbox *m, float **scratch)
+{
+    int there = 1;
+    MPI_Status st;
+    for (;;) {
+        must(MPI_Iprobe(MPI_ANY_SOURCE, TAG_BLOCK, m->comm, &there, &st), "MPI_Iprobe");
+        if (!there)
+            return;
+        if (*scratch == NULL)
+            *scratch = mem_alloc(PIECE, sizeof **scratch);
+        must(MPI_Recv(*scratch, (int)PIECE, MPI_FLOAT, st.MPI_SOURCE, TAG_BLOCK, m->comm,
+                      MPI_STATUS_IGNORE),
+             "MPI_Recv");
+    }
+}
+
+/* Late heartbeats and blocks, to ourselves and others, must not keep anybody waiting. */
+static void throw_away(struct mailbox *m, float **scratch)
+{
+    struct letter l;
+    int from;
+    while (mailbox_take(m, true, &l, &from) || mailbox_take(m, false, &l, &from))
+        ;
+    collect_blocks(m);
+    discard_pieces(m, scratch);
+    nanosleep(&(struct timespec){0, 100000}, NULL);
+}
+
 void mailbox_destroy(struct mailbox *m)
 {
     if (m == NULL)
         return;
-    struct letter l;
-    int from;
-    while (m->out != NULL) {
+    float *scratch = NULL;
+    while (m->out != NULL || m->block != NULL) {
         collect(m);
-        /* late heartbeats to ourselves and others must not keep anybody waiting */
-        while (mailbox_take(m, true, &l, &from) || mailbox_take(m, false, &l, &from))
-            ;
-        nanosleep(&(struct timespec){0, 100000}, NULL);
+        throw_away(m, &scratch);
     }
     MPI_Request r;
     int done = 0;
     must(MPI_Ibarrier(m->comm, &r), "MPI_Ibarrier");
     while (!done) {
         must(MPI_Test(&r, &done, MPI_STATUS_IGNORE), "MPI_Test");
-        while (mailbox_take(m, true, &l, &from) || mailbox_take(m, false, &l, &from))
-            ;
-        nanosleep(&(struct timespec){0, 100000}, NULL);
+        throw_away(m, &scratch);
     }
+    mem_free(scratch);
     must(MPI_Comm_free(&m->comm), "MPI_Comm_free");
     mem_free(m);
 }
@@ -88,7 +142,7 @@ void mailbox_send(struct mailbox *m, int to, const struct letter *l)
     struct outgoing *o = mem_alloc(1, sizeof *o);
     o->letter = *l;
     int tag = l->kind == LETTER_LEASE || l->kind == LETTER_QUIT ||
-                      l->kind == LETTER_PING
+                      l->kind == LETTER_PING || l->kind == LETTER_WEIGHTS
                   ? TAG_WORKER
                   : TAG_COORDINATOR;
     must(MPI_Isend(&o->letter, (int)sizeof o->letter, MPI_BYTE, to, tag, m->comm,
@@ -117,4 +171,47 @@ bool mailbox_take(struct mailbox *m, bool to_coordinator, struct letter *l, int 
                   MPI_STATUS_IGNORE),
          "MPI_Recv");
     return true;
+}
+
+static struct block *new_block(struct mailbox *m, const float *p, int64_t n)
+{
+    struct block *b = mem_alloc(1, sizeof *b);
+    b->p = p;
+    b->pieces = (n + PIECE - 1) / PIECE;
+    b->request = mem_alloc(b->pieces, sizeof(MPI_Request));
+    b->next = m->block;
+    m->block = b;
+    return b;
+}
+
+static int piece_size(int64_t n, int64_t i)
+{
+    return (int)(n - i * PIECE < PIECE ? n - i * PIECE : PIECE);
+}
+
+void mailbox_send_block(struct mailbox *m, int to, const float *p, int64_t n)
+{
+    struct block *b = new_block(m, p, n);
+    for (int64_t i = 0; i < b->pieces; i++)
+        must(MPI_Isend(p + i * PIECE, piece_size(n, i), MPI_FLOAT, to, TAG_BLOCK, m->comm,
+                       &b->request[i]),
+             "MPI_Isend");
+}
+
+void mailbox_receive_block(struct mailbox *m, int from, float *p, int64_t n)
+{
+    struct block *b = new_block(m, p, n);
+    for (int64_t i = 0; i < b->pieces; i++)
+        must(MPI_Irecv(p + i * PIECE, piece_size(n, i), MPI_FLOAT, from, TAG_BLOCK,
+                       m->comm, &b->request[i]),
+             "MPI_Irecv");
+}
+
+bool mailbox_block_busy(struct mailbox *m, const float *p)
+{
+    collect_blocks(m);
+    for (const struct block *b = m->block; b != NULL; b = b->next)
+        if (b->p == p)
+            return true;
+    return false;
 }

@@ -24,7 +24,7 @@ struct row {
 static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct row *row,
                       struct shard_parent *parent)
 {
-    char path[4096], rel[96];
+    char rel[96];
     int64_t n = task_shard_size(t, shard);
     int rc = -1;
     double *reward = NULL;
@@ -32,15 +32,14 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
     uint8_t *status = NULL;
     struct shard *roll = NULL;
     rundir_reward(parent->path, iteration, shard);
-    struct shard *in = shard_open(task_path(t, parent->path, path), SHARD_REWARD);
+    struct shard *in = task_open(t, parent->path, SHARD_REWARD);
     if (in == NULL)
         return -1;
     snprintf(parent->content, sizeof parent->content, "%s", shard_content(in));
     reward = shard_get(in, "reward", COLUMN_F64, 1, (int64_t[]){n}, NULL);
     index = shard_get(in, "sample_index", COLUMN_I64, 1, (int64_t[]){n}, NULL);
     status = shard_get(in, "status", COLUMN_U8, 1, (int64_t[]){n}, NULL);
-    roll = shard_open(task_path(t, rundir_rollout(rel, iteration, shard), path),
-                      SHARD_ROLLOUT);
+    roll = task_open(t, rundir_rollout(rel, iteration, shard), SHARD_ROLLOUT);
     if (reward == NULL || index == NULL || status == NULL || roll == NULL)
         goto done;
     if (shard_head(in)->parents != 1 ||
@@ -90,10 +89,9 @@ static int read_part(struct task *t, int64_t iteration, int64_t first, int64_t l
 static int load_tracker(struct task *t, int64_t iteration, struct tracker *tracker,
                         struct shard_parent *parent)
 {
-    char path[4096];
     int64_t np = 0, stride = 0, dim[SHARD_MAX_ND], nd_values;
     rundir_advantage(parent->path, iteration - 1);
-    struct shard *in = shard_open(task_path(t, parent->path, path), SHARD_ADVANTAGE);
+    struct shard *in = task_open(t, parent->path, SHARD_ADVANTAGE);
     if (in == NULL)
         return -1;
     snprintf(parent->content, sizeof parent->content, "%s", shard_content(in));
@@ -212,16 +210,10 @@ static int seal(struct task *t, int64_t iteration, const struct signal *s,
 {
     char rel[96], path[4096];
     int64_t n = t->samples;
-    struct shard_head head = {
-        .kind = SHARD_ADVANTAGE,
-        .iteration = iteration,
-        .number = -1,
-        .policy_version = task_version(t, iteration),
-        .parent = parent,
-        .parents = parents,
-    };
-    snprintf(head.run_id, sizeof head.run_id, "%s", t->run_id);
-    snprintf(head.config_digest, sizeof head.config_digest, "%s", t->config_digest);
+    struct shard_head head =
+        task_head(t, SHARD_ADVANTAGE, iteration, -1, task_version(t, iteration));
+    head.parent = parent;
+    head.parents = parents;
     const struct column col[] = {
         {.name = "advantage", .type = COLUMN_F64, .units = "1", .data = s->advantage,
          .long_name = "advantage of the sample (0 where it is not usable)"},
@@ -274,12 +266,16 @@ static int finish(struct task *t, int64_t iteration, const struct row *row,
                             .usable = s.usable,
                             .advantage = s.advantage};
     int rc = check_failures(t, &s);
+    double start = task_now(t);
     if (rc == 0 && iteration > 0)
         rc = load_tracker(t, iteration, tracker, &parent[parents++]);
+    task_spend(t, TIME_IO, start);
     if (rc == 0)
         rc = t->algo->signal(&t->algo_options, tracker, &a);
+    start = task_now(t);
     if (rc == 0)
         rc = seal(t, iteration, &s, tracker, parent, parents);
+    task_spend(t, TIME_IO, start);
     tracker_destroy(tracker);
     signal_free(&s);
     return rc;
@@ -301,16 +297,22 @@ int advantage_iteration(struct task *t, const struct comm *c, int64_t iteration)
                   (from < t->samples ? from : t->samples);
     }
     struct row *mine = row + my_first * t->shard_samples;
-    double start = task_clock();
-    int rc = comm_agree(c, read_part(t, iteration, my_first, my_last, mine,
-                                     parent + my_first));
-    t->io_s += task_clock() - start;
+    double start = task_now(t);
+    int rc = read_part(t, iteration, my_first, my_last, mine, parent + my_first);
+    start = task_spend(t, TIME_IO, start);
+    rc = comm_agree(c, rc);
+    start = task_spend(t, TIME_WAITING, start);
     if (rc == 0)
         rc = comm_gather_all(c, mine, rows, sizeof *row, row);
     if (rc == 0)
         rc = comm_gather_all(c, parent + my_first, files, sizeof *parent, parent);
-    if (rc == 0)
-        rc = comm_agree(c, c->rank == 0 ? finish(t, iteration, row, parent) : 0);
+    start = task_spend(t, TIME_COMMUNICATION, start);
+    if (rc == 0) {
+        rc = c->rank == 0 ? finish(t, iteration, row, parent) : 0;
+        start = task_now(t);
+        rc = comm_agree(c, rc);
+        task_spend(t, TIME_WAITING, start);
+    }
     mem_free(row);
     mem_free(parent);
     mem_free(rows);

@@ -135,28 +135,23 @@ static int put_all(struct shard_writer *w, const struct task *t,
     return 0;
 }
 
-int policy_write(const struct task *t, const struct policy_content *c)
+int policy_write(const struct task *t, const struct policy_content *c,
+                 char digest[DIGEST_HEX])
 {
     char rel[96], path[4096];
-    struct shard_head head = {
-        .kind = SHARD_POLICY,
-        .iteration = c->counters.version - 1,
-        .number = -1,
-        .policy_version = c->counters.version,
-        .parent = c->parent,
-        .parents = c->parents,
-    };
-    snprintf(head.run_id, sizeof head.run_id, "%s", t->run_id);
-    snprintf(head.config_digest, sizeof head.config_digest, "%s", t->config_digest);
-    struct shard_writer *w = shard_create(
-        task_path(t, rundir_policy(rel, c->counters.version), path), &head);
+    int64_t version = c->counters.version;
+    struct shard_head head = task_head(t, SHARD_POLICY, version - 1, -1, version);
+    head.parent = c->parent;
+    head.parents = c->parents;
+    struct shard_writer *w =
+        shard_create(task_path(t, rundir_policy(rel, version), path), &head);
     if (w == NULL)
         return -1;
     if (put_all(w, t, c) != 0) {
         shard_abort(w);
         return -1;
     }
-    return shard_seal(w, NULL);
+    return shard_seal(w, digest);
 }
 
 struct policy *policy_open(const char *path)

@@ -20,8 +20,10 @@ struct policy_content {
     int64_t parents;
 };
 
-/* Seals policy/vNNNNNN.h5 (number content->counters.version) in t->dir. */
-int policy_write(const struct task *t, const struct policy_content *content);
+/* Seals policy/vNNNNNN.h5 (number content->counters.version) in t->dir; digest (may be
+ * NULL) receives its content digest. */
+int policy_write(const struct task *t, const struct policy_content *content,
+                 char digest[DIGEST_HEX]);
 
 struct policy;
 

@@ -92,9 +92,9 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     if (task_progress(t, "pretrain step %lld micro-batch %lld", (long long)b->step,
                       (long long)leaf) != 0)
         return -1;
-    for (int64_t k = 0; k < size; k++)
-        fill(b, from + (k < m ? k : 0), k);
-    struct model_input in = {.batch = size,
+    for (int64_t k = 0; k < m; k++)
+        fill(b, from + k, k);
+    struct model_input in = {.batch = m,
                              .height = t->height,
                              .width = t->width,
                              .x = b->x,
@@ -104,16 +104,16 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
     if (out == NULL)
         return -1;
+    const float *predicted = out->data;
     float *seed = b->target; /* overwritten in place: target -> d loss / d output */
-    for (int64_t k = 0; k < size; k++) {
+    for (int64_t k = 0; k < m; k++) {
         double sum = 0;
         for (int64_t j = k * t->d; j < (k + 1) * t->d; j++) {
-            double e = (double)out->data[j] - (double)b->target[j];
+            double e = (double)predicted[j] - (double)b->target[j];
             sum += e * e;
-            seed[j] = k < m ? (float)(2 * e * norm) : 0;
+            seed[j] = (float)(2 * e * norm);
         }
-        if (k < m)
-            b->loss[from + k] = sum * norm;
+        b->loss[from + k] = sum * norm;
     }
     return tape_backward(t->tape, out, seed);
 }

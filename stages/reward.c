@@ -21,11 +21,10 @@ struct scores {
 
 static int load(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
 {
-    char path[4096];
     int64_t n = task_shard_size(t, shard);
     int rc = -1;
     rundir_rollout(s->parent.path, iteration, shard);
-    struct shard *in = shard_open(task_path(t, s->parent.path, path), SHARD_ROLLOUT);
+    struct shard *in = task_open(t, s->parent.path, SHARD_ROLLOUT);
     if (in == NULL)
         return -1;
     s->n = n;
@@ -71,16 +70,9 @@ static int score(struct task *t, struct scores *s)
 static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
 {
     char rel[96], path[4096], own[80];
-    struct shard_head head = {
-        .kind = SHARD_REWARD,
-        .iteration = iteration,
-        .number = shard,
-        .policy_version = s->version,
-        .parent = &s->parent,
-        .parents = 1,
-    };
-    snprintf(head.run_id, sizeof head.run_id, "%s", t->run_id);
-    snprintf(head.config_digest, sizeof head.config_digest, "%s", t->config_digest);
+    struct shard_head head = task_head(t, SHARD_REWARD, iteration, shard, s->version);
+    head.parent = &s->parent;
+    head.parents = 1;
     snprintf(own, sizeof own, "reward_%s", t->reward->name);
     const struct column col[] = {
         {.name = "reward", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
@@ -114,16 +106,16 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     struct scores s = {0};
     int rc = task_progress(t, "reward iteration %lld shard %lld", (long long)iteration,
                            (long long)shard);
-    double start = task_clock();
+    double start = task_now(t);
     if (rc == 0)
         rc = load(t, iteration, shard, &s);
-    t->io_s += task_clock() - start;
+    task_spend(t, TIME_IO, start);
     if (rc == 0)
         rc = score(t, &s);
-    start = task_clock();
+    start = task_now(t);
     if (rc == 0)
         rc = seal(t, iteration, shard, &s);
-    t->io_s += task_clock() - start;
+    task_spend(t, TIME_IO, start);
     mem_free(s.sample);
     mem_free(s.label);
     mem_free(s.index);

@@ -1,16 +1,15 @@
-/* rollout: walks the sampler's chain for the samples of a shard, in micro-batches of one
- * fixed shape (the last one padded), and seals the trajectories.
+/* rollout: walks the sampler's chain for the samples of a shard, in micro-batches (the
+ * last one of its real size), and seals the trajectories.
  *
- * Noise is keyed by (seed, iteration, prompt, copy, step), so a shard's bits depend on
- * nothing but its number and the policy. */
+ * Noise is keyed by (seed, iteration, prompt, copy, step), and the network's result for an
+ * item depends neither on the rest of its batch nor on the batch's size. So a shard's bits
+ * depend on nothing but its number and the policy. */
 #include "stages/task.h"
 
 #include "io/rundir.h"
 #include "io/shard.h"
-#include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
-#include "stages/policy.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -91,27 +90,29 @@ static void noise(const struct task *t, const struct rollout *r, int64_t i, int6
 static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, int64_t k)
 {
     const struct sampler *s = &t->sampler;
-    for (int64_t b = 0; b < t->micro_batch; b++) {
-        int64_t i = at + (b < m ? b : 0); /* padding repeats the first sample */
-        memcpy(r->x + b * t->d, state_of(r, t, i, k), (size_t)t->d * sizeof *r->x);
+    for (int64_t b = 0; b < m; b++) {
+        memcpy(r->x + b * t->d, state_of(r, t, at + b, k), (size_t)t->d * sizeof *r->x);
         r->timesteps[b] = (float)s->step[k].t;
-        r->batch_label[b] = r->label[i];
+        r->batch_label[b] = r->label[at + b];
     }
     struct model_input in = {
-        .batch = t->micro_batch,
+        .batch = m,
         .height = t->height,
         .width = t->width,
         .x = r->x,
         .timesteps = r->timesteps,
         .labels = t->n_classes > 0 ? r->batch_label : NULL,
     };
+    double start = task_now(t);
     tape_begin(t->tape, false);
     struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
+    task_spend(t, TIME_NETWORK, start);
     if (out == NULL)
         return -1;
+    const float *predicted = out->data;
     for (int64_t b = 0; b < m; b++) {
         float *next = state_of(r, t, at + b, k + 1);
-        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), out->data + b * t->d, r->mu,
+        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), predicted + b * t->d, r->mu,
                      NULL);
         noise(t, r, at + b, k + 1, r->z);
         sampler_advance(s, k, t->d, r->mu, r->z, next);
@@ -230,22 +231,13 @@ static int put_samples(struct shard_writer *w, const struct task *t,
     return put_sampler(w, &t->sampler);
 }
 
-static int seal(struct task *t, const struct rollout *r, const char *policy_digest)
+static int seal(struct task *t, const struct rollout *r, struct shard_parent *policy)
 {
     char rel[96], path[4096];
-    struct shard_parent parent;
-    rundir_policy(parent.path, r->version);
-    snprintf(parent.content, sizeof parent.content, "%s", policy_digest);
-    struct shard_head head = {
-        .kind = SHARD_ROLLOUT,
-        .iteration = r->iteration,
-        .number = r->shard,
-        .policy_version = r->version,
-        .parent = &parent,
-        .parents = 1,
-    };
-    snprintf(head.run_id, sizeof head.run_id, "%s", t->run_id);
-    snprintf(head.config_digest, sizeof head.config_digest, "%s", t->config_digest);
+    struct shard_head head =
+        task_head(t, SHARD_ROLLOUT, r->iteration, r->shard, r->version);
+    head.parent = policy;
+    head.parents = 1;
     struct shard_writer *w = shard_create(
         task_path(t, rundir_rollout(rel, r->iteration, r->shard), path), &head);
     if (w == NULL)
@@ -259,24 +251,20 @@ static int seal(struct task *t, const struct rollout *r, const char *policy_dige
 
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard)
 {
-    char rel[96], path[4096];
     struct rollout r;
+    struct shard_parent policy;
     int64_t version = task_version(t, iteration);
-    if (task_load_weights(t, version) != 0)
+    rundir_policy(policy.path, version);
+    if (task_load_weights(t, version) != 0 ||
+        task_policy_content(t, version, policy.content) != 0)
         return -1;
-    double start = task_clock();
-    struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
-    if (p == NULL)
-        return -1;
-    t->io_s += task_clock() - start;
     rollout_init(&r, t, iteration, shard);
     int rc = walk(t, &r);
     if (rc == 0) {
-        start = task_clock();
-        rc = seal(t, &r, policy_content_digest(p));
-        t->io_s += task_clock() - start;
+        double start = task_now(t);
+        rc = seal(t, &r, &policy);
+        task_spend(t, TIME_IO, start);
     }
-    policy_close(p);
     rollout_free(&r);
     return rc;
 }

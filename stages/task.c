@@ -2,13 +2,17 @@
 #include "stages/task.h"
 
 #include "io/rundir.h"
+#include "io/shard.h"
 #include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/log.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "stages/policy.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 const char *metric_name(enum metric m)
@@ -21,13 +25,33 @@ const char *metric_name(enum metric m)
     return names[m];
 }
 
+const char *task_time_name(enum task_time k)
+{
+    static const char *const names[TASK_TIMES] = {"network", "io", "communication",
+                                                  "optimizer", "waiting"};
+    return names[k];
+}
+
+const char *weights_from_name(enum weights_from k)
+{
+    static const char *const names[WEIGHTS_FROM] = {"memory", "message", "file"};
+    return names[k];
+}
+
 int task_progress(struct task *t, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(t->phase, sizeof t->phase, fmt, ap);
     va_end(ap);
-    return t->idle == NULL ? 0 : t->idle(t->idle_ctx);
+    if (t->idle == NULL)
+        return 0;
+    double start = task_clock();
+    int rc = t->idle(t->idle_ctx);
+    double ticked = task_clock() - start;
+    t->ticked_s += ticked;
+    t->spent[TIME_COMMUNICATION] += ticked;
+    return rc;
 }
 
 double task_clock(void)
@@ -35,6 +59,18 @@ double task_clock(void)
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+double task_now(const struct task *t)
+{
+    return task_clock() - t->ticked_s;
+}
+
+double task_spend(struct task *t, enum task_time k, double start)
+{
+    double now = task_now(t);
+    t->spent[k] += now - start;
+    return now;
 }
 
 const char *task_path(const struct task *t, const char *relative, char buf[4096])
@@ -70,16 +106,106 @@ void task_prompts(const struct task *t, int64_t iteration, int64_t *label, int64
     mem_free(seen);
 }
 
-int task_load_weights(struct task *t, int64_t version)
+struct shard_head task_head(const struct task *t, enum shard_kind kind, int64_t iteration,
+                            int64_t number, int64_t version)
+{
+    struct shard_head head = {.kind = kind,
+                              .iteration = iteration,
+                              .number = number,
+                              .policy_version = version};
+    snprintf(head.run_id, sizeof head.run_id, "%s", t->run_id);
+    snprintf(head.config_digest, sizeof head.config_digest, "%s", t->config_digest);
+    return head;
+}
+
+/* Returns when the file can be seen or the time is over. -1: the job is lost. */
+static int await_file(struct task *t, const char *relative)
+{
+    char path[4096], phase[sizeof t->phase];
+    double start = task_clock(), now = start;
+    bool said = false;
+    task_path(t, relative, path);
+    snprintf(phase, sizeof phase, "%s", t->phase);
+    while (!file_exists(path) && (now = task_clock()) - start < t->appear_s) {
+        if (task_progress(t, "waits for %.80s", relative) != 0)
+            return -1;
+        if (!said && now - start > 2) {
+            log_warn("%s: is sealed but not to be seen here yet; waiting up to %.0f s",
+                     path, t->appear_s);
+            said = true;
+        }
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+    snprintf(t->phase, sizeof t->phase, "%s", phase);
+    return 0;
+}
+
+struct shard *task_open(struct task *t, const char *relative, enum shard_kind kind)
+{
+    char path[4096];
+    return await_file(t, relative) != 0 ? NULL
+                                        : shard_open(task_path(t, relative, path), (int)kind);
+}
+
+static int load_from_file(struct task *t, int64_t version)
 {
     char rel[96], path[4096];
-    if (t->loaded_version == version)
-        return 0;
-    double start = task_clock();
-    struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
+    double start = task_now(t);
+    if (await_file(t, rundir_policy(rel, version)) != 0)
+        return -1;
+    struct policy *p = policy_open(task_path(t, rel, path));
     int rc = p == NULL ? -1 : policy_weights(p, t->model, POLICY_WEIGHTS);
+    if (rc == 0) {
+        t->policy.version = version;
+        snprintf(t->policy.content, DIGEST_HEX, "%s", policy_content_digest(p));
+    }
     policy_close(p);
-    t->loaded_version = rc == 0 ? version : -1;
-    t->io_s += task_clock() - start;
+    task_spend(t, TIME_IO, start);
     return rc;
+}
+
+int task_load_weights(struct task *t, int64_t version)
+{
+    struct param_set *s = model_params(t->model);
+    enum weights_from from = WEIGHTS_MEMORY;
+    const float *w = NULL;
+    int rc = 0;
+    if (t->loaded_version != version) {
+        double start = task_now(t);
+        if (t->handover.find != NULL)
+            w = t->handover.find(t->handover.ctx, version, &from);
+        if (w != NULL) {
+            memcpy(param_values(s), w, (size_t)param_total(s) * sizeof *w);
+            param_touch(s);
+            task_spend(t, TIME_COMMUNICATION, start);
+        } else {
+            from = WEIGHTS_FILE;
+            rc = load_from_file(t, version);
+        }
+    }
+    t->loaded_version = rc == 0 ? version : -1;
+    if (rc == 0 && version > t->used_version) { /* the first use of each version counts */
+        t->weights_from[from]++;
+        t->used_version = version;
+    }
+    return rc;
+}
+
+int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX])
+{
+    char rel[96], path[4096];
+    if (t->policy.version != version || t->policy.content[0] == '\0') {
+        double start = task_now(t);
+        if (await_file(t, rundir_policy(rel, version)) != 0)
+            return -1;
+        struct policy *p = policy_open(task_path(t, rel, path));
+        if (p == NULL)
+            return -1;
+        t->policy.version = version;
+        snprintf(t->policy.content, DIGEST_HEX, "%s", policy_content_digest(p));
+        policy_close(p);
+        task_spend(t, TIME_IO, start);
+    }
+    memcpy(content, t->policy.content, DIGEST_HEX);
+    return 0;
 }

@@ -4,6 +4,7 @@
 #ifndef SLUICE_STAGES_TASK_H
 #define SLUICE_STAGES_TASK_H
 
+#include "io/shard.h"
 #include "io/sys/comm.h"
 #include "io/sys/digest.h"
 #include "stages/algo/algo.h"
@@ -51,6 +52,32 @@ struct policy_counters {
     double best_reward;   /* meaningless while best_version < 0 */
 };
 
+/* Where the seconds of a stage's work go; the rest is the stage's own loops. */
+enum task_time {
+    TIME_NETWORK,       /* forward and backward evaluations */
+    TIME_IO,            /* sealed files: open, read, digest, write, fsync */
+    TIME_COMMUNICATION, /* letters, hand-over of weights, gathering */
+    TIME_OPTIMIZER,     /* gradient sums, reduction, AdamW, spread of the weights */
+    TIME_WAITING,       /* votes: for the slowest rank of the group */
+    TASK_TIMES
+};
+const char *task_time_name(enum task_time k); /* "network", ... */
+
+/* Where the weights of a version came from when this rank began to use it. */
+enum weights_from { WEIGHTS_MEMORY, WEIGHTS_MESSAGE, WEIGHTS_FILE, WEIGHTS_FROM };
+const char *weights_from_name(enum weights_from k);
+
+/* How weights travel inside a job; the functions are NULL where they do not. */
+struct task_handover {
+    void *ctx;
+    /* The network's values become policy `version`: passes them on (they are copied).
+     * All update ranks call it. 0 or -1. */
+    int (*offer)(void *ctx, int64_t version);
+    /* The weights of a version, valid until the next call of a stage; NULL: read the
+     * file. *from receives where they came from. */
+    const float *(*find)(void *ctx, int64_t version, enum weights_from *from);
+};
+
 struct trainer;
 
 /* Plain data; the pipeline owns what the pointers reach. */
@@ -71,6 +98,14 @@ struct task {
     int64_t micro_batch;
     int64_t channels, height, width, d; /* d = channels * height * width */
     int64_t loaded_version;             /* of the weights in model; -1 none */
+    int64_t used_version;               /* the last one that a stage asked for */
+    int64_t weights_from[WEIGHTS_FROM]; /* versions, by where they came from */
+    struct task_handover handover;
+    /* The last policy file whose content digest is known: so it is sealed. */
+    struct {
+        int64_t version;
+        char content[DIGEST_HEX]; /* "": not known */
+    } policy;
     struct trainer *trainer;            /* update ranks only */
     struct policy_counters counters;    /* of the trainer's state */
 
@@ -88,7 +123,9 @@ struct task {
     char phase[96];
     comm_idle_f idle;
     void *idle_ctx;
-    double io_s; /* seconds spent in shard files since the caller reset it */
+    double spent[TASK_TIMES]; /* seconds since the caller reset them */
+    double ticked_s;          /* in the hook, ever */
+    double appear_s; /* a file that another node sealed may stay invisible so long */
 };
 
 /* Sets the phase and calls the hook. 0 or -1 (the job is lost). */
@@ -96,6 +133,10 @@ int task_progress(struct task *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* Seconds of a monotonic clock. */
 double task_clock(void);
+/* The same without the time spent in the hook, which has its own account. */
+double task_now(const struct task *t);
+/* Adds the time since `start`, a task_now, to the account; returns now. */
+double task_spend(struct task *t, enum task_time k, double start);
 /* "DIR/RELATIVE" in a buffer of the caller; returns buf. */
 const char *task_path(const struct task *t, const char *relative, char buf[4096]);
 /* Samples of a shard (the last one may be smaller). */
@@ -108,9 +149,19 @@ int64_t task_version(const struct task *t, int64_t iteration);
  * iteration alone. */
 void task_prompts(const struct task *t, int64_t iteration, int64_t *label, int64_t *copy);
 
-/* Loads the weights of a policy version into the model unless they are there. ERR_INPUT
- * names the file. */
+/* The head of a file that a stage of this run makes (the caller adds parents). */
+struct shard_head task_head(const struct task *t, enum shard_kind kind, int64_t iteration,
+                            int64_t number, int64_t version);
+/* Opens a parent's sealed file, RELATIVE to the run directory. On a network file system a
+ * file that another node has just sealed can be invisible for some seconds: waits up to
+ * t->appear_s for it, calling the hook. NULL as shard_open says. */
+struct shard *task_open(struct task *t, const char *relative, enum shard_kind kind);
+
+/* Brings the weights of a policy version into the model unless they are there: from
+ * memory, by message, or from the file. ERR_INPUT names the file. */
 int task_load_weights(struct task *t, int64_t version);
+/* The content digest of a policy file: as the lease said, or from the file. */
+int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX]);
 
 /* rollout: samples a shard of an iteration with a policy version; seals its file. */
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard);

@@ -4,6 +4,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "stages/nn/reduce.h"
+#include "stages/task.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,6 +15,7 @@ struct trainer {
     int64_t at, len, leaves;
     float *m, *v, *ema, *grad, *theta; /* [len] */
     struct reduce *reduce;             /* for `leaves` micro-batches */
+    double optimizer_s, waiting_s;
 };
 
 static void set_leaves(struct trainer *t, int64_t leaves)
@@ -91,7 +93,9 @@ static int add_leaves(struct trainer *t, trainer_leaf_f leaf, void *ctx)
         memset(g, 0, (size_t)param_total(t->params) * sizeof *g);
         if (leaf(ctx, first + i) != 0)
             return -1;
+        double start = task_clock();
         reduce_add(t->reduce, g);
+        t->optimizer_s += task_clock() - start;
     }
     return 0;
 }
@@ -111,12 +115,23 @@ static int check_state(const struct trainer *t, int64_t step)
                                 (long long)step);
 }
 
+static int vote(struct trainer *t, int rc)
+{
+    double start = task_clock();
+    rc = comm_agree(t->c, rc);
+    t->waiting_s += task_clock() - start;
+    return rc;
+}
+
 int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t step,
                  trainer_leaf_f leaf, void *ctx, double *grad_norm)
 {
     double norm2 = 0;
-    if (comm_agree(t->c, add_leaves(t, leaf, ctx)) != 0 ||
-        reduce_finish(t->reduce, t->grad) != 0 ||
+    int rc = add_leaves(t, leaf, ctx);
+    if (vote(t, rc) != 0)
+        return -1;
+    double start = task_clock();
+    if (reduce_finish(t->reduce, t->grad) != 0 ||
         reduce_norm2(t->reduce, t->grad, &norm2) != 0)
         return -1;
     *grad_norm = sqrt(norm2);
@@ -131,11 +146,23 @@ int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t ste
                 t->theta, t->m, t->v, t->len);
     if (t->ema != NULL)
         optim_ema(o->ema_decay, t->theta, t->ema, t->len);
-    if (comm_agree(t->c, check_state(t, step)) != 0 ||
-        reduce_spread(t->reduce, t->theta, values) != 0)
+    rc = check_state(t, step);
+    t->optimizer_s += task_clock() - start;
+    if (vote(t, rc) != 0)
         return -1;
-    param_touch(t->params);
-    return 0;
+    start = task_clock();
+    rc = reduce_spread(t->reduce, t->theta, values);
+    t->optimizer_s += task_clock() - start;
+    if (rc == 0)
+        param_touch(t->params);
+    return rc;
+}
+
+void trainer_times(struct trainer *t, double *optimizer_s, double *waiting_s)
+{
+    *optimizer_s = t->optimizer_s;
+    *waiting_s = t->waiting_s;
+    t->optimizer_s = t->waiting_s = 0;
 }
 
 int trainer_whole(struct trainer *t, const float *slice, float *whole)

@@ -34,13 +34,18 @@ void trainer_plan(struct trainer *t, int64_t leaves, int64_t *first, int64_t *nu
 /* One step over the planned micro-batches: gradients, canonical sum, global norm, clip,
  * AdamW number `step` (from 1), spread of the new weights, EMA with `ema_decay`.
  * *grad_norm receives the norm before clipping; ERR_NUMERIC when it, the new weights or
- * their moments are not finite (the parameters are then unchanged). Collective on c; all ranks return the same code. */
+ * their moments are not finite (the parameters are then unchanged). Collective on c; all
+ * ranks return the same code. */
 struct trainer_options {
     struct adamw adamw;
     double max_grad_norm, ema_decay;
 };
 int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t step,
                  trainer_leaf_f leaf, void *ctx, double *grad_norm);
+
+/* Seconds of this rank's steps since the last call: sums, reduction, AdamW and spread; and
+ * waiting for the group's slowest rank. */
+void trainer_times(struct trainer *t, double *optimizer_s, double *waiting_s);
 
 /* whole[param_total] <- everyone's slices of a state array. Collective on c. */
 int trainer_whole(struct trainer *t, const float *slice, float *whole);

@@ -2,9 +2,8 @@
  *
  * The unit of work is a pair (sample, step). An optimizer step takes a batch of samples;
  * its pairs are ordered sample by sample (samples permuted per inner epoch, the steps of
- * each sample permuted on their own), cut into micro-batches of the same fixed shape as in
- * rollout (the last one padded with weight 0), and each micro-batch is one leaf of the
- * canonical gradient tree. The loss is the mean over the step's pairs, so the order
+ * each sample permuted on their own), cut into micro-batches (the last one of its real
+ * size), and each micro-batch is one leaf of the canonical gradient tree. The loss is the mean over the step's pairs, so the order
  * matters to no result beyond rounding, and the rounding is the same for any layout. */
 #include "stages/task.h"
 
@@ -83,6 +82,7 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
         t->trainer =
             trainer_create(c, model_params(t->model), t->update.ema_decay > 0);
     trainer_slice(t->trainer, &at, &len);
+    double start = task_now(t);
     struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
     int rc = -1;
     if (p != NULL && policy_counters(p, &t->counters) == 0 &&
@@ -94,6 +94,7 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
     if (rc != 0)
         t->counters.version = -1;
     policy_close(p);
+    task_spend(t, TIME_IO, start);
     return rc;
 }
 
@@ -101,10 +102,9 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
 static int load_advantage(struct update *u)
 {
     struct task *t = u->t;
-    char path[4096];
     int64_t n = t->samples, expect[1] = {n};
     rundir_advantage(u->parent[1].path, u->iteration);
-    struct shard *in = shard_open(task_path(t, u->parent[1].path, path), SHARD_ADVANTAGE);
+    struct shard *in = task_open(t, u->parent[1].path, SHARD_ADVANTAGE);
     if (in == NULL)
         return -1;
     snprintf(u->parent[1].content, DIGEST_HEX, "%s", shard_content(in));
@@ -175,23 +175,24 @@ static int update_init(struct update *u)
 static struct shard *source_of(struct update *u, int64_t shard)
 {
     struct task *t = u->t;
-    char rel[96], path[4096];
+    char rel[96];
     enum column_type type;
     int nd, nd_p, at = (int)(shard % SOURCES);
     int64_t dim[SHARD_MAX_ND], dim_p[SHARD_MAX_ND];
     if (u->source[at] != NULL && u->source_of[at] == shard)
         return u->source[at];
     shard_close(u->source[at]);
-    task_path(t, rundir_rollout(rel, u->iteration, shard), path);
-    struct shard *in = shard_open(path, SHARD_ROLLOUT);
+    struct shard *in =
+        task_open(t, rundir_rollout(rel, u->iteration, shard), SHARD_ROLLOUT);
     if (in != NULL &&
         (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
          dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d ||
          dim[0] != task_shard_size(t, shard) ||
          !shard_has(in, "log_prob", NULL, &nd_p, dim_p) || nd_p != 2 ||
          dim_p[1] != t->sampler.steps)) {
-        err_set(ERR_INPUT, "%s: 'latents' or 'log_prob' is missing or of another shape",
-                path);
+        err_set(ERR_INPUT,
+                "%s/%s: 'latents' or 'log_prob' is missing or of another shape", t->dir,
+                rel);
         shard_close(in);
         in = NULL;
     }
@@ -207,7 +208,7 @@ static int load_trajectory(struct update *u, int64_t sample)
     int64_t row = sample % t->shard_samples;
     if (u->loaded == sample)
         return 0;
-    double start = task_clock();
+    double start = task_now(t);
     struct shard *in = source_of(u, sample / t->shard_samples);
     int rc = -1;
     if (in != NULL &&
@@ -215,7 +216,7 @@ static int load_trajectory(struct update *u, int64_t sample)
         shard_get_rows(in, "log_prob", COLUMN_F64, row, 1, u->log_prob) == 0)
         rc = 0;
     u->loaded = rc == 0 ? sample : -1;
-    t->io_s += task_clock() - start;
+    task_spend(t, TIME_IO, start);
     return rc;
 }
 
@@ -269,35 +270,35 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     int rc = task_progress(t, "update iteration %lld micro-batch %lld of %lld",
                            (long long)u->iteration, (long long)leaf,
                            (long long)u->leaves);
-    for (int64_t k = 0; k < b && rc == 0; k++)
-        rc = fill_slot(u, from + (k < m ? k : 0), k, &step, &pair[k]);
-    struct model_input in = {.batch = b,
+    for (int64_t k = 0; k < m && rc == 0; k++)
+        rc = fill_slot(u, from + k, k, &step, &pair[k]);
+    struct model_input in = {.batch = m,
                              .height = t->height,
                              .width = t->width,
                              .x = u->x,
                              .timesteps = u->timesteps,
                              .labels = t->n_classes > 0 ? u->label : NULL};
+    double start = task_now(t);
     tape_begin(t->tape, true);
     struct tensor *out = rc == 0 ? model_forward(t->model, t->tape, &in, NULL) : NULL;
     if (out == NULL)
         rc = -1;
-    for (int64_t k = 0; k < b && rc == 0; k++) {
+    task_spend(t, TIME_NETWORK, start);
+    const float *predicted = rc == 0 ? out->data : NULL;
+    for (int64_t k = 0; k < m && rc == 0; k++) {
         struct algo_result r = {0};
-        float *seed = u->seed + k * t->d;
-        if (k >= m) { /* padding: no weight */
-            memset(seed, 0, (size_t)t->d * sizeof *seed);
-            continue;
-        }
-        pair[k].o = out->data + k * t->d;
-        rc = t->algo->loss(&t->algo_options, &pair[k], &r, seed);
+        pair[k].o = predicted + k * t->d;
+        rc = t->algo->loss(&t->algo_options, &pair[k], &r, u->seed + k * t->d);
         double *s = u->stat + (from + k) * STATS;
         s[STAT_LOG_RATIO2] = r.approx_kl;
         s[STAT_RATIO] = r.ratio;
         s[STAT_CLIPPED] = r.clipped;
         s[STAT_LOSS] = r.loss;
     }
+    start = task_now(t);
     if (rc == 0)
         rc = tape_backward(t->tape, out, u->seed);
+    task_spend(t, TIME_NETWORK, start);
     return rc;
 }
 
@@ -360,9 +361,14 @@ static int optimizer_step(struct update *u, int64_t *done)
         o.ema_decay =
             optim_ema_decay(t->update.ema_decay, k->ema_updates + 1, t->update.ema_warmup);
     t->counters.version = t->loaded_version = -1; /* in between two versions */
-    if (trainer_step(t->trainer, &o, k->optimizer_step + 1, leaf_gradient, u, &norm) != 0 ||
-        gather_stats(u) != 0)
+    int rc = trainer_step(t->trainer, &o, k->optimizer_step + 1, leaf_gradient, u, &norm);
+    double optimizer_s, waiting_s, start = task_now(t);
+    trainer_times(t->trainer, &optimizer_s, &waiting_s);
+    t->spent[TIME_OPTIMIZER] += optimizer_s;
+    t->spent[TIME_WAITING] += waiting_s;
+    if (rc != 0 || gather_stats(u) != 0)
         return -1;
+    task_spend(t, TIME_COMMUNICATION, start);
     k->optimizer_step++;
     k->ema_updates += t->update.ema_decay > 0;
     if (*done == 0 && check_ratio(u) != 0)
@@ -403,19 +409,25 @@ static int optimize(struct update *u)
     return 0;
 }
 
-/* Brings the sharded state together and seals the new version. Collective. */
+/* Passes the weights on, brings the sharded state together and seals the new version, in
+ * this order: the weights travel while the file is written. Collective. */
 static int seal(struct update *u, struct policy_counters *counters)
 {
     struct task *t = u->t;
     int64_t n = param_total(model_params(t->model));
     bool ema = trainer_ema(t->trainer) != NULL;
     float *whole = mem_alloc(n * (ema ? 3 : 2), sizeof *whole);
-    double start = task_clock();
-    int rc = trainer_whole(t->trainer, trainer_m(t->trainer), whole);
+    double start = task_now(t);
+    int rc = 0;
+    if (t->handover.offer != NULL)
+        rc = comm_agree(u->c, t->handover.offer(t->handover.ctx, counters->version));
+    if (rc == 0)
+        rc = trainer_whole(t->trainer, trainer_m(t->trainer), whole);
     if (rc == 0)
         rc = trainer_whole(t->trainer, trainer_v(t->trainer), whole + n);
     if (rc == 0 && ema)
         rc = trainer_whole(t->trainer, trainer_ema(t->trainer), whole + 2 * n);
+    start = task_spend(t, TIME_COMMUNICATION, start);
     if (rc == 0 && u->c->rank == 0) {
         struct policy_content content = {
             .vector = {param_values(model_params(t->model)), whole, whole + n,
@@ -425,26 +437,25 @@ static int seal(struct update *u, struct policy_counters *counters)
             .parents = 2,
         };
         memcpy(content.metric, u->metric, sizeof content.metric);
-        rc = policy_write(t, &content);
+        rc = policy_write(t, &content, t->policy.content);
+        t->policy.version = rc == 0 ? counters->version : -1;
     }
     mem_free(whole);
-    t->io_s += task_clock() - start;
-    return comm_agree(u->c, rc);
+    start = task_spend(t, TIME_IO, start);
+    rc = comm_agree(u->c, rc);
+    task_spend(t, TIME_WAITING, start);
+    return rc;
 }
 
 static int prepare(struct update *u)
 {
     struct task *t = u->t;
-    char path[4096];
-    double start = task_clock();
     rundir_policy(u->parent[0].path, u->iteration);
-    struct policy *p = policy_open(task_path(t, u->parent[0].path, path));
-    if (p == NULL)
+    if (task_policy_content(t, u->iteration, u->parent[0].content) != 0)
         return -1;
-    snprintf(u->parent[0].content, DIGEST_HEX, "%s", policy_content_digest(p));
-    policy_close(p);
+    double start = task_now(t);
     int rc = load_advantage(u);
-    t->io_s += task_clock() - start;
+    task_spend(t, TIME_IO, start);
     return rc != 0 ? -1 : update_init(u);
 }
 
@@ -452,11 +463,14 @@ int update_iteration(struct task *t, const struct comm *c, int64_t iteration,
                      double metric[METRICS])
 {
     struct update u = {.t = t, .c = c, .iteration = iteration};
-    int rc = comm_agree(c, task_progress(t, "update iteration %lld loads",
-                                         (long long)iteration) != 0 ||
-                                   load_state(t, c, iteration) != 0 || prepare(&u) != 0
-                               ? -1
-                               : 0);
+    int rc = task_progress(t, "update iteration %lld loads", (long long)iteration);
+    if (rc == 0)
+        rc = load_state(t, c, iteration);
+    if (rc == 0)
+        rc = prepare(&u);
+    double start = task_now(t);
+    rc = comm_agree(c, rc);
+    task_spend(t, TIME_WAITING, start);
     if (rc == 0)
         rc = optimize(&u);
     if (rc == 0) {

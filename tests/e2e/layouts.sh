@@ -34,10 +34,19 @@ compare() {
         else
             same_bits "$dir" "$work/$name.ref" "$name, layout ${layouts[$i]}"
         fi
+        [ "$(weights "$dir" file)" = 0 ] &&
+            [ "$(weights "$dir" message)" -ge "${messages[$i]-0}" ]
+        ok $? "$name, layout ${layouts[$i]}: no policy file of the run is read again"
         metrics_whole "$dir" 3
         ok $? "$name, layout ${layouts[$i]}: every iteration has its line"
         [ "$n" = 1 ] || rm -rf "$dir"
     done
+}
+
+# weights DIR FROM: how many versions ranks got that way, says the accounting.
+weights() {
+    perl -MJSON::PP -0777 -ne "print decode_json(\$_)->{weights_from}{$2}" \
+        "$1/accounting.json"
 }
 
 # stages NAME: rollout, reward, advantage, update in turn, 3 times, with rank
@@ -56,20 +65,29 @@ stages() {
         done
     done
     same_bits "$dir" "$work/$1.ref" "$1, stages in turn"
+    [ "$(weights "$dir" message)" = 0 ]
+    ok $? "$1, stages in turn: files only"
 }
 
+# Versions 1 and 2 reach each rank that rolls out and does not update, by layout; with a
+# staleness of 1 it is version 1 only. (A fast rank may leave the others without a shard.)
+messages=([1]=2 [2]=2 [3]=2)
 config "$work/config.yaml" 3 "$work/plain"
 compare seed3 "0 1 2 3 4 5 6"
 stages seed3
 compare seed4 "0 2 3" run.seed=4
 ! cmp -s "$work/seed3.ref" "$work/seed4.ref"
 ok $? "another seed gives other bits"
+messages=([1]=1 [2]=1)
+compare stale1 "1 2 5 0" max_staleness=1
+messages=()
 compare stale2 "1 2 0" max_staleness=2
 ! cmp -s "$work/seed3.ref" "$work/stale2.ref"
 ok $? "staleness gives other bits"
 
 config "$work/config.yaml" 3 "$work/class"
 sed -i 's/^rollout: {/&classes: [0, 2], copies: 2, /' "$work/config.yaml"
+messages=([3]=2)
 compare class "0 3 4"
 stages class
 finish

@@ -1,0 +1,109 @@
+/* Shared command lines. */
+#include "pipeline/arguments.h"
+
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "pipeline/cmd.h"
+#include "pipeline/schema.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool wants_help(int argc, char **argv, const char *help)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(help, stdout);
+            return true;
+        }
+    return false;
+}
+
+/* Sorts the arguments into rest[*n] and *limit, an override. */
+static int sort_job(const char *name, int argc, char **argv, char **rest, int *n,
+                    struct text *limit)
+{
+    static const char option[] = "--max-walltime";
+    const size_t len = sizeof option - 1;
+    for (int i = 1; i < argc; i++) {
+        const char *value = NULL;
+        if (strcmp(argv[i], option) == 0 && i + 1 < argc)
+            value = argv[++i];
+        else if (strcmp(argv[i], option) == 0)
+            return err_set(ERR_USAGE, "--max-walltime wants a time: 90, 15m, 1:30:00");
+        else if (strncmp(argv[i], option, len) == 0 && argv[i][len] == '=')
+            value = argv[i] + len + 1;
+        else if (argv[i][0] == '-')
+            return err_set(ERR_USAGE, "unknown option '%s'; see `sluice %s --help`",
+                           argv[i], name);
+        else
+            rest[(*n)++] = argv[i];
+        if (value != NULL) {
+            text_free(limit);
+            text_add(limit, "run.max_walltime=%s", value);
+        }
+    }
+    return *n > 0 ? 0
+                  : err_set(ERR_USAGE,
+                            "name a configuration file; see `sluice %s --help`", name);
+}
+
+struct config *arguments_job(const char *name, const char *help, int argc, char **argv,
+                             int *code)
+{
+    struct text limit = {0};
+    struct config *c = NULL;
+    int n = 0, rc;
+    *code = 0;
+    if (wants_help(argc, argv, help))
+        return NULL;
+    char **rest = mem_alloc(argc, sizeof *rest);
+    rc = sort_job(name, argc, argv, rest, &n, &limit);
+    if (rc == 0)
+        c = schema_load(n, rest);
+    if (c != NULL && limit.len > 0)
+        rc = config_override(c, limit.s);
+    if (c != NULL && rc == 0 && config_text(c, "run.dir")[0] == '\0')
+        rc = err_set(ERR_USAGE, "run.dir is not set: name the run directory");
+    if (c == NULL || rc != 0) {
+        *code = cmd_fail(name);
+        config_destroy(c);
+        c = NULL;
+    }
+    text_free(&limit);
+    mem_free(rest);
+    return c;
+}
+
+bool arguments_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+const char *arguments_path(const char *name, const char *help, int argc, char **argv,
+                           int *code)
+{
+    const char *path = NULL, *odd = NULL;
+    *code = 0;
+    if (wants_help(argc, argv, help))
+        return NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            continue;
+        if (argv[i][0] == '-' || path != NULL)
+            odd = odd != NULL ? odd : argv[i];
+        else
+            path = argv[i];
+    }
+    if (odd == NULL && path != NULL)
+        return path;
+    if (odd != NULL)
+        err_set(ERR_USAGE, "unexpected '%s'; see `sluice %s --help`", odd, name);
+    else
+        err_set(ERR_USAGE, "which file or run directory? See `sluice %s --help`", name);
+    *code = cmd_fail(name);
+    return NULL;
+}
