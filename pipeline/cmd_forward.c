@@ -6,8 +6,8 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
+#include "pipeline/compute.h"
 #include "stages/model/model.h"
-#include "stages/nn/backend.h"
 
 #include <math.h>
 #include <omp.h>
@@ -27,13 +27,14 @@ static const char help[] =
     "G gets   output; with target also loss = mean((output - target)^2), grad.x, and\n"
     "         grad.NAME for every parameter NAME of the checkpoint.\n"
     "\n"
-    "  --dtype f32|bf16  arithmetic (default f32)\n"
+    "  --dtype D         f32 (default), bf16 (where the processor has it, else f32) or\n"
+    "                    bf16-emulated\n"
     "  --seed N          weights from the generator where the folder has no weight "
     "file\n"
     "  --threads N       threads (default: the cores of this process)\n"
     "  --help            this text\n"
     "\n"
-    "Exit codes: 0 done, 2 usage, 3 bad model or input, 4 not in this build, 5 I/O.\n";
+    "Exit codes: 0 done, 2 usage, 3 bad model or input, 4 the machine lacks something, 5 I/O.\n";
 
 struct options {
     const char *model, *in, *out, *dtype;
@@ -87,12 +88,10 @@ static int read_options(int argc, char **argv, struct options *o)
         return err_set(ERR_USAGE, "MODEL, --in and --out are needed; see --help");
     if (o->threads > 4096)
         return err_set(ERR_USAGE, "--threads: at most 4096");
-    if (strcmp(o->dtype, "bf16") == 0)
-        return err_set(ERR_ENV,
-                       "--dtype bf16: this build computes in float32 only; use "
-                       "--dtype f32");
-    if (strcmp(o->dtype, "f32") != 0)
-        return err_set(ERR_USAGE, "--dtype: '%s' is not one of f32, bf16", o->dtype);
+    if (strcmp(o->dtype, "f32") != 0 && strcmp(o->dtype, "bf16") != 0 &&
+        strcmp(o->dtype, "bf16-emulated") != 0)
+        return err_set(ERR_USAGE, "--dtype: '%s' is not one of %s", o->dtype,
+                       COMPUTE_DTYPES);
     return 0;
 }
 
@@ -286,13 +285,14 @@ int cmd_forward(int argc, char **argv)
         }
     if (read_options(argc, argv, &o) != 0)
         goto done;
-    const struct backend *backend = backend_get("onednn", (int)o.threads);
-    if (backend == NULL)
-        goto done;
     m = model_open(o.model, o.seed, true);
     if (m == NULL || read_given(o.in, m, &g) != 0)
         goto done;
-    tape = tape_create(backend);
+    const struct compute how = {
+        .backend = "onednn", .dtype = o.dtype, .threads = (int)o.threads};
+    tape = compute_open(&how, NULL);
+    if (tape == NULL)
+        goto done;
     rc = evaluate(&o, m, tape, &g);
 done:
     tape_destroy(tape);

@@ -165,7 +165,7 @@ static int derive(struct plan *p)
             p->reward->close(ctx);
     }
     if (p->model != NULL)
-        probe_model(&p->probe, p->model, config_text(c, "model.backend"));
+        probe_model(&p->probe, p->model, compute_of(c));
     if (!p->rate_given)
         p->rate = p->probe.rate;
     return 0;
@@ -223,9 +223,12 @@ static void print_memory(const struct plan *p)
     double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
     bool ema = config_real(p->c, "update.ema_decay") > 0;
     double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
-    double rollout = 8 * n + micro * p->probe.forward +
+    bool checkpoints = config_bool(p->c, "model.gradient_checkpointing");
+    double trained = micro * p->probe.trained, less = micro * p->probe.checkpointed;
+    double each = checkpoints ? less : trained;
+    double rollout = 8 * n + micro * p->probe.forward + p->probe.scratch +
                      (double)p->shard * d * 4 * (double)(p->steps + 1);
-    double update = 16 * n + state + micro * p->probe.recorded + p->probe.scratch +
+    double update = 16 * n + state + each + p->probe.scratch +
                     (double)p->shard * d * 4 * (double)(p->steps + 1);
     double small = (double)p->shard * d * 4 * 2;
     printf("memory per rank, estimate\n");
@@ -236,10 +239,12 @@ static void print_memory(const struct plan *p)
          "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s), "
          "micro-batch %.0f",
          update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
-         micro * p->probe.recorded / MIB);
+         each / MIB);
+    line("", "model.gradient_checkpointing=%s: micro-batch %.0f instead of %.0f",
+         checkpoints ? "false" : "true", (checkpoints ? trained : less) / MIB, each / MIB);
     if (config_is(p->c, "groups.placement", "shared"))
         line("a rank with all roles", "%.0f MiB", (rollout + update - 8 * n) / MIB);
-    if (p->probe.recorded == 0)
+    if (p->probe.trained == 0)
         line("",
              "activations are not in these numbers: the trial evaluation is too large");
 }

@@ -9,6 +9,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
+#include "pipeline/compute.h"
 #include "pipeline/placement.h"
 #include "pipeline/prepare.h"
 #include "pipeline/settings.h"
@@ -90,11 +91,9 @@ static int open_network(struct job *j)
     t->height = dim[1];
     t->width = dim[2];
     t->d = dim[0] * dim[1] * dim[2];
-    t->backend = settings_backend(j->c);
-    if (t->backend == NULL)
-        return -1;
-    t->tape = tape_create(t->backend);
-    return 0;
+    const struct compute o = compute_of(j->c);
+    t->tape = compute_open(&o, &t->backend);
+    return t->tape != NULL ? 0 : -1;
 }
 
 static int read_data(struct job *j)
@@ -312,6 +311,8 @@ static int run_job(struct config *c)
     MPI_Comm_size(group, &j.comm.size);
     struct place place;
     int rc = placement_threads(c, j.comm.rank);
+    if (rc == 0)
+        rc = compute_settle(c, &j.comm);
     if (rc == 0)
         placement_apply(c, false, j.comm.rank, &place);
     rc = comm_agree(&j.comm, rc == 0 ? set_up(&j) : -1);

@@ -12,8 +12,8 @@
 #include "io/sys/text.h"
 #include "pipeline/sample_files.h"
 #include "pipeline/source.h"
+#include "pipeline/compute.h"
 #include "stages/diffusion/sampler.h"
-#include "stages/nn/backend.h"
 
 #include <math.h>
 #include <omp.h>
@@ -58,6 +58,8 @@ static const struct config_key options[] = {
      "which of a run directory's policies"},
     {"batch", CONFIG_INT, "16", 1, 4096, NULL, false,
      "samples per evaluation of the network; memory grows with it"},
+    {"dtype", CONFIG_CHOICE, "f32", 0, 0, COMPUTE_DTYPES, true,
+     "activations of the network; bf16: where the processor has it, else f32"},
     {"threads", CONFIG_INT, "auto", 1, 4096, "auto", false,
      "threads; auto: the cores of this process"},
     {"columns", CONFIG_INT, "auto", 1, 1e6, "auto", true, "columns of the grid; auto: square"},
@@ -222,11 +224,13 @@ static int prepare(struct sampling *s, const char *source)
         settle_shape(s) != 0 || open_sampler(s) != 0 ||
         sample_files_check(&s->shape, config_text(c, "out")) != 0)
         return -1;
-    const struct backend *backend =
-        backend_get("onednn", (int)int_or(c, "threads", "auto", omp_get_num_procs()));
-    if (backend == NULL)
+    const struct compute o = {
+        .backend = "onednn",
+        .dtype = config_text(c, "dtype"),
+        .threads = (int)int_or(c, "threads", "auto", omp_get_num_procs())};
+    s->tape = compute_open(&o, NULL);
+    if (s->tape == NULL)
         return -1;
-    s->tape = tape_create(backend);
     s->seed = (uint64_t)config_int(c, "seed");
     s->batch = config_int(c, "batch");
     s->x = mem_alloc(s->n * s->d, sizeof *s->x);

@@ -1,11 +1,8 @@
-/* A forward pass unrecorded, one recorded, then backward passes: the difference in
- * memory between them tells what grows with the batch and what does not. */
+/* Turns of one item: with gradient checkpointing, forward only, and as it is trained. */
 #include "pipeline/probe.h"
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
-#include "stages/nn/backend.h"
-#include "stages/nn/tape.h"
 
 #include <time.h>
 
@@ -18,9 +15,8 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* One turn on a tape: forward and, where wanted, backward. */
-static int turn(const struct probe *p, struct model *m, struct tape *tape, bool record,
-                bool backward)
+/* One turn on a tape: forward and, where recorded, backward. */
+static int turn(const struct probe *p, struct model *m, struct tape *tape, bool record)
 {
     float when = 1, *seed = NULL;
     int64_t label = 0, dim[3];
@@ -35,7 +31,7 @@ static int turn(const struct probe *p, struct model *m, struct tape *tape, bool 
     tape_begin(tape, record);
     struct tensor *y = model_forward(m, tape, &in, NULL);
     int rc = y == NULL ? -1 : 0;
-    if (rc == 0 && backward) {
+    if (rc == 0 && record) {
         seed = mem_alloc(tensor_count(y), sizeof *seed);
         rc = tape_backward(tape, y, seed);
     }
@@ -44,32 +40,42 @@ static int turn(const struct probe *p, struct model *m, struct tape *tape, bool 
     return rc;
 }
 
-/* Fills p for the size in it, which is 1/area of a full sample. */
-static int try_size(struct probe *p, struct model *m, const struct backend *b,
-                    int64_t area)
+/* Bytes of the tensors of one turn, backward where `record`. */
+static int need(const struct probe *p, struct model *m, struct compute o, bool record,
+                double *bytes, double *scratch)
 {
-    struct tape *plain = tape_create(b), *record = tape_create(b);
-    int rc = turn(p, m, plain, false, false);
-    p->forward = (double)(tape_bytes(plain) * area);
-    if (rc == 0)
-        rc = turn(p, m, record, true, false);
-    int64_t recorded = tape_bytes(record);
-    p->recorded = (double)(recorded * area);
-    if (rc == 0) /* prepares the kernels of the backward pass */
-        rc = turn(p, m, record, true, true);
-    p->scratch = (double)(tape_bytes(record) - recorded);
-    double start = now();
-    if (rc == 0)
-        rc = turn(p, m, record, true, true);
-    p->rate = 3 * model_flops(m) / (double)area / (now() - start);
-    tape_destroy(record);
-    tape_destroy(plain);
+    struct tape *t = compute_open(&o, NULL);
+    int rc = t == NULL ? -1 : turn(p, m, t, record);
+    if (rc == 0) {
+        *bytes = (double)tape_bytes(t) - (double)tape_scratch_bytes(t);
+        *scratch = (double)tape_scratch_bytes(t);
+    }
+    tape_destroy(t);
     return rc;
 }
 
-void probe_model(struct probe *p, struct model *m, const char *backend)
+/* Fills p for the size in it, which is 1/area of a full sample. */
+static int try_size(struct probe *p, struct model *m, struct compute o, double area)
 {
-    const struct backend *b = backend_get(backend, 1);
+    double start = 0;
+    o.threads = 1;
+    o.gradient_checkpointing = true;
+    int rc = need(p, m, o, true, &p->checkpointed, &p->scratch);
+    o.gradient_checkpointing = false;
+    if (rc == 0)
+        rc = need(p, m, o, false, &p->forward, &p->scratch);
+    start = now(); /* kernels of both passes are made by now */
+    if (rc == 0)
+        rc = need(p, m, o, true, &p->trained, &p->scratch);
+    p->rate = 3 * model_flops(m) / area / (now() - start);
+    p->forward *= area;
+    p->trained *= area;
+    p->checkpointed *= area;
+    return rc;
+}
+
+void probe_model(struct probe *p, struct model *m, struct compute o)
+{
     double flops = model_flops(m);
     int64_t dim[3], area = 1;
     *p = (struct probe){0};
@@ -80,10 +86,9 @@ void probe_model(struct probe *p, struct model *m, const char *backend)
         area *= 4;
     }
     /* A size that the network cannot halve is refused by it: the next larger one. */
-    for (; b != NULL && area >= 1 && flops / (double)area < 8 * PROBE_FLOPS;
-         area /= 4) {
+    for (; area >= 1 && flops / (double)area < 8 * PROBE_FLOPS; area /= 4) {
         *p = (struct probe){.height = dim[1], .width = dim[2]};
-        if (try_size(p, m, b, area) == 0)
+        if (try_size(p, m, o, (double)area) == 0)
             return;
         dim[1] *= 2;
         dim[2] *= 2;

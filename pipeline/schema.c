@@ -2,6 +2,8 @@
  * Defaults named "paper" are those of Black et al. 2023 (DDPO). */
 #include "pipeline/schema.h"
 
+#include "pipeline/compute.h"
+
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 
@@ -38,8 +40,13 @@ const struct config_key schema[] = {
 
     {"model.path", CONFIG_TEXT, "", ANY, NULL, YES,
      "model folder in the diffusers layout (model_index.json or config.json)"},
-    {"model.dtype", CONFIG_CHOICE, "f32", ANY, "f32|bf16", YES,
-     "arithmetic of the network's evaluations; weights stay f32"},
+    {"model.dtype", CONFIG_CHOICE, "f32", ANY, COMPUTE_DTYPES, YES,
+     "activations of the network; weights, sums and log-probabilities stay f32. bf16 needs "
+     "AVX512-BF16 or AMX, else it is f32 with a warning; bf16-emulated runs anywhere, at "
+     "f32's speed"},
+    {"model.gradient_checkpointing", CONFIG_BOOL, "false", ANY, NULL, NO,
+     "update: keep only the layers' ends and compute their inside again in the backward "
+     "pass; same results, less memory (`sluice plan` says how much), a third slower"},
     {"model.micro_batch", CONFIG_INT, "16", 1, 4096, NULL, YES,
      "most samples per network evaluation, in rollout and update; the last batch of a shard or "
      "of a step is smaller; memory grows with it"},

@@ -7,6 +7,7 @@
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
+#include "pipeline/compute.h"
 #include "pipeline/placement.h"
 #include "pipeline/prepare.h"
 #include "pipeline/report.h"
@@ -306,7 +307,8 @@ int session_run(const struct session_options *o)
     int code;
     if (start_mpi(&s) != 0)
         return ERR_ENV;
-    if (placement_threads(o->config, s.world.rank) != 0 || make_layout(&s) != 0 ||
+    if (placement_threads(o->config, s.world.rank) != 0 ||
+        compute_settle(o->config, &s.world) != 0 || make_layout(&s) != 0 ||
         make_groups(&s) != 0 || make_run(&s) != 0) {
         code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
         if (s.world.rank == 0)

@@ -4,6 +4,7 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "pipeline/compute.h"
 #include "stages/policy.h"
 #include "stages/trainer.h"
 
@@ -87,9 +88,6 @@ int settings_read(struct task *t, const struct config *c)
                        (long long)t->shards, SHARD_MAX_PARENTS - 1);
     t->n_classes = config_list(c, "rollout.classes", &t->classes);
     config_digest(c, t->config_digest);
-    if (config_is(c, "model.dtype", "bf16"))
-        return err_set(ERR_ENV, "model.dtype: this build computes in float32 only; set "
-                                "model.dtype=f32");
     read_update(&t->update, c);
     return read_method(t, c);
 }
@@ -109,12 +107,6 @@ int settings_sampler(struct sampler *s, const struct schedule *schedule,
                            : config_is(c, "sampler.clip_sample", "true"),
     };
     return sampler_init(s, schedule, &o);
-}
-
-const struct backend *settings_backend(const struct config *c)
-{
-    return backend_get(config_text(c, "model.backend"),
-                       (int)config_int(c, "groups.threads"));
 }
 
 /* Unconditional networks take no classes; conditional ones default to all of theirs. */
@@ -182,10 +174,10 @@ int settings_open_network(struct task *t, const struct config *c, int64_t versio
     if (rc != 0)
         return -1;
     t->loaded_version = t->used_version = version;
-    t->backend = settings_backend(c);
-    if (t->backend == NULL)
+    const struct compute o = compute_of(c);
+    t->tape = compute_open(&o, &t->backend);
+    if (t->tape == NULL)
         return -1;
-    t->tape = tape_create(t->backend);
     return fit_network(t, c);
 }
 

@@ -24,9 +24,6 @@ int settings_first_policy(const struct task *t, const struct config *c);
 int settings_sampler(struct sampler *s, const struct schedule *schedule,
                      const struct config *c);
 
-/* Sets the threads of this rank and returns the back end. NULL: ERR_ENV. */
-const struct backend *settings_backend(const struct config *c);
-
 void settings_close(struct task *t);
 
 #endif

@@ -19,8 +19,8 @@ struct backend;
  * this rank, fixed from now on (results for float32 weight gradients may depend on it, so
  * it is recorded with the run). The first call fixes it. */
 const struct backend *backend_get(const char *name, int threads);
-/* Whether this processor computes bfloat16 by that table. */
-bool backend_has_bf16(const struct backend *b);
+/* Whether this processor computes bfloat16 by the table of that name. */
+bool backend_has_bf16(const char *name);
 const char *backend_name(const struct backend *b);
 /* "oneDNN 2.6.3, cpu isa avx2" into buf. */
 void backend_describe(const struct backend *b, char *buf, size_t size);

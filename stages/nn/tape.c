@@ -291,3 +291,8 @@ int64_t tape_bytes(const struct tape *t)
 {
     return pool_peak(t->pool) + arena_peak(t->small) + arena_peak(t->scratch);
 }
+
+int64_t tape_scratch_bytes(const struct tape *t)
+{
+    return arena_peak(t->scratch);
+}

@@ -57,5 +57,6 @@ int tape_backward(struct tape *t, struct tensor *out, const float *seed);
 
 /* Most bytes that an evaluation needed so far, working memory of kernels included. */
 int64_t tape_bytes(const struct tape *t);
+int64_t tape_scratch_bytes(const struct tape *t); /* the working memory alone */
 
 #endif
