@@ -7,9 +7,9 @@ behind the best keeps those. Table on standard output; every variant's numbers i
 BUILD/bench/peer.json.
 
     PEER="demo cifar10 wide ddpo memory"   the parts
-    PEER_REPEAT=5, PEER_ROW_S=45           repetitions; a long row ends there, after 3 or more
+    PEER_REPEAT=5, PEER_ROW_S=30           repetitions; a long row ends there, after 3 or more
     PEER_THREADS="2 1"                     thread counts
-    PEER_LIMIT_S=60, PEER_COMPILE_S=120    limits of a variant's first evaluations; half of
+    PEER_LIMIT_S=60, PEER_COMPILE_S=120    limits of a variant's first evaluations; a quarter
                                            that for bfloat16 where ours has none
     PEER_PYTHON=...                        an interpreter with torch and diffusers
     PEER_PYTHON_DISTRIBUTION=...           a second one, with the distribution's torch
@@ -29,7 +29,7 @@ from common import (BUILD, DEMO, DTYPES, HERE, NETWORKS, TOP, WORKS, Engine, Fai
 
 FOLDER = f"{BUILD}/bench/peer"
 REPEAT = int(os.environ.get("PEER_REPEAT", "5"))
-ROW_S = float(os.environ.get("PEER_ROW_S", "45"))
+ROW_S = float(os.environ.get("PEER_ROW_S", "30"))
 LIMIT_S = float(os.environ.get("PEER_LIMIT_S", "60"))
 COMPILE_S = float(os.environ.get("PEER_COMPILE_S", "120"))
 BEHIND = 1.15
@@ -134,7 +134,7 @@ def pythons():
     return out
 
 
-def servers(found, threads):
+def servers(found, threads, compiled=True):
     """variant name -> (server, variant as the server knows it)"""
     out = {}
     for name, path in found.items():
@@ -143,7 +143,9 @@ def servers(found, threads):
         if name == "index":
             out["index first"] = (s, "first")
             out["index autocast"] = (s, "autocast")
-            out["index compile"] = (Server(path, threads, f"compile-{threads}"), "compile")
+            if compiled:
+                out["index compile"] = (Server(path, threads, f"compile-{threads}"),
+                                        "compile")
     return out
 
 
@@ -173,7 +175,7 @@ def row(network, work, dtype, threads, variants, refusal):
     out = {"network": network, "work": work, "dtype": dtype, "threads": threads,
            "batch": batch, "target": target(network, dtype, work)}
     alone = dtype == "bf16" and refusal is not None
-    worth, given = first_times(variants, command, dtype, 0.5 if alone else 1)
+    worth, given = first_times(variants, command, dtype, 0.25 if alone else 1)
     out["peers"] = given
     engine = None
     ours = []
@@ -235,7 +237,7 @@ def rows(names, found, threads, refusal):
     print(f"\n{'network':8s}{'dtype':5s}{'thr':>3s}  {'work':19s}{'ours ms':>10s}"
           f"{'PyTorch ms':>11s}{'ratio':>7s}{'target':>8s}      PyTorch is", flush=True)
     for n in threads:
-        variants = servers(found, n)
+        variants = servers(found, n, n == max(threads)) # compilation takes minutes
         for network in names:
             # Where ours has no bfloat16, PyTorch's is shown once, for two threads.
             for dtype in [d for d in DTYPES if d == "f32" or not refusal or n == max(threads)]:
@@ -297,6 +299,10 @@ def iteration(found, compiled, dtypes):
         out.append(r)
         for turn in range(2):
             r["ours"].append(ddpo(1, 2, dtype))
+            if turn == 1: # the slower ones keep one turn
+                first = {k: r["peers"][k][0]["seconds"][0] for k in variants}
+                variants = {k: v for k, v in variants.items()
+                            if first[k] <= BEHIND * min(first.values())}
             for name in list(variants):
                 server, variant = variants[name]
                 try:
@@ -305,7 +311,7 @@ def iteration(found, compiled, dtypes):
                 except Failed as e:
                     print(f"{dtype} {name}: {e}")
                     del variants[name]
-        for server, _ in variants.values():
+        for server in Server.all:
             server.stop()
         ours = min(r["ours"], key=lambda x: x["seconds"])
         print(f"{dtype + ' ours':24s}{ours['seconds']:8.2f}{ours['working_s']['rollout']:9.2f}"
