@@ -149,9 +149,10 @@ def servers(found, threads, compiled=True):
     return out
 
 
-def first_times(variants, command, dtype, share):
-    """Warms each variant up. Returns those worth repeating, and what all gave. share: of
-    the time limits."""
+def first_times(variants, command, dtype, alone):
+    """Warms each variant up. Returns those worth repeating, and what all gave. alone: ours
+    does not compute this, a quarter of the time limits is enough."""
+    share = 0.25 if alone else 1
     given = {}
     for name, (server, variant) in variants.items():
         if variant == "autocast" and dtype != "bf16":
@@ -165,6 +166,16 @@ def first_times(variants, command, dtype, share):
         except Failed as e:
             given[name] = {"failed": str(e)}
     times = {k: min(v["first"]) for k, v in given.items() if "first" in v}
+    if not alone: # who lags has a second chance: the machine may have been busy
+        for name in [k for k, t in times.items() if t > BEHIND * min(times.values())]:
+            server, variant = variants[name]
+            try:
+                given[name]["first"] += server.ask(
+                    LIMIT_S, do="run", variant=variant, repeat=1, **command)["seconds"]
+                times[name] = min(given[name]["first"])
+            except Failed as e:
+                given[name] = {"failed": str(e)}
+                del times[name]
     worth = [k for k, t in times.items() if t <= BEHIND * min(times.values())]
     return worth, given
 
@@ -175,7 +186,7 @@ def row(network, work, dtype, threads, variants, refusal):
     out = {"network": network, "work": work, "dtype": dtype, "threads": threads,
            "batch": batch, "target": target(network, dtype, work)}
     alone = dtype == "bf16" and refusal is not None
-    worth, given = first_times(variants, command, dtype, 0.25 if alone else 1)
+    worth, given = first_times(variants, command, dtype, alone)
     out["peers"] = given
     engine = None
     ours = []
@@ -254,7 +265,7 @@ def memory(names, found, dtypes):
     out = []
     print(f"\npeak memory of forward + backward, MiB (a process of its own, 2 threads)\n"
           f"{'network':8s}{'dtype':6s}{'ours':>8s}{'PyTorch':>9s}{'ratio':>7s}{'target':>8s}"
-          f"    PyTorch is; its libraries alone")
+          f"     PyTorch is; its libraries alone")
     for network in names:
         for dtype in dtypes:
             engine = Engine(network, 2, dtype)
@@ -281,7 +292,7 @@ def memory(names, found, dtypes):
             r.update(peer=best, ratio=ours / theirs, target=MEMORY_TARGET)
             print(f"{network:8s}{dtype:6s}{ours / 2**20:8.0f}{theirs / 2**20:9.0f}"
                   f"{r['ratio']:7.2f}{MEMORY_TARGET:8.2f}"
-                  f"{' met' if r['ratio'] <= MEMORY_TARGET else '':4s}{best}; "
+                  f"{' met' if r['ratio'] <= MEMORY_TARGET else '':4s} {best}; "
                   f"{peers[best]['libraries_bytes'] / 2**20:.0f}", flush=True)
     return out
 
