@@ -243,8 +243,7 @@ def print_row(r):
         print(f"{'':18s}ours: {r['ours_failed']}", flush=True)
 
 
-def rows(names, found, threads, refusal):
-    out = []
+def rows(out, names, found, threads, refusal):
     print(f"\n{'network':8s}{'dtype':5s}{'thr':>3s}  {'work':19s}{'ours ms':>10s}"
           f"{'PyTorch ms':>11s}{'ratio':>7s}{'target':>8s}      PyTorch is", flush=True)
     for n in threads:
@@ -257,12 +256,10 @@ def rows(names, found, threads, refusal):
                     print_row(out[-1])
         for server, _ in variants.values():
             server.stop()
-    return out
 
 
-def memory(names, found, dtypes):
+def memory(out, names, found, dtypes):
     """Peak of forward and backward, each in a process of its own; the smallest PyTorch."""
-    out = []
     print(f"\npeak memory of forward + backward, MiB (a process of its own, 2 threads)\n"
           f"{'network':8s}{'dtype':6s}{'ours':>8s}{'PyTorch':>9s}{'ratio':>7s}{'target':>8s}"
           f"     PyTorch is; its libraries alone")
@@ -294,12 +291,10 @@ def memory(names, found, dtypes):
                   f"{r['ratio']:7.2f}{MEMORY_TARGET:8.2f}"
                   f"{' met' if r['ratio'] <= MEMORY_TARGET else '':4s} {best}; "
                   f"{peers[best]['libraries_bytes'] / 2**20:.0f}", flush=True)
-    return out
 
 
-def iteration(found, compiled, dtypes):
+def iteration(out, found, compiled, dtypes):
     """A whole DDPO-IS iteration, ours (1 rank x 2 threads) and theirs in turns."""
-    out = []
     command = {"do": "ddpo", "model": DEMO, "samples": 64, "steps": 50, "batch": 16}
     print(f"\nDDPO-IS iteration, demo network, 64 samples x 50 steps, s\n{'':24s}{'total':>8s}"
           f"{'rollout':>9s}{'reward':>8s}{'update':>8s}{'ratio':>7s}{'target':>8s}", flush=True)
@@ -318,7 +313,7 @@ def iteration(found, compiled, dtypes):
                 server, variant = variants[name]
                 try:
                     r["peers"][name].append(server.ask(
-                        LIMIT_S + COMPILE_S, dtype=dtype, variant=variant, **command))
+                        LIMIT_S + 2 * COMPILE_S, dtype=dtype, variant=variant, **command))
                 except Failed as e:
                     print(f"{dtype} {name}: {e}")
                     del variants[name]
@@ -337,7 +332,35 @@ def iteration(found, compiled, dtypes):
                   f"{best['rollout']:9.2f}{best['reward']:8.2f}{best['update']:8.2f}"
                   f"{ratio:7.2f}{DDPO_TARGET:8.2f}{' met' if ratio >= DDPO_TARGET else ''}",
                   flush=True)
-    return out
+
+
+def summary(result):
+    """All ratios again, each beside its target."""
+    lines = [(f"{r['network']} {r['dtype']} {WORKS[r['work']]}, threads {r['threads']}",
+              r["ratio"], r["target"], r["ratio"] >= r["target"])
+             for r in result.get("rows", []) if "ratio" in r]
+    lines += [(f"DDPO iteration {r['dtype']}", r["ratio"], DDPO_TARGET,
+               r["ratio"] >= DDPO_TARGET) for r in result.get("ddpo", []) if "ratio" in r]
+    lines += [(f"memory {r['network']} {r['dtype']} (ours / PyTorch)", r["ratio"],
+               MEMORY_TARGET, r["ratio"] <= MEMORY_TARGET)
+              for r in result.get("memory", []) if "ratio" in r]
+    print(f"\n{'ratio to PyTorch':48s}{'measured':>9s}{'target':>8s}")
+    for name, ratio, wanted, met in lines:
+        print(f"{name:48s}{ratio:9.2f}{wanted:8.2f}  {'met' if met else 'missed'}")
+
+
+def measure(result, parts, found, refusal, threads):
+    names = [p for p in parts if p in NETWORKS]
+    dtypes = [d for d in DTYPES if d == "f32" or not refusal]
+    if names:
+        rows(result.setdefault("rows", []), names, found, threads, refusal)
+    if "memory" in parts:
+        memory(result.setdefault("memory", []), names or ["demo", "cifar10"], found, dtypes)
+    if "ddpo" in parts: # compiled where that went well for the same network
+        compiled = [r for r in result.get("rows", [])
+                    if (r["network"], r["dtype"]) == ("demo", "f32") and
+                    "median" in r["peers"].get("index compile", {})]
+        iteration(result.setdefault("ddpo", []), found, bool(compiled), dtypes)
 
 
 def main():
@@ -360,16 +383,11 @@ def main():
         print(f"PyTorch of the {name}: torch {server.about['torch']}, diffusers "
               f"{server.about['diffusers']}, "
               f"{'tcmalloc' if server.about['preload'] else 'the usual malloc'}")
-    names = [p for p in parts if p in NETWORKS]
-    dtypes = [d for d in DTYPES if d == "f32" or not refusal]
-    result["rows"] = rows(names, found, threads, refusal) if names else []
-    if "memory" in parts:
-        result["memory"] = memory(names or ["demo", "cifar10"], found, dtypes)
-    if "ddpo" in parts:
-        compiled = all("failed" not in r["peers"].get("index compile", {})
-                       for r in result["rows"] if r["network"] == "demo" and r["dtype"] == "f32")
-        result["ddpo"] = iteration(found, compiled and bool(names), dtypes)
-    write("peer.json", result)
+    try: # what was measured is kept when it ends early
+        measure(result, parts, found, refusal, threads)
+        summary(result)
+    finally:
+        write("peer.json", result)
 
 
 if __name__ == "__main__":
