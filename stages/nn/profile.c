@@ -1,5 +1,6 @@
 /* Sums of time by kind of work. The sums are the process's, not a tape's: a measurement
- * looks at everything that the process computes, and the switch must cost one branch. */
+ * looks at everything that the process computes, and the switch must cost one branch.
+ */
 #include "stages/nn/profile.h"
 
 #include <time.h>

@@ -7,10 +7,10 @@
  * A command is WORK=N: N timed repetitions (after two that are not, where the command
  * before was other work), where WORK is forward, train (forward, mean square of the
  * output, backward into the parameters' gradients), or one of them with "profile-" in
- * front, which adds the time by kind of operation. Without commands in the arguments they
- * are read from standard input, one a line. Each gives one line of JSON, after a first
- * line about network and back end. The weights stay as they are, as they do through a
- * rollout and through one optimizer step's micro-batches. */
+ * front, which adds the time by kind of operation. Without commands in the arguments
+ * they are read from standard input, one a line. Each gives one line of JSON, after a
+ * first line about network and back end. The weights stay as they are, as they do
+ * through a rollout and through one optimizer step's micro-batches. */
 #include "io/json.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
@@ -27,7 +27,7 @@ struct bench {
     struct model *model;
     struct tape *tape;
     struct model_input in;
-    int64_t values; /* of x, and of the output */
+    int64_t values;              /* of x, and of the output */
     float *x, *timesteps, *seed; /* seed: d loss / d output */
     int64_t *labels;
     double loss;
@@ -134,12 +134,13 @@ static int fill_input(struct bench *b, int64_t batch)
     rng_normal(1, b->x, b->values);
     for (int64_t i = 0; i < batch; i++)
         b->timesteps[i] = (float)(i * 61 % 1000);
-    b->in = (struct model_input){.batch = batch,
-                                 .height = dim[1],
-                                 .width = dim[2],
-                                 .x = b->x,
-                                 .timesteps = b->timesteps,
-                                 .labels = model_classes(b->model) > 0 ? b->labels : NULL};
+    b->in =
+        (struct model_input){.batch = batch,
+                             .height = dim[1],
+                             .width = dim[2],
+                             .x = b->x,
+                             .timesteps = b->timesteps,
+                             .labels = model_classes(b->model) > 0 ? b->labels : NULL};
     return 0;
 }
 
