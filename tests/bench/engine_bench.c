@@ -15,6 +15,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "pipeline/compute.h"
 #include "stages/model/model.h"
 #include "stages/nn/backend.h"
 #include "stages/nn/profile.h"
@@ -166,13 +167,18 @@ static int run(struct bench *b, int argc, char **argv)
         batch < 1 || batch > 4096 || threads < 1 || threads > 4096)
         return err_set(ERR_USAGE, "engine_bench CONFIG.json BATCH THREADS DTYPE "
                                   "[WORK=N ...]");
-    if (strcmp(argv[4], "f32") != 0)
-        return err_set(ERR_ENV, "engine_bench: float32 only");
-    const struct backend *backend = backend_get("onednn", (int)threads);
-    b->model = backend == NULL ? NULL : model_new(argv[1], 1);
+    const struct backend *backend = NULL;
+    const struct compute o = {
+        .backend = "onednn", .dtype = argv[4], .threads = (int)threads};
+    if (strcmp(argv[4], "f32") != 0 && strcmp(argv[4], "bf16") != 0 &&
+        strcmp(argv[4], "bf16-emulated") != 0)
+        return err_set(ERR_USAGE, "DTYPE '%s' is not one of %s", argv[4], COMPUTE_DTYPES);
+    if (!compute_available(&o))
+        return err_set(ERR_ENV, "this processor has no bfloat16 instructions");
+    b->tape = compute_open(&o, &backend);
+    b->model = b->tape == NULL ? NULL : model_new(argv[1], 1);
     if (b->model == NULL || fill_input(b, batch) != 0)
         return -1;
-    b->tape = tape_create(backend);
     describe(b, backend, argv);
     for (int i = 5; i < argc; i++)
         if (measure(b, argv[i]) != 0)

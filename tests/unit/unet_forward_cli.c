@@ -168,8 +168,6 @@ static void test_refusals(void)
             "a misspelt option");
     refuses(sluice("%s/unet_tiny --in %s --out %s --threads 0", root, in, o), 2,
             "--threads", "no threads");
-    refuses(sluice("%s/unet_tiny --in %s --out %s --dtype bf16", root, in, o), 4,
-            "float32", "bfloat16");
     refuses(sluice("%s/unet_tiny --in %s --out %s --dtype f64", root, in, o), 2, "f64",
             "an unknown type");
     refuses(sluice("%s/nowhere --in %s --out %s", root, in, o), 3, "nowhere",
