@@ -178,8 +178,7 @@ void placement_describe(const struct place *p, int world, struct text *out)
     }
 }
 
-/* The most ranks of one group on the node that begins at `first`; with groups on ranks of
- * their own that all work at once, all. */
+/* The most ranks of one group on the node whose lowest rank is `first`. */
 static int busy_together(const struct place *p, const struct layout *l, int first)
 {
     int most = 0;
@@ -213,13 +212,14 @@ void placement_advice(const struct place *p, const struct layout *l, struct text
     }
 }
 
-int placement_at_once(const struct place *p, int world)
+int placement_at_once(const struct place *p, const struct layout *l, bool split)
 {
     int sum = 0;
-    for (int r = 0; r < world; r++) {
-        int fit = p[r].node_cpus / p[r].threads;
+    for (int r = 0; r < l->world; r++) {
+        int fit = p[r].node_cpus / p[r].threads, group = busy_together(p, l, r);
+        int most = fit > group ? fit : group;
         if (p[r].node_first == r) /* once per node */
-            sum += p[r].node_ranks < fit ? p[r].node_ranks : fit > 0 ? fit : 1;
+            sum += split || p[r].node_ranks < most ? p[r].node_ranks : most;
     }
     return sum;
 }

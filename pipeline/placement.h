@@ -38,7 +38,8 @@ void placement_describe(const struct place *place, int world, struct text *out);
  * cores (groups take turns, so their sum may be larger). */
 void placement_advice(const struct place *place, const struct layout *l,
                       struct text *out);
-/* Ranks that can compute at the same time on the cores that there are. */
-int placement_at_once(const struct place *place, int world);
+/* Ranks that compute at the same time: all where groups own their cores (split); else, per
+ * node, as many as its cores carry, and at least the largest group's. */
+int placement_at_once(const struct place *place, const struct layout *l, bool split);
 
 #endif

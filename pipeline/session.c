@@ -113,6 +113,11 @@ static void open_log(struct session *s)
     }
 }
 
+static bool is_split(const struct session *s)
+{
+    return config_is(s->o->config, "groups.placement", "split") && s->world.size > 1;
+}
+
 /* Binds this rank and tells all where everybody runs. Collective. */
 static int place_ranks(struct session *s)
 {
@@ -120,10 +125,7 @@ static int place_ranks(struct session *s)
     for (int r = 0; r < s->world.size; r++)
         one[r] = 1;
     struct place *mine = &s->place[s->world.rank];
-    placement_apply(s->o->config,
-                    config_is(s->o->config, "groups.placement", "split") &&
-                        s->layout.world > 1,
-                    s->world.rank, mine);
+    placement_apply(s->o->config, is_split(s), s->world.rank, mine);
     int rc = comm_gather_all(&s->world, mine, one, sizeof *mine, s->place);
     mem_free(one);
     return rc;
@@ -209,8 +211,8 @@ static int make_coordinator(struct session *s)
                                          .ledger = ledger,
                                          .record = record,
                                          .hosts = s->hosts,
-                                         .at_once = placement_at_once(s->place,
-                                                                      s->world.size)};
+                                         .at_once = placement_at_once(
+                                             s->place, &s->layout, is_split(s))};
         s->coordinator = coordinator_create(&co);
     }
     text_free(&hosts);
