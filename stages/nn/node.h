@@ -14,6 +14,7 @@ struct node {
     struct tensor *in[NODE_INPUTS];
     struct tensor *kept[NODE_INPUTS]; /* their values stay until the backward has run */
     void *saved;                      /* a copy in the tape's memory, see tape_node */
+    void (*remake)(struct tape *t, const struct node *n); /* see node_remake, or NULL */
     struct node *previous;
 };
 
@@ -21,8 +22,15 @@ struct node {
 struct tensor *tape_result(struct tape *t, int nd, const int64_t *dim, enum dtype type,
                            bool want_grad);
 
+/* The values of n's result can be made again from what n keeps: they are given up when
+ * nobody but nodes needs them, and `make` writes them to n->out->raw before the backward of
+ * the first of those. */
+void node_remake(struct node *n, void (*make)(struct tape *t, const struct node *n));
+
 /* Enters an operation when a backward is recorded and out wants a gradient; NULL
- * otherwise. saved (size bytes) is copied. The caller fills in[] and calls node_keep. */
+ * otherwise. saved (size bytes) is copied. The caller fills in[] and calls node_keep.
+ * Values of what is kept may lie elsewhere when the backward runs: it looks them up in the
+ * tensors. */
 struct node *tape_node(struct tape *t, struct tensor *out,
                        void (*backward)(struct tape *t, const struct node *n),
                        const void *saved, size_t size);

@@ -17,6 +17,9 @@ static void attention_backward(struct tape *t, const struct node *n)
 {
     struct attention_args a = *(const struct attention_args *)n->saved;
     a.dy = n->out->raw_grad;
+    a.q = n->in[0]->raw;
+    a.k = n->in[1]->raw;
+    a.v = n->in[2]->raw;
     a.dq = tape_sink(t, n->in[0], &a.add_dq);
     a.dk = tape_sink(t, n->in[1], &a.add_dk);
     a.dv = tape_sink(t, n->in[2], &a.add_dv);

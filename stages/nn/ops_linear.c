@@ -81,6 +81,7 @@ static void conv_backward(struct tape *t, const struct node *n)
 {
     struct conv_args a = *(const struct conv_args *)n->saved;
     a.dy = n->out->raw_grad;
+    a.x = n->in[IN_X]->raw;
     a.dx = tape_sink(t, n->in[IN_X], &a.add_dx);
     double begun = profile_begin(), flops = conv_flops(&a);
     if (a.dx != NULL)
@@ -164,6 +165,8 @@ static void linear_backward(struct tape *t, const struct node *n)
     bool any = false;
     a.dy = n->out->raw_grad;
     for (int i = 0; i < PARTS; i++) {
+        if (n->in[i] != NULL)
+            a.part[i].x = n->in[i]->raw;
         a.part[i].dx = tape_sink(t, n->in[i], &a.part[i].add_dx);
         any = any || a.part[i].dx != NULL;
     }

@@ -7,10 +7,29 @@
 
 #include <string.h>
 
+static void parts_again(const struct node *n, struct part part[PARTS])
+{
+    for (int i = 0; i < PARTS && n->in[i] != NULL; i++)
+        part[i].x = n->in[i]->raw;
+}
+
+static void norm_remake(struct tape *t, const struct node *n)
+{
+    struct norm_args a = *(const struct norm_args *)n->saved;
+    struct arena_mark mark = arena_mark(a.scratch);
+    double begun = profile_begin();
+    parts_again(n, a.part);
+    a.y = n->out->raw;
+    tape_kernels(t)->norm(&a);
+    profile_end(PROFILE_NORM, begun, 0);
+    arena_release(a.scratch, mark);
+}
+
 static void norm_backward(struct tape *t, const struct node *n)
 {
     struct norm_args a = *(const struct norm_args *)n->saved;
     a.dy = n->out->raw_grad;
+    parts_again(n, a.part);
     for (int i = 0; i < PARTS; i++)
         a.part[i].dx = tape_sink(t, n->in[i], &a.part[i].add_dx);
     double begun = profile_begin();
@@ -48,7 +67,10 @@ struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamm
     tape_kernels(t)->norm(&k);
     profile_end(PROFILE_NORM, begun, 0);
     arena_release(k.scratch, mark);
-    inputs_keep(tape_node(t, y, norm_backward, &k, sizeof k), x);
+    struct node *n = tape_node(t, y, norm_backward, &k, sizeof k);
+    inputs_keep(n, x);
+    if (n != NULL)
+        node_remake(n, norm_remake);
     return y;
 }
 

@@ -16,7 +16,9 @@
 struct cell {
     struct tensor t;
     struct cell *root; /* who holds values and gradient: itself, or what it is a view of */
-    int references;    /* of the root: owner's, views' and nodes' */
+    int references;    /* of the root: owner's and views' */
+    int needs;         /* of the root: nodes that keep it */
+    struct node *maker; /* who can make the values again, or NULL */
     bool made;         /* by an operation that is on the tape */
     bool written;      /* the gradient, in this backward */
     struct cell *previous;
@@ -127,16 +129,23 @@ struct tensor *tape_alias(struct tape *t, struct tensor *x, int nd, const int64_
     return &c->t;
 }
 
+static void drop_unused(struct tape *t, struct cell *root)
+{
+    if (root->references > 0 || (root->needs > 0 && root->maker == NULL))
+        return;
+    if (root->t.raw != NULL)
+        pool_give(t->pool, root->t.raw);
+    root->t.raw = NULL;
+}
+
 void tape_release(struct tape *t, struct tensor *x)
 {
     if (x == NULL)
         return;
     struct cell *root = root_of(x);
     ERR_BUG_IF(root->references < 1);
-    if (--root->references > 0)
-        return;
-    pool_give(t->pool, root->t.raw);
-    root->t.raw = NULL;
+    root->references--;
+    drop_unused(t, root);
 }
 
 struct node *tape_node(struct tape *t, struct tensor *out,
@@ -161,7 +170,27 @@ void node_keep(struct node *n, struct tensor *x)
         i++;
     ERR_BUG_IF(i == NODE_INPUTS);
     n->kept[i] = x;
-    root_of(x)->references++;
+    root_of(x)->needs++;
+}
+
+void node_remake(struct node *n, void (*make)(struct tape *t, const struct node *n))
+{
+    n->remake = make;
+    root_of(n->out)->maker = n;
+}
+
+/* What n keeps has its values again. */
+static void restore(struct tape *t, const struct node *n)
+{
+    for (int i = 0; i < NODE_INPUTS && n->kept[i] != NULL; i++) {
+        struct cell *root = root_of(n->kept[i]);
+        if (root->t.raw == NULL) {
+            restore(t, root->maker);
+            root->t.raw = pool_take(t->pool, bytes_of(&root->t));
+            root->maker->remake(t, root->maker);
+        }
+        n->kept[i]->raw = root->t.raw;
+    }
 }
 
 void *tape_sink(struct tape *t, struct tensor *x, bool *add)
@@ -200,14 +229,19 @@ static void run_node(struct tape *t, const struct node *n)
     struct cell *out = root_of(n->out);
     if (out->written) { /* else what is asked for does not depend on it */
         struct arena_mark mark = arena_mark(t->scratch);
+        restore(t, n);
         n->backward(t, n);
         arena_release(t->scratch, mark);
     }
     if (out->t.raw_grad != NULL)
         pool_give(t->pool, out->t.raw_grad);
     out->t.raw_grad = NULL;
-    for (int i = 0; i < NODE_INPUTS; i++)
-        tape_release(t, n->kept[i]);
+    for (int i = 0; i < NODE_INPUTS && n->kept[i] != NULL; i++) {
+        struct cell *root = root_of(n->kept[i]);
+        root->needs--;
+        if (root->needs == 0)
+            drop_unused(t, root);
+    }
 }
 
 struct segment {
