@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 static atomic_llong live; /* for the leak test only */
 
@@ -49,6 +50,31 @@ void *mem_pages(int64_t bytes)
     void *p = obtain(page, n);
     madvise(p, n, MADV_HUGEPAGE); /* a wish: without it pages are small */
     return p;
+}
+
+void *mem_reserve(int64_t *bytes)
+{
+    struct rlimit limit;
+    int64_t most = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (int64_t)(limit.rlim_cur / 8) < most)
+        most = (int64_t)(limit.rlim_cur / 8);
+    if (most < *bytes)
+        return NULL;
+    void *p = mmap(NULL, (size_t)most, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    madvise(p, (size_t)most, MADV_HUGEPAGE);
+    atomic_fetch_add(&live, 1);
+    *bytes = most;
+    return p;
+}
+
+void mem_unreserve(void *p, int64_t bytes)
+{
+    munmap(p, (size_t)bytes);
+    atomic_fetch_sub(&live, 1);
 }
 
 void *mem_resize(void *p, int64_t old_count, int64_t count, size_t size)

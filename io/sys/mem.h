@@ -15,6 +15,12 @@ void *mem_alloc(int64_t count, size_t size);
  * aligned so that the system can back it with large pages. Contents undefined. */
 void *mem_pages(int64_t bytes);
 
+/* Address space of *bytes (in: at least; out: as much as the machine has memory, or less
+ * under a limit), of which only pages that are touched cost anything. NULL where the system
+ * gives none; mem_unreserve frees it. */
+void *mem_reserve(int64_t *bytes);
+void mem_unreserve(void *p, int64_t bytes);
+
 /* Grows or shrinks; new bytes are zero. p may be NULL. */
 void *mem_resize(void *p, int64_t old_count, int64_t count, size_t size);
 

@@ -88,13 +88,10 @@ static void upsample_backward(struct tape *t, const struct node *n)
     profile_end(PROFILE_LAYOUT, begun, 0);
 }
 
-struct tensor *op_upsample2(struct tape *t, struct tensor *x)
+static void enlarge(const struct tensor *x, struct tensor *y)
 {
-    ERR_BUG_IF(x->nd != 4);
-    const int64_t w = x->dim[2], c = x->dim[3];
-    const size_t pixel = (size_t)c * dtype_size(x->type);
-    int64_t dim[4] = {x->dim[0], 2 * x->dim[1], 2 * w, c};
-    struct tensor *y = tape_result(t, 4, dim, x->type, x->wants_grad);
+    const int64_t w = x->dim[2];
+    const size_t pixel = (size_t)x->dim[3] * dtype_size(x->type);
     double begun = profile_begin();
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < x->dim[0] * x->dim[1]; i++) {
@@ -105,9 +102,26 @@ struct tensor *op_upsample2(struct tape *t, struct tensor *x)
         memcpy(up + (size_t)(2 * w) * pixel, up, (size_t)(2 * w) * pixel);
     }
     profile_end(PROFILE_LAYOUT, begun, 0);
+}
+
+static void upsample_remake(struct tape *t, const struct node *n)
+{
+    (void)t;
+    enlarge(n->in[0], n->out);
+}
+
+struct tensor *op_upsample2(struct tape *t, struct tensor *x)
+{
+    ERR_BUG_IF(x->nd != 4);
+    int64_t dim[4] = {x->dim[0], 2 * x->dim[1], 2 * x->dim[2], x->dim[3]};
+    struct tensor *y = tape_result(t, 4, dim, x->type, x->wants_grad);
+    enlarge(x, y);
     struct node *n = tape_node(t, y, upsample_backward, NULL, 0);
-    if (n != NULL)
+    if (n != NULL) {
         n->in[0] = x;
+        node_keep(n, x); /* a quarter of y */
+        node_remake(n, upsample_remake);
+    }
     return y;
 }
 

@@ -1,4 +1,5 @@
-/* Blocks are cut into pieces, kept in the order of their addresses; neighbours that are
+/* One block of reserved address space, or where the system gives none a few that grow, are
+ * cut into pieces, kept in the order of their addresses; neighbours that are
  * free are joined at once. An evaluation has some hundred pieces, so lists are walked. */
 #include "stages/nn/pool.h"
 
@@ -20,6 +21,7 @@ struct piece {
 struct block {
     char *at;
     int64_t size, high; /* high: bytes up to the end of the highest piece ever taken */
+    bool reserved;      /* address space that fits everything */
     struct piece *first;
     struct block *next;
 };
@@ -55,8 +57,12 @@ static void piece_drop(struct pool *p, struct piece *e)
 static struct block *block_new(struct pool *p, int64_t size)
 {
     struct block *b = mem_alloc(1, sizeof *b), **end = &p->blocks;
-    *b = (struct block){.at = mem_pages(size), .size = size};
-    b->first = piece_new(p, b->at, size, NULL);
+    *b = (struct block){.size = size};
+    b->at = mem_reserve(&b->size);
+    b->reserved = b->at != NULL;
+    if (!b->reserved)
+        b->at = mem_pages(size);
+    b->first = piece_new(p, b->at, b->size, NULL);
     while (*end != NULL)
         end = &(*end)->next;
     *end = b;
@@ -70,7 +76,10 @@ static void block_drop(struct pool *p, struct block *b)
         b->first = e->next;
         piece_drop(p, e);
     }
-    mem_free(b->at);
+    if (b->reserved)
+        mem_unreserve(b->at, b->size);
+    else
+        mem_free(b->at);
     mem_free(b);
 }
 

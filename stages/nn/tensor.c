@@ -1,6 +1,6 @@
-/* An arena of a few blocks. While a first step grows it, blocks are added; the next reset
- * joins them into one that holds the largest step seen, and from then on nothing is
- * allocated. */
+/* An arena is one block of reserved address space. Where the system gives none, blocks are
+ * added while a first step grows it; the next reset joins them into one that holds the
+ * largest step seen, and from then on nothing is allocated. */
 #include "stages/nn/tensor.h"
 
 #include "io/sys/err.h"
@@ -13,6 +13,7 @@
 struct block {
     char *at;
     int64_t size, used;
+    bool reserved; /* address space that fits everything */
 };
 
 struct arena {
@@ -43,8 +44,13 @@ struct arena *arena_create(void)
 
 static void arena_drop(struct arena *a)
 {
-    for (int64_t i = 0; i < a->blocks; i++)
-        mem_free(a->block[i].at);
+    for (int64_t i = 0; i < a->blocks; i++) {
+        struct block *b = &a->block[i];
+        if (b->reserved)
+            mem_unreserve(b->at, b->size);
+        else
+            mem_free(b->at);
+    }
     a->blocks = 0;
 }
 
@@ -64,8 +70,12 @@ static void arena_grow(struct arena *a, int64_t bytes)
         size = SMALLEST;
     if (size < bytes)
         size = bytes;
-    a->block[a->blocks++] =
-        (struct block){.at = mem_alloc(size, 1), .size = size, .used = 0};
+    struct block b = {.size = size};
+    b.at = mem_reserve(&b.size);
+    b.reserved = b.at != NULL;
+    if (!b.reserved)
+        b.at = mem_pages(size);
+    a->block[a->blocks++] = b;
 }
 
 void arena_reset(struct arena *a)
@@ -95,7 +105,7 @@ void *arena_take(struct arena *a, int64_t count, size_t size)
     b->used += bytes;
     int64_t in_use = 0;
     for (int64_t i = 0; i <= a->current; i++)
-        in_use += i < a->current ? a->block[i].size : a->block[i].used;
+        in_use += a->block[i].used;
     if (in_use > a->peak)
         a->peak = in_use;
     return p;

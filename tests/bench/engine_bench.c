@@ -116,6 +116,7 @@ static int measure(struct bench *b, const char *command)
         put_profile(o);
     profile_start(false);
     json_out_i64(o, "tape_bytes", tape_bytes(b->tape));
+    json_out_i64(o, "scratch_bytes", tape_scratch_bytes(b->tape));
     json_out_i64(o, "rss_bytes", mem_peak_rss());
     finish_line(o);
     return 0;
