@@ -34,9 +34,10 @@ bool compute_available(const struct compute *o)
 
 static void warn(const char *who)
 {
-    log_warn("dtype bf16: %s has no bfloat16 instructions (AVX512-BF16 or AMX): computing "
-             "in float32 instead; bf16-emulated rounds as bf16 does, at float32's speed",
-             who);
+    log_warn(
+        "dtype bf16: %s has no bfloat16 instructions (AVX512-BF16 or AMX): computing "
+        "in float32 instead; bf16-emulated rounds as bf16 does, at float32's speed",
+        who);
 }
 
 int compute_settle(struct config *c, const struct comm *all)

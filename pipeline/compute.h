@@ -27,8 +27,8 @@ bool compute_available(const struct compute *o);
  * bfloat16. Collective on all; 0 or -1. */
 int compute_settle(struct config *c, const struct comm *all);
 
-/* A tape; fixes the threads of this process. "bf16" that is not available is float32, with
- * a warning. NULL: ERR_ENV. *backend, where wanted, receives the kernels. */
+/* A tape; fixes the threads of this process. "bf16" that is not available is float32,
+ * with a warning. NULL: ERR_ENV. *backend, where wanted, receives the kernels. */
 struct tape *compute_open(const struct compute *o, const struct backend **backend);
 
 #endif

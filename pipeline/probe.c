@@ -1,4 +1,5 @@
-/* Turns of one item: with gradient checkpointing, forward only, and as it is trained. */
+/* Turns of one item: with gradient checkpointing, forward only, and as it is trained.
+ */
 #include "pipeline/probe.h"
 
 #include "io/sys/err.h"

@@ -260,7 +260,8 @@ static struct inputs one(struct tensor *x)
     return (struct inputs){.first = x};
 }
 
-static struct tensor *norm(const struct run *r, struct inputs x, struct layer l, bool silu)
+static struct tensor *norm(const struct run *r, struct inputs x, struct layer l,
+                           bool silu)
 {
     return op_group_norm(r->t, x, get(r, l.weight), get(r, l.bias), (int)r->u->c.groups,
                          (float)r->u->c.eps, silu);
@@ -270,7 +271,8 @@ static struct tensor *norm(const struct run *r, struct inputs x, struct layer l,
 
 /* x [N, H, W, in] -> [N, H, W, out]; time [N, 4 C0] */
 static struct tensor *run_resnet(const struct run *r, struct inputs x,
-                                 struct tensor *time, const struct resnet *p, double scale)
+                                 struct tensor *time, const struct resnet *p,
+                                 double scale)
 {
     struct tape *t = r->t;
     struct tensor *a = norm(r, x, p->norm1, true);
@@ -280,7 +282,8 @@ static struct tensor *run_resnet(const struct run *r, struct inputs x,
     tape_release(t, shift);
     struct tensor *b = norm(r, one(h), p->norm2, true);
     tape_release(t, h);
-    struct tensor *side = NULL; /* what conv2's result is added to, where not x itself */
+    struct tensor *side =
+        NULL; /* what conv2's result is added to, where not x itself */
     if (p->shortcut.weight >= 0)
         side = linear(r, x, p->shortcut, NULL);
     else if (x.second != NULL)
@@ -306,7 +309,8 @@ static struct tensor *run_attention(const struct run *r, struct tensor *x,
     const int64_t seq[3] = {x->dim[0], x->dim[1] * x->dim[2], a->channels};
     struct tensor *flat = op_view(t, x, 3, seq), *out, *y; /* [N, T, C] */
     struct tensor *h = norm(r, one(flat), a->norm, false);
-    struct tensor *q = linear(r, one(h), a->q, NULL), *k = linear(r, one(h), a->k, NULL);
+    struct tensor *q = linear(r, one(h), a->q, NULL),
+                  *k = linear(r, one(h), a->k, NULL);
     struct tensor *v = linear(r, one(h), a->v, NULL);
     tape_release(t, h);
     h = op_attention(t, q, k, v, a->heads);
@@ -337,16 +341,18 @@ struct stage {
 
 enum { IN_FIRST, IN_SECOND, IN_TIME, STAGE_INPUTS };
 
-static struct tensor *stage(struct tape *t, const void *ctx, struct tensor *const *in)
+static void stage(struct tape *t, const void *ctx, struct tensor *const *in,
+                  struct tensor **y)
 {
     const struct stage *s = ctx;
     struct inputs x = {in[IN_FIRST], in[IN_SECOND]};
     struct tensor *h = run_resnet(s->r, x, in[IN_TIME], s->resnet, s->scale);
-    if (s->attention == NULL)
-        return h;
-    struct tensor *y = run_attention(s->r, h, s->attention, s->scale);
+    if (s->attention == NULL) {
+        *y = h;
+        return;
+    }
+    *y = run_attention(s->r, h, s->attention, s->scale);
     tape_release(t, h);
-    return y;
 }
 
 static struct tensor *run_stage(const struct run *r, struct inputs x, struct stage s)
@@ -359,10 +365,11 @@ static struct tensor *run_stage(const struct run *r, struct inputs x, struct sta
 static struct tensor *run_layer(const struct run *r, struct inputs x,
                                 const struct block *b, int64_t j)
 {
-    return run_stage(r, x,
-                     (struct stage){.resnet = &b->resnet[j],
-                                    .attention = b->with_attention ? &b->attention[j] : NULL,
-                                    .scale = 1});
+    return run_stage(
+        r, x,
+        (struct stage){.resnet = &b->resnet[j],
+                       .attention = b->with_attention ? &b->attention[j] : NULL,
+                       .scale = 1});
 }
 
 /* The two resnets in the middle, the attention between them. */
@@ -393,7 +400,8 @@ static int64_t run_down(const struct run *r, struct tensor *x, struct tensor **s
         for (int64_t j = 0; j < u->down[i].n; j++, n++)
             skip[n] = run_layer(r, one(skip[n - 1]), &u->down[i], j);
         if (u->down[i].with_sampler) {
-            skip[n] = conv(r, skip[n - 1], u->down[i].sampler, halve, (struct extras){0});
+            skip[n] =
+                conv(r, skip[n - 1], u->down[i].sampler, halve, (struct extras){0});
             n++;
         }
     }

@@ -10,8 +10,8 @@
 #define ENOUGH 32768
 #define STRETCH 8192
 
-INLINE void scaled(int64_t first, int64_t last, enum dtype type, float scale, const void *x,
-                   void *y, bool add)
+INLINE void scaled(int64_t first, int64_t last, enum dtype type, float scale,
+                   const void *x, void *y, bool add)
 {
     for (int64_t i = first; i < last; i += LANES) {
         vec v = act_load(type, x, i, last - i) * SPLAT(scale);
@@ -37,8 +37,8 @@ void accumulate(int64_t n, enum dtype type, const void *x, void *y, bool add)
     accumulate_scaled(n, type, 1, x, y, add);
 }
 
-INLINE void sum(int64_t first, int64_t last, enum dtype type, const void *a, const void *b,
-                float scale, void *y)
+INLINE void sum(int64_t first, int64_t last, enum dtype type, const void *a,
+                const void *b, float scale, void *y)
 {
     for (int64_t i = first; i < last; i += LANES) {
         vec v = act_load(type, a, i, last - i) + act_load(type, b, i, last - i);
@@ -46,8 +46,8 @@ INLINE void sum(int64_t first, int64_t last, enum dtype type, const void *a, con
     }
 }
 
-void accumulate_sum(int64_t n, enum dtype type, const void *a, const void *b, float scale,
-                    void *y)
+void accumulate_sum(int64_t n, enum dtype type, const void *a, const void *b,
+                    float scale, void *y)
 {
 #pragma omp parallel for schedule(static) if (n > ENOUGH)
     for (int64_t first = 0; first < n; first += STRETCH) {
@@ -60,8 +60,8 @@ void accumulate_sum(int64_t n, enum dtype type, const void *a, const void *b, fl
 }
 
 /* Columns [j, j + LANES) of one item. */
-INLINE void column_block(int64_t rows, int64_t c, int64_t j, enum dtype type, const void *x,
-                         int64_t at, double *sums)
+INLINE void column_block(int64_t rows, int64_t c, int64_t j, enum dtype type,
+                         const void *x, int64_t at, double *sums)
 {
     double total[LANES] = {0};
     int64_t n = c - j < LANES ? c - j : LANES;

@@ -8,10 +8,10 @@
 #include <omp.h>
 #include <string.h>
 
-#define VECTOR_LOOPS                                                                   \
-    .describe = onednn_describe, .linear = fast_linear, .linear_dx = fast_linear_dx,   \
-    .linear_dw = fast_linear_dw, .norm = fast_norm, .norm_dx = fast_norm_dx,           \
-    .silu = fast_silu, .silu_dx = fast_silu_dx, .attention = fast_attention,           \
+#define VECTOR_LOOPS                                                                 \
+    .describe = onednn_describe, .linear = fast_linear, .linear_dx = fast_linear_dx, \
+    .linear_dw = fast_linear_dw, .norm = fast_norm, .norm_dx = fast_norm_dx,         \
+    .silu = fast_silu, .silu_dx = fast_silu_dx, .attention = fast_attention,         \
     .attention_dx = fast_attention_dx
 
 const struct backend backend_onednn = {
@@ -38,7 +38,7 @@ bool backend_has_bf16(const char *name)
 const struct backend *backend_get(const char *name, int threads)
 {
     static const struct backend *const list[] = {&backend_onednn, &backend_emulated,
-                                                &backend_reference};
+                                                 &backend_reference};
     static int fixed; /* threads of this rank, by the first call */
     ERR_BUG_IF(threads < 1);
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
@@ -52,8 +52,9 @@ const struct backend *backend_get(const char *name, int threads)
         }
         return list[i];
     }
-    err_set(ERR_ENV, "back end \"%s\" is unknown; use \"onednn\", \"emulated\" or "
-                     "\"reference\"",
+    err_set(ERR_ENV,
+            "back end \"%s\" is unknown; use \"onednn\", \"emulated\" or "
+            "\"reference\"",
             name);
     return NULL;
 }

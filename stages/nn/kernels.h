@@ -1,7 +1,8 @@
 /* Inside of a back end: its table of kernels and their arguments. Activations are
- * channels last and of one dtype per call; parameters lie as in the file, in float32, and
- * are rounded to the dtype where they enter a product. Gradients of parameters are added;
- * gradients of activations are overwritten or, where the argument says so, added to.
+ * channels last and of one dtype per call; parameters lie as in the file, in float32,
+ * and are rounded to the dtype where they enter a product. Gradients of parameters are
+ * added; gradients of activations are overwritten or, where the argument says so, added
+ * to.
  *
  * What every kernel keeps: the result for an item depends on that item alone, bit for
  * bit, and on nothing that the number of threads decides. */
@@ -10,8 +11,8 @@
 
 #include "stages/nn/param.h"
 
-/* What kernels keep with a parameter (packed copies, primitives) begins with this; owner
- * tells whose it is. */
+/* What kernels keep with a parameter (packed copies, primitives) begins with this;
+ * owner tells whose it is. */
 struct packed {
     const void *owner;
     void (*destroy)(struct packed *p);
@@ -47,8 +48,8 @@ struct part {
     bool add_dx;
 };
 
-/* part[].x [rows, c], c in all: in; weight [out, in], bias [out] or NULL, residual as y or
- * NULL -> y [rows, out]. */
+/* part[].x [rows, c], c in all: in; weight [out, in], bias [out] or NULL, residual as y
+ * or NULL -> y [rows, out]. */
 struct linear_args {
     int64_t rows, in, out;
     enum dtype type;
@@ -59,8 +60,8 @@ struct linear_args {
     struct arena *scratch;
 };
 
-/* part[].x [n, rows, c], c in all: c -> y [n, rows, c]; mean and rstd [n, groups] are left
- * for the backward. */
+/* part[].x [n, rows, c], c in all: c -> y [n, rows, c]; mean and rstd [n, groups] are
+ * left for the backward. */
 struct norm_args {
     int64_t n, rows, c, groups;
     float eps;

@@ -1,5 +1,5 @@
-/* Inside of the tape, for ops_*.c only: how an operation enters itself, what it keeps for
- * its backward, and where that puts gradients. */
+/* Inside of the tape, for ops_*.c only: how an operation enters itself, what it keeps
+ * for its backward, and where that puts gradients. */
 #ifndef SLUICE_STAGES_NN_NODE_H
 #define SLUICE_STAGES_NN_NODE_H
 
@@ -23,14 +23,14 @@ struct tensor *tape_result(struct tape *t, int nd, const int64_t *dim, enum dtyp
                            bool want_grad);
 
 /* The values of n's result can be made again from what n keeps: they are given up when
- * nobody but nodes needs them, and `make` writes them to n->out->raw before the backward of
- * the first of those. */
+ * nobody but nodes needs them, and `make` writes them to n->out->raw before the
+ * backward of the first of those. */
 void node_remake(struct node *n, void (*make)(struct tape *t, const struct node *n));
 
 /* Enters an operation when a backward is recorded and out wants a gradient; NULL
  * otherwise. saved (size bytes) is copied. The caller fills in[] and calls node_keep.
- * Values of what is kept may lie elsewhere when the backward runs: it looks them up in the
- * tensors. */
+ * Values of what is kept may lie elsewhere when the backward runs: it looks them up in
+ * the tensors. */
 struct node *tape_node(struct tape *t, struct tensor *out,
                        void (*backward)(struct tape *t, const struct node *n),
                        const void *saved, size_t size);

@@ -1,5 +1,6 @@
-/* Differentiable operations on a tape. Shapes as in the comments; every function returns
- * a tensor of the tape, never NULL: a wrong shape is a bug of the caller and aborts. */
+/* Differentiable operations on a tape. Shapes as in the comments; every function
+ * returns a tensor of the tape, never NULL: a wrong shape is a bug of the caller and
+ * aborts. */
 #ifndef SLUICE_STAGES_NN_OPS_H
 #define SLUICE_STAGES_NN_OPS_H
 
@@ -34,15 +35,16 @@ struct tensor *op_linear(struct tape *t, struct inputs x, struct param *w,
                          struct param *b, struct tensor *residual);
 
 /* x [N, H, W, C] or [N, T, C]; per item and group of channels mean 0, variance 1
- * (population variance, eps inside the root), then gamma * . + beta, then SiLU when silu.
- * (Wu & He 2018.) */
+ * (population variance, eps inside the root), then gamma * . + beta, then SiLU when
+ * silu. (Wu & He 2018.) */
 struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamma,
                              struct param *beta, int groups, float eps, bool silu);
 
 struct tensor *op_silu(struct tape *t, struct tensor *x);
 
 /* (a + b) / divisor, same shapes. */
-struct tensor *op_add(struct tape *t, struct tensor *a, struct tensor *b, float divisor);
+struct tensor *op_add(struct tape *t, struct tensor *a, struct tensor *b,
+                      float divisor);
 
 /* [.., A], [.., B] -> [.., A + B]; for what takes no struct inputs. */
 struct tensor *op_concat(struct tape *t, struct tensor *a, struct tensor *b);
@@ -50,8 +52,8 @@ struct tensor *op_concat(struct tape *t, struct tensor *a, struct tensor *b);
 /* [N, H, W, C] -> [N, 2H, 2W, C], nearest neighbour. */
 struct tensor *op_upsample2(struct tape *t, struct tensor *x);
 
-/* softmax(q k' / sqrt(C / heads)) v per head; q, k, v [N, T, C] -> [N, T, C]; head h owns
- * channels [h C/heads, (h+1) C/heads). */
+/* softmax(q k' / sqrt(C / heads)) v per head; q, k, v [N, T, C] -> [N, T, C]; head h
+ * owns channels [h C/heads, (h+1) C/heads). */
 struct tensor *op_attention(struct tape *t, struct tensor *q, struct tensor *k,
                             struct tensor *v, int heads);
 
@@ -63,8 +65,8 @@ struct tensor *op_embedding(struct tape *t, struct param *table, const int64_t *
 /* scale * x + shift, float32. */
 struct tensor *op_affine(struct tape *t, struct tensor *x, float scale, float shift);
 
-/* Item i of x [N, ..]: scale[i] * x + shift[i], the same for all its elements. The numbers
- * are copied; no gradient goes to them. */
+/* Item i of x [N, ..]: scale[i] * x + shift[i], the same for all its elements. The
+ * numbers are copied; no gradient goes to them. */
 struct tensor *op_affine_items(struct tape *t, struct tensor *x, const float *scale,
                                const float *shift);
 

@@ -1,4 +1,5 @@
-/* Sums, scalings and casts. One loop serves every back end: these are bound by memory. */
+/* Sums, scalings and casts. One loop serves every back end: these are bound by memory.
+ */
 #include "io/sys/err.h"
 #include "stages/nn/accumulate.h"
 #include "stages/nn/node.h"
@@ -18,8 +19,8 @@ static void add_backward(struct tape *t, const struct node *n)
         }
         void *dx = tape_sink(t, n->in[i], &add);
         if (dx != NULL)
-            accumulate_scaled(tensor_count(n->out), n->out->type, scale, n->out->raw_grad,
-                              dx, add);
+            accumulate_scaled(tensor_count(n->out), n->out->type, scale,
+                              n->out->raw_grad, dx, add);
     }
 }
 

@@ -27,8 +27,8 @@ struct tensor *op_affine_items(struct tape *t, struct tensor *x, const float *sc
     for (int64_t i = 0; i < items; i++)
         for (int64_t k = i * each; k < (i + 1) * each; k++)
             y->data[k] = scale[i] * x->data[k] + shift[i];
-    struct node *n = tape_node(t, y, affine_items_backward, scale,
-                               (size_t)items * sizeof *scale);
+    struct node *n =
+        tape_node(t, y, affine_items_backward, scale, (size_t)items * sizeof *scale);
     if (n != NULL)
         n->in[0] = x;
     return y;

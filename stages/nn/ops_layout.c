@@ -1,5 +1,5 @@
-/* Operations that move values: concatenation, nearest-neighbour enlargement, the change of
- * layout and dtype at the network's border, views. */
+/* Operations that move values: concatenation, nearest-neighbour enlargement, the change
+ * of layout and dtype at the network's border, views. */
 #include "io/sys/err.h"
 #include "stages/nn/accumulate.h"
 #include "stages/nn/node.h"
@@ -18,8 +18,8 @@ static void concat_backward(struct tape *t, const struct node *n)
     const char *from = n->out->raw_grad;
     for (int i = 0; i < 2; i++) {
         bool add;
-        const int64_t c = n->in[i]->dim[n->in[i]->nd - 1], rows =
-                                                               tensor_count(n->in[i]) / c;
+        const int64_t c = n->in[i]->dim[n->in[i]->nd - 1],
+                      rows = tensor_count(n->in[i]) / c;
         const size_t size = dtype_size(type);
         char *dx = tape_sink(t, n->in[i], &add);
         for (int64_t r = 0; r < rows && dx != NULL; r++)
@@ -54,7 +54,8 @@ struct tensor *op_concat(struct tape *t, struct tensor *a, struct tensor *b)
     return y;
 }
 
-/* One pixel: to (+)= the sum of 2 x 2 pixels at `up`, whose row below lies `below` on. */
+/* One pixel: to (+)= the sum of 2 x 2 pixels at `up`, whose row below lies `below` on.
+ */
 INLINE void pool_pixel(enum dtype type, int64_t c, const void *dy, int64_t up,
                        int64_t below, void *dx, int64_t to, bool add)
 {

@@ -88,7 +88,8 @@ static void conv_backward(struct tape *t, const struct node *n)
         tape_kernels(t)->conv_dx(&a);
     if (trains(a.weight))
         tape_kernels(t)->conv_dw(&a);
-    profile_end(PROFILE_CONV, begun, (a.dx != NULL ? flops : 0) + (trains(a.weight) ? flops : 0));
+    profile_end(PROFILE_CONV, begun,
+                (a.dx != NULL ? flops : 0) + (trains(a.weight) ? flops : 0));
     bias_backward(t, n->out, a.bias, n->in[IN_SHIFT]);
     tape_pass(t, n, n->in[IN_RESIDUAL]);
 }
@@ -175,7 +176,8 @@ static void linear_backward(struct tape *t, const struct node *n)
         tape_kernels(t)->linear_dx(&a);
     if (trains(a.weight))
         tape_kernels(t)->linear_dw(&a);
-    profile_end(PROFILE_MATMUL, begun, (any ? flops : 0) + (trains(a.weight) ? flops : 0));
+    profile_end(PROFILE_MATMUL, begun,
+                (any ? flops : 0) + (trains(a.weight) ? flops : 0));
     bias_backward(t, n->out, a.bias, NULL);
     tape_pass(t, n, n->in[PARTS]);
 }

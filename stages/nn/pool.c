@@ -1,6 +1,6 @@
-/* One block of reserved address space, or where the system gives none a few that grow, are
- * cut into pieces, kept in the order of their addresses; neighbours that are
- * free are joined at once. An evaluation has some hundred pieces, so lists are walked. */
+/* One block of reserved address space, or where the system gives none a few that grow,
+ * are cut into pieces, kept in the order of their addresses; neighbours that are free
+ * are joined at once. An evaluation has some hundred pieces, so lists are walked. */
 #include "stages/nn/pool.h"
 
 #include "io/sys/err.h"
@@ -37,7 +37,8 @@ struct pool *pool_create(void)
     return mem_alloc(1, sizeof(struct pool));
 }
 
-static struct piece *piece_new(struct pool *p, char *at, int64_t size, struct piece *next)
+static struct piece *piece_new(struct pool *p, char *at, int64_t size,
+                               struct piece *next)
 {
     struct piece *e = p->spare;
     if (e != NULL)

@@ -1,6 +1,6 @@
-/* Memory of tensors that come and go within one evaluation. Pieces are found first-fit in
- * address space, so that a piece that was given back is used again while it is still in
- * cache; once the largest evaluation was seen, nothing is allocated. */
+/* Memory of tensors that come and go within one evaluation. Pieces are found first-fit
+ * in address space, so that a piece that was given back is used again while it is still
+ * in cache; once the largest evaluation was seen, nothing is allocated. */
 #ifndef SLUICE_STAGES_NN_POOL_H
 #define SLUICE_STAGES_NN_POOL_H
 

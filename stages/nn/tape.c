@@ -15,19 +15,21 @@
 /* A tensor first, so that a pointer to it is one to the cell. */
 struct cell {
     struct tensor t;
-    struct cell *root; /* who holds values and gradient: itself, or what it is a view of */
-    int references;    /* of the root: owner's and views' */
-    int needs;         /* of the root: nodes that keep it */
+    struct cell
+        *root;      /* who holds values and gradient: itself, or what it is a view of */
+    int references; /* of the root: owner's and views' */
+    int needs;      /* of the root: nodes that keep it */
     struct node *maker; /* who can make the values again, or NULL */
-    bool made;         /* by an operation that is on the tape */
-    bool written;      /* the gradient, in this backward */
+    bool made;          /* by an operation that is on the tape */
+    bool written;       /* the gradient, in this backward */
     struct cell *previous;
 };
 
 struct tape {
     const struct backend *backend;
-    struct pool *pool;             /* values and gradients */
-    struct arena *small, *scratch; /* cells, nodes and what they save; kernels' memory */
+    struct pool *pool; /* values and gradients */
+    struct arena *small,
+        *scratch; /* cells, nodes and what they save; kernels' memory */
     struct cell *cells;
     struct node *nodes;
     enum dtype dtype;
@@ -90,12 +92,15 @@ static int64_t bytes_of(const struct tensor *x)
     return tensor_count(x) * (int64_t)dtype_size(x->type);
 }
 
-static struct cell *cell_new(struct tape *t, int nd, const int64_t *dim, enum dtype type)
+static struct cell *cell_new(struct tape *t, int nd, const int64_t *dim,
+                             enum dtype type)
 {
     ERR_BUG_IF(nd < 1 || nd > 4);
     struct cell *c = arena_take(t->small, 1, sizeof *c);
-    *c = (struct cell){
-        .t = {.nd = nd, .type = type}, .root = c, .references = 1, .previous = t->cells};
+    *c = (struct cell){.t = {.nd = nd, .type = type},
+                       .root = c,
+                       .references = 1,
+                       .previous = t->cells};
     for (int i = 0; i < 4; i++) {
         c->t.dim[i] = i < nd ? dim[i] : 1;
         ERR_BUG_IF(c->t.dim[i] < 1);
@@ -257,7 +262,8 @@ static void segment_backward(struct tape *t, const struct node *n)
     struct node *before = t->nodes;
     struct cell *out = root_of(n->out);
     t->nodes = NULL;
-    struct tensor *y = s->f(t, s->ctx, s->in);
+    struct tensor *y;
+    s->f(t, s->ctx, s->in, &y);
     root_of(y)->t.raw_grad = out->t.raw_grad;
     root_of(y)->written = true;
     out->t.raw_grad = NULL;
@@ -267,17 +273,20 @@ static void segment_backward(struct tape *t, const struct node *n)
     t->nodes = before;
 }
 
-struct tensor *tape_segment(struct tape *t, tape_segment_f f, const void *ctx, size_t size,
-                            struct tensor *const *in, int n)
+struct tensor *tape_segment(struct tape *t, tape_segment_f f, const void *ctx,
+                            size_t size, struct tensor *const *in, int n)
 {
     ERR_BUG_IF(n > NODE_INPUTS);
-    if (!t->record || !t->recompute)
-        return f(t, ctx, in);
+    struct tensor *y;
+    if (!t->record || !t->recompute) {
+        f(t, ctx, in, &y);
+        return y;
+    }
     struct segment s = {.f = f};
     s.ctx = memcpy(tape_keepsake(t, 1, size), ctx, size);
     memcpy(s.in, in, (size_t)n * sizeof *in);
     t->record = false;
-    struct tensor *y = f(t, ctx, in);
+    f(t, ctx, in, &y);
     t->record = true;
     y->wants_grad = true;
     struct node *node = tape_node(t, y, segment_backward, &s, sizeof s);

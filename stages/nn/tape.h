@@ -2,12 +2,12 @@
  * they ran. ops.h appends to it; tape_backward walks it from the end.
  *
  * Memory: a tensor that an operation returns belongs to the caller, who may say
- * tape_release when done with it; its values live on as long as a recorded backward needs
- * them. What is never released lives until the next tape_begin.
+ * tape_release when done with it; its values live on as long as a recorded backward
+ * needs them. What is never released lives until the next tape_begin.
  *
  * Determinism: for fixed shapes the same inputs give the same bits, for any number of
- * threads, and the result for one item of a batch depends neither on its position nor on
- * the other items. */
+ * threads, and the result for one item of a batch depends neither on its position nor
+ * on the other items. */
 #ifndef SLUICE_STAGES_NN_TAPE_H
 #define SLUICE_STAGES_NN_TAPE_H
 
@@ -41,18 +41,19 @@ void *tape_keepsake(struct tape *t, int64_t count, size_t size);
 /* The caller will not look at x any more. NULL is fine. */
 void tape_release(struct tape *t, struct tensor *x);
 
-/* A part of a network as one operation: y = f(t, ctx, in), in[] of n <= 4 tensors, of
+/* A part of a network as one operation: f puts *y, made from in[], n <= 4 tensors of
  * which some may be NULL. ctx (size bytes) is copied; what it points to must live until
- * the backward. With recompute, only in[] and y are kept and f runs again in the backward
- * (Chen et al. 2016): f must give the same operations again. */
-typedef struct tensor *(*tape_segment_f)(struct tape *t, const void *ctx,
-                                         struct tensor *const *in);
-struct tensor *tape_segment(struct tape *t, tape_segment_f f, const void *ctx, size_t size,
-                            struct tensor *const *in, int n);
+ * the backward. With recompute, only in[] and y are kept and f runs again in the
+ * backward (Chen et al. 2016): f must give the same operations again. */
+typedef void (*tape_segment_f)(struct tape *t, const void *ctx,
+                               struct tensor *const *in, struct tensor **y);
+struct tensor *tape_segment(struct tape *t, tape_segment_f f, const void *ctx,
+                            size_t size, struct tensor *const *in, int n);
 
 /* d(sum of seed * out) / d everything: out is float32, seed has its shape. Gradients of
  * parameters are ADDED to param grad; those of tensors that tape_tensor made are
- * overwritten; those of others do not outlive the call. Once per tape_begin. 0 or -1. */
+ * overwritten; those of others do not outlive the call. Once per tape_begin. 0 or -1.
+ */
 int tape_backward(struct tape *t, struct tensor *out, const float *seed);
 
 /* Most bytes that an evaluation needed so far, working memory of kernels included. */

@@ -1,6 +1,6 @@
-/* An arena is one block of reserved address space. Where the system gives none, blocks are
- * added while a first step grows it; the next reset joins them into one that holds the
- * largest step seen, and from then on nothing is allocated. */
+/* An arena is one block of reserved address space. Where the system gives none, blocks
+ * are added while a first step grows it; the next reset joins them into one that holds
+ * the largest step seen, and from then on nothing is allocated. */
 #include "stages/nn/tensor.h"
 
 #include "io/sys/err.h"

@@ -109,16 +109,16 @@ static struct tensor *norm_parts(struct tape *t, struct tensor **in, struct para
 }
 
 /* A part of a network as one operation, its inside computed again in the backward. */
-static struct tensor *segment(struct tape *t, const void *ctx, struct tensor *const *in)
+static void segment(struct tape *t, const void *ctx, struct tensor *const *in,
+                    struct tensor **out)
 {
     struct param_set *p = *(struct param_set *const *)ctx;
     struct tensor *h = op_group_norm(t, one(in[0]), P(0), P(1), 4, 1e-5f, true);
     struct tensor *y = op_add(t, h, in[1], 2), *z = op_silu(t, y);
     tape_release(t, h);
     tape_release(t, y);
-    y = op_view(t, z, 3, (const int64_t[]){2, 20, 12});
+    *out = op_view(t, z, 3, (const int64_t[]){2, 20, 12});
     tape_release(t, z);
-    return y;
 }
 
 static struct tensor *segments(struct tape *t, struct tensor **in, struct param_set *p)
