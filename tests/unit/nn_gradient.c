@@ -164,6 +164,41 @@ static struct tensor *upsample(struct tape *t, struct tensor **in, struct param_
     return op_concat(t, op_upsample2(t, in[0]), op_silu(t, op_upsample2(t, in[0])));
 }
 
+/* Values that are given up and made again from others that were given up, seen through
+ * a view; both parts of an input are one tensor; a gradient is handed to a leaf through
+ * a view. */
+static struct tensor *remade(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    const int64_t flat[3] = {2, 24, 12};
+    struct tensor *up = op_upsample2(t, in[0]);
+    struct tensor *h = op_group_norm(t, (struct inputs){up, up}, P(0), P(1), 4, 1e-5f, true);
+    struct tensor *seen = op_view(t, h, 3, flat);
+    tape_release(t, up);
+    tape_release(t, h);
+    struct tensor *y = op_linear(t, one(seen), P(2), NULL, seen);
+    struct tensor *z = op_linear(t, (struct inputs){seen, NULL}, P(2), NULL,
+                                 op_view(t, in[1], 3, flat));
+    tape_release(t, seen);
+    struct tensor *sum = op_add(t, y, z, 1);
+    tape_release(t, y);
+    tape_release(t, z);
+    return sum;
+}
+
+/* Inputs of a segment that are remade themselves and used once more outside. */
+static struct tensor *segment_of_remade(struct tape *t, struct tensor **in,
+                                        struct param_set *p)
+{
+    struct tensor *h = op_group_norm(t, one(in[0]), P(0), P(1), 4, 1e-5f, true);
+    struct tensor *given[4] = {h, h};
+    tape_set_recompute(t, true);
+    struct tensor *y = tape_segment(t, segment, &p, sizeof p, given, 2);
+    tape_set_recompute(t, false);
+    struct tensor *z = op_silu(t, op_view(t, h, 3, (const int64_t[]){2, 20, 12}));
+    tape_release(t, h);
+    return op_add(t, y, z, 1);
+}
+
 static struct tensor *attention(struct tape *t, struct tensor **in, struct param_set *p)
 {
     (void)p;
@@ -233,6 +268,14 @@ static const struct op_case cases[] = {
      {{4, {2, 4, 5, 12}}, {4, {2, 4, 5, 12}}},
      {{1, {12}}, {1, {12}}},
      segments},
+    {"remade of remade",
+     {{4, {2, 2, 3, 6}}, {4, {2, 4, 6, 12}}},
+     {{1, {12}}, {1, {12}}, {2, {12, 12}}},
+     remade},
+    {"segment of remade",
+     {{4, {2, 4, 5, 12}}},
+     {{1, {12}}, {1, {12}}},
+     segment_of_remade},
     {"group norm [N, T, C]", {{3, {3, 7, 16}}}, {{1, {16}}, {1, {16}}}, norm},
     {"group norm + silu", {{4, {2, 5, 5, 32}}}, {{1, {32}}, {1, {32}}}, norm_silu},
     {"silu", {{3, {3, 5, 7}}}, {{0}}, silu},
