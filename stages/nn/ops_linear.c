@@ -83,11 +83,14 @@ static void conv_backward(struct tape *t, const struct node *n)
     a.dy = n->out->raw_grad;
     a.x = n->in[IN_X]->raw;
     a.dx = tape_sink(t, n->in[IN_X], &a.add_dx);
+    struct arena_mark mark = arena_mark(a.scratch);
     double begun = profile_begin(), flops = conv_flops(&a);
     if (a.dx != NULL)
         tape_kernels(t)->conv_dx(&a);
+    arena_release(a.scratch, mark);
     if (trains(a.weight))
         tape_kernels(t)->conv_dw(&a);
+    arena_release(a.scratch, mark);
     profile_end(PROFILE_CONV, begun,
                 (a.dx != NULL ? flops : 0) + (trains(a.weight) ? flops : 0));
     bias_backward(t, n->out, a.bias, n->in[IN_SHIFT]);
@@ -171,11 +174,14 @@ static void linear_backward(struct tape *t, const struct node *n)
         a.part[i].dx = tape_sink(t, n->in[i], &a.part[i].add_dx);
         any = any || a.part[i].dx != NULL;
     }
+    struct arena_mark mark = arena_mark(a.scratch);
     double begun = profile_begin(), flops = linear_flops(&a);
     if (any)
         tape_kernels(t)->linear_dx(&a);
+    arena_release(a.scratch, mark);
     if (trains(a.weight))
         tape_kernels(t)->linear_dw(&a);
+    arena_release(a.scratch, mark);
     profile_end(PROFILE_MATMUL, begun,
                 (any ? flops : 0) + (trains(a.weight) ? flops : 0));
     bias_backward(t, n->out, a.bias, NULL);
