@@ -2,6 +2,7 @@
 #include "io/sys/mem.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,9 +53,21 @@ void *mem_pages(int64_t bytes)
     return p;
 }
 
+/* Does the system count address space as memory (vm.overcommit_memory = 2)? */
+static bool counts_reserved(void)
+{
+    FILE *f = fopen("/proc/sys/vm/overcommit_memory", "r");
+    int mode = f != NULL ? fgetc(f) : EOF;
+    if (f != NULL)
+        fclose(f);
+    return mode == '2';
+}
+
 void *mem_reserve(int64_t *bytes)
 {
     struct rlimit limit;
+    if (counts_reserved())
+        return NULL;
     int64_t most = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         (int64_t)(limit.rlim_cur / 8) < most)
