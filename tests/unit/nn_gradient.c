@@ -67,6 +67,15 @@ static struct tensor *conv3_down_uneven(struct tape *t, struct tensor **in,
     return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){2, {0, 1, 0, 1}}, none);
 }
 
+/* The last row and column are in no window. */
+static struct tensor *conv3_down_bare(struct tape *t, struct tensor **in,
+                                      struct param_set *p)
+{
+    const struct conv_shape s = {2, {0, 0, 0, 0}};
+    struct tensor *x = op_silu(t, op_affine(t, in[0], 2, 0));
+    return op_conv2d(t, x, P(0), P(1), s, none);
+}
+
 static struct tensor *conv1(struct tape *t, struct tensor **in, struct param_set *p)
 {
     return op_conv2d(t, in[0], P(0), P(1), (struct conv_shape){1, {0, 0, 0, 0}}, none);
@@ -250,6 +259,15 @@ static const struct op_case cases[] = {
      {{4, {2, 6, 8, 8}}},
      {{4, {16, 8, 3, 3}}, {1, {16}}},
      conv3_down_uneven},
+    {"conv 3x3 / 2, no pad",
+     {{4, {2, 6, 8, 8}}},
+     {{4, {16, 8, 3, 3}}, {1, {16}}},
+     conv3_down_bare},
+    {"conv 3x3 of one pixel, one channel",
+     {{4, {1, 1, 1, 1}}},
+     {{4, {1, 1, 3, 3}}, {1, {1}}},
+     conv3},
+    {"conv 3x3 of one row, 5 to 9", {{4, {1, 1, 5, 5}}}, {{4, {9, 5, 3, 3}}, {1, {9}}}, conv3},
     {"conv 1x1", {{4, {2, 4, 4, 16}}}, {{4, {8, 16, 1, 1}}, {1, {8}}}, conv1},
     {"conv twice", {{4, {2, 4, 4, 8}}}, {{4, {8, 8, 3, 3}}, {1, {8}}}, conv_twice},
     {"linear [N, C]", {{2, {5, 12}}}, {{2, {20, 12}}, {1, {20}}}, linear},
