@@ -1,5 +1,5 @@
 /* "bf16" asks the processor; "bf16-emulated" is the table of kernels that needs nothing
- * from it, so that a run with it has the same bits on every machine. */
+ * from it. */
 #include "pipeline/compute.h"
 
 #include "io/sys/log.h"

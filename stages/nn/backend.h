@@ -2,9 +2,9 @@
  *
  * onednn     our own Winograd convolutions and vector loops, oneDNN for the rest;
  *            bfloat16 by oneDNN on processors that have it
- * emulated   the same, but bfloat16 is float32 arithmetic between bfloat16 ends: the
- * same bits on every processor of one vector width reference  plain loops, slow, for
- * comparison
+ * emulated   the same, but bfloat16 is float32 arithmetic between bfloat16 ends: on any
+ *            processor, though vector width and family may change last bits
+ * reference  plain loops, slow, for comparison
  *
  * An accelerator would be one more table. */
 #ifndef SLUICE_STAGES_NN_BACKEND_H
@@ -16,8 +16,7 @@
 struct backend;
 
 /* The process's back end of that name; NULL and ERR_ENV for an unknown one. threads: of
- * this rank, fixed from now on (results for float32 weight gradients may depend on it,
- * so it is recorded with the run). The first call fixes it. */
+ * this rank, fixed by the first call; no result depends on it. */
 const struct backend *backend_get(const char *name, int threads);
 /* Whether this processor computes bfloat16 by the table of that name. */
 bool backend_has_bf16(const char *name);

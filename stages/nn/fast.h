@@ -1,6 +1,6 @@
-/* Our own vector loops, for every operation but convolution. Written so that the
- * compiler vectorises them; threads share items, rows or columns, and every sum has an
- * order that follows from the shapes alone. */
+/* Our own vector loops, and which kernel does a convolution (fast_conv.c). Threads share
+ * items, rows or columns, and every sum has an order that follows from the shapes
+ * alone. */
 #ifndef SLUICE_STAGES_NN_FAST_H
 #define SLUICE_STAGES_NN_FAST_H
 

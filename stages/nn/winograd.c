@@ -208,8 +208,8 @@ static inline void output_tile(const struct plan *p, const struct winograd_shape
     }
 }
 
-void winograd_conv(const struct winograd_shape *s, const void *x, const float *packed,
-                   const struct winograd_output *out, void *y, float *work, int threads)
+void winograd_conv(const struct winograd_shape *s, const float *x, const float *packed,
+                   const struct winograd_output *out, float *y, float *work, int threads)
 {
     static const struct winograd_output plain = {0};
     out = out != NULL ? out : &plain;

@@ -42,13 +42,13 @@ void winograd_pack_dx(int64_t c, int64_t o, const float *weight, float *packed);
 int64_t winograd_work(const struct winograd_shape *s, int threads);
 
 /* x [n, h, w, c] -> y [n, h, w, o], with out's additions (NULL: none). residual may be
- * y. x and y are void because other types than float are to follow; so far, float. */
-void winograd_conv(const struct winograd_shape *s, const void *x, const float *packed,
-                   const struct winograd_output *out, void *y, float *work,
+ * y. */
+void winograd_conv(const struct winograd_shape *s, const float *x, const float *packed,
+                   const struct winograd_output *out, float *y, float *work,
                    int threads);
 
 /* dw [o, c, 3, 3] += the gradient for x [n, h, w, c] and dy [n, h, w, o]. */
-void winograd_dw(const struct winograd_shape *s, const void *x, const void *dy,
+void winograd_dw(const struct winograd_shape *s, const float *x, const float *dy,
                  float *dw, float *work, int threads);
 
 #endif

@@ -170,7 +170,7 @@ static void filter_gradient(const struct plan *p, int64_t c, const float *du, fl
     }
 }
 
-void winograd_dw(const struct winograd_shape *s, const void *x, const void *dy,
+void winograd_dw(const struct winograd_shape *s, const float *x, const float *dy,
                  float *dw, float *work, int threads)
 {
     if (s->c <= WINOGRAD_FEW || s->o <= WINOGRAD_FEW) {
