@@ -66,12 +66,10 @@ static bool counts_reserved(void)
 void *mem_reserve(int64_t *bytes)
 {
     struct rlimit limit;
-    if (counts_reserved())
+    if (counts_reserved() || getrlimit(RLIMIT_AS, &limit) != 0 ||
+        limit.rlim_cur != RLIM_INFINITY)
         return NULL;
     int64_t most = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        (int64_t)(limit.rlim_cur / 8) < most)
-        most = (int64_t)(limit.rlim_cur / 8);
     if (most < *bytes)
         return NULL;
     void *p = mmap(NULL, (size_t)most, PROT_READ | PROT_WRITE,

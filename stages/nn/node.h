@@ -45,10 +45,10 @@ void *tape_sink(struct tape *t, struct tensor *x, bool *add);
  * memory itself is handed on where that is possible. */
 void tape_pass(struct tape *t, const struct node *n, struct tensor *x);
 
-/* The parts of a kernel's input, and both tensors among the inputs of a node (NULL is
- * fine) that keeps them. */
+/* The parts of a kernel's input; and both tensors as inputs of a node (NULL is fine), which
+ * keeps their values where that is wanted. */
 void inputs_parts(struct inputs x, struct part part[PARTS]);
-void inputs_keep(struct node *n, struct inputs x);
+void inputs_keep(struct node *n, struct inputs x, bool values);
 
 /* A tensor that shares x's values and gradient. */
 struct tensor *tape_alias(struct tape *t, struct tensor *x, int nd, const int64_t *dim);

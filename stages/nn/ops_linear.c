@@ -36,12 +36,13 @@ void inputs_parts(struct inputs x, struct part part[PARTS])
         part[i] = (struct part){.c = all[i]->dim[all[i]->nd - 1], .x = all[i]->raw};
 }
 
-void inputs_keep(struct node *n, struct inputs x)
+void inputs_keep(struct node *n, struct inputs x, bool values)
 {
     struct tensor *const all[PARTS] = {x.first, x.second};
     for (int i = 0; i < PARTS && n != NULL && all[i] != NULL; i++) {
         n->in[i] = all[i];
-        node_keep(n, all[i]);
+        if (values)
+            node_keep(n, all[i]);
     }
 }
 
@@ -219,7 +220,7 @@ struct tensor *op_linear(struct tape *t, struct inputs x, struct param *w,
     struct node *n = tape_node(t, y, linear_backward, &a, sizeof a);
     if (n != NULL)
         n->in[PARTS] = residual;
-    inputs_keep(n, x);
+    inputs_keep(n, x, trains(w));
     return y;
 }
 

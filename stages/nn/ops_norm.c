@@ -68,7 +68,7 @@ struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamm
     profile_end(PROFILE_NORM, begun, 0);
     arena_release(k.scratch, mark);
     struct node *n = tape_node(t, y, norm_backward, &k, sizeof k);
-    inputs_keep(n, x);
+    inputs_keep(n, x, true);
     if (n != NULL)
         node_remake(n, norm_remake);
     return y;

@@ -1,6 +1,6 @@
-/* Vectors of the machine's width for the loops that the compiler does not vectorise well
- * by itself, and exp on them. A tail goes through the same vector code as the rest, so
- * that a value's bits do not depend on where a loop was cut. */
+/* Vectors of the machine's width for the loops that the compiler does not vectorise
+ * well by itself, and exp on them. A tail goes through the same vector code as the
+ * rest, so that a value's bits do not depend on where a loop was cut. */
 #ifndef SLUICE_STAGES_NN_VEC_H
 #define SLUICE_STAGES_NN_VEC_H
 
@@ -16,7 +16,6 @@
 #define MULADD(a, b, c) ((vec)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define VEC_MAX(a, b) ((vec)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define VEC_MIN(a, b) ((vec)_mm512_min_ps((__m512)(a), (__m512)(b)))
-#define RECIPROCAL(x) ((vec)_mm512_rcp14_ps((__m512)(x)))
 #define WIDEN(h) ((uvec)_mm512_cvtepu16_epi32((__m256i)(h)))
 #define NARROW(u) ((halves)_mm512_cvtepi32_epi16((__m512i)(u)))
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -26,12 +25,11 @@
 #define MULADD(a, b, c) ((vec)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define VEC_MAX(a, b) ((vec)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define VEC_MIN(a, b) ((vec)_mm256_min_ps((__m256)(a), (__m256)(b)))
-#define RECIPROCAL(x) ((vec)_mm256_rcp_ps((__m256)(x)))
-#define BLEND(a, b, mask)                                                              \
+#define BLEND(a, b, mask) \
     ((vec)_mm256_blendv_ps((__m256)(b), (__m256)(a), (__m256)(mask)))
 #define WIDEN(h) ((uvec)_mm256_cvtepu16_epi32((__m128i)(h)))
-#define NARROW(u)                                                                      \
-    ((halves)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)(u)),                    \
+#define NARROW(u)                                                   \
+    ((halves)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)(u)), \
                               _mm256_extracti128_si256((__m256i)(u), 1)))
 #else
 #define LANES 4
@@ -51,7 +49,8 @@ typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
 typedef bf16 halves __attribute__((vector_size(2 * LANES)));
 typedef bf16 halves_anywhere __attribute__((vector_size(2 * LANES), aligned(2)));
 
-/* a where the mask is set, else b; so VEC_MAX and VEC_MIN give b where either is NaN. */
+/* a where the mask is set, else b; so VEC_MAX and VEC_MIN give b where either is NaN.
+ */
 static inline vec vec_pick(vec a, vec b, ivec mask)
 {
 #ifdef BLEND
@@ -79,8 +78,9 @@ static ALWAYS_INLINE void vec_store(float *p, int64_t n, vec v)
         memcpy(p, &v, (size_t)n * sizeof *p);
 }
 
-/* e^(sign x) = 2^k p, sign 1 or -1: p is returned, between 0.7 and 1.5, and k in the low
- * bits of a float. By a polynomial of degree 6 in r = x - k ln 2 (Cephes, Moshier). */
+/* e^(sign x) = 2^k p, sign 1 or -1: p is returned, between 0.7 and 1.5, and k in the
+ * low bits of a float. By a polynomial of degree 6 in r = x - k ln 2 (Cephes, Moshier).
+ */
 static inline vec vec_exp_parts(vec x, float sign, vec *k)
 {
     const vec magic = SPLAT(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
@@ -96,7 +96,8 @@ static inline vec vec_exp_parts(vec x, float sign, vec *k)
     return MULADD(p, r, SPLAT(1.0f));
 }
 
-/* exp: within 2 units in the last place on [-87, 88], clamped outside, NaN stays NaN. */
+/* exp: within 2 units in the last place on [-87, 88], clamped outside, NaN stays NaN.
+ */
 static inline vec vec_exp(vec x)
 {
     vec k;
@@ -104,18 +105,6 @@ static inline vec vec_exp(vec x)
     x = VEC_MAX(SPLAT(-87.0f), x);
     vec p = vec_exp_parts(x, 1, &k);
     return p * (vec)(((ivec)k << 23) + 0x3f800000);
-}
-
-/* 1 / x for 1 <= x < 2^126, within 1 unit in the last place: a table's value and a step
- * of third order, which is faster than a division. */
-static inline vec vec_reciprocal(vec x)
-{
-#ifdef RECIPROCAL
-    vec r = RECIPROCAL(x), e = MULADD((vec){0} - x, r, SPLAT(1.0f));
-    return MULADD(r, MULADD(e, e, e), r);
-#else
-    return SPLAT(1.0f) / x;
-#endif
 }
 
 /* Within 2.5 units of 2^-23 of the value on [-87, 87], clamped outside. Of NaN: any
@@ -127,7 +116,8 @@ static inline vec vec_sigmoid(vec z)
     z = VEC_MAX(SPLAT(-87.0f), z);
     vec p = vec_exp_parts(z, -1, &k);
     vec e = (vec)((ivec)p + ((ivec)k << 23)); /* 2^k p */
-    return vec_reciprocal(SPLAT(1.0f) + e);
+    return SPLAT(1.0f) /
+           (SPLAT(1.0f) + e); /* not by a table, whose bits are the maker's */
 }
 
 static inline vec vec_silu(vec z)
@@ -180,7 +170,8 @@ static ALWAYS_INLINE vec vec_load_bf16(const bf16 *p, int64_t n)
     return (vec)(WIDEN(h) << 16);
 }
 
-/* v rounded to bf16 in the upper half of each value; the lower half is of no meaning. */
+/* v rounded to bf16 in the upper half of each value; the lower half is of no meaning.
+ */
 static inline uvec vec_upper_bf16(vec v)
 {
     uvec bits = (uvec)v, even = bits + 0x7fff + (bits >> 16 & 1);
@@ -202,8 +193,8 @@ static ALWAYS_INLINE void vec_store_bf16(bf16 *p, int64_t n, vec v)
         memcpy(p, &h, (size_t)n * sizeof *p);
 }
 
-/* For kernels that are written once and specialised by a constant type: n values, at most
- * a vector of them, from `index` on. */
+/* For kernels that are written once and specialised by a constant type: n values, at
+ * most a vector of them, from `index` on. */
 static ALWAYS_INLINE vec act_load(enum dtype type, const void *base, int64_t index,
                                   int64_t n)
 {
@@ -211,8 +202,8 @@ static ALWAYS_INLINE vec act_load(enum dtype type, const void *base, int64_t ind
                               : vec_load((const float *)base + index, n);
 }
 
-static ALWAYS_INLINE void act_store(enum dtype type, void *base, int64_t index, int64_t n,
-                                    vec v)
+static ALWAYS_INLINE void act_store(enum dtype type, void *base, int64_t index,
+                                    int64_t n, vec v)
 {
     if (type == DTYPE_BF16)
         vec_store_bf16((bf16 *)base + index, n, v);
