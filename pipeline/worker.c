@@ -19,6 +19,8 @@ struct worker {
     double beat, pinged; /* last heartbeat sent; last word from the coordinator */
     double checked;      /* when the coordinator's silence was last looked at */
     bool stop_sent, working;
+    bool ahead; /* a second lease is here: */
+    struct letter next;
     struct record_account account[GROUPS];
     char heard[96]; /* the coordinator's phase, as it last said */
 };
@@ -82,14 +84,37 @@ static void take(struct worker *w, const struct letter *l, int from)
         snprintf(w->heard, sizeof w->heard, "%.90s", l->text);
 }
 
-/* While a lease is held nothing but pings and weights can arrive. */
+/* The second lease goes back: it has not begun. */
+static void give_back(struct worker *w)
+{
+    struct letter l = {.kind = LETTER_BACK, .lease = w->next.lease};
+    w->ahead = false;
+    tell(w, &l);
+}
+
+static bool same_lease(const struct lease *a, const struct lease *b)
+{
+    return a->group == b->group && a->iteration == b->iteration && a->shard == b->shard;
+}
+
+/* While a lease is held nothing but pings, weights, a second lease and its recall can
+ * arrive. */
 static void hear(struct worker *w)
 {
     struct letter l;
     int from;
     while (mailbox_take(w->o->mailbox, false, &l, &from)) {
-        ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS);
         take(w, &l, from);
+        if (l.kind == LETTER_LEASE) {
+            ERR_BUG_IF(w->ahead);
+            w->ahead = true;
+            w->next = l;
+        } else if (l.kind == LETTER_RECALL) {
+            if (w->ahead && same_lease(&w->next.lease, &l.lease))
+                give_back(w);
+        } else {
+            ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS);
+        }
     }
     check_coordinator(w);
 }
@@ -164,6 +189,8 @@ static void work(struct worker *w, const struct letter *order)
     l.value[METRICS] = (double)mem_peak_rss();
     memcpy(&l.value[METRICS + 1], &a, sizeof a);
     snprintf(t->phase, sizeof t->phase, "waits for a lease");
+    if (l.code != 0 && w->ahead)
+        give_back(w);
     tell(w, &l);
     w->pinged = task_clock();
 }
@@ -204,6 +231,11 @@ int worker_run(const struct worker_options *o, char text[640])
         take(&w, &l, from);
         if (l.kind == LETTER_LEASE) {
             work(&w, &l);
+            while (w.ahead) {
+                l = w.next;
+                w.ahead = false;
+                work(&w, &l);
+            }
             pause_ns = 20000;
         } else if (l.kind == LETTER_QUIT) {
             break;
