@@ -183,9 +183,9 @@ static void recall(struct coordinator *c, int r)
     mailbox_send(c->o.mailbox, r, &l);
 }
 
-/* A rank that finished has to wait for this rank's next tick, which may be a network
- * evaluation away, unless it has its next lease already. That must cost nobody else work:
- * one lease stays for each rank of the group that has no second one. */
+/* A rank with a second lease waits neither for this rank's next tick, which may be a
+ * network evaluation away, nor for the disk: it begins while its last file is sealed. That
+ * must cost nobody else work: one lease stays for each rank that has no second one. */
 static void hand_out_ahead(struct coordinator *c, enum group g)
 {
     const struct layout *l = c->o.layout;
@@ -195,7 +195,7 @@ static void hand_out_ahead(struct coordinator *c, enum group g)
         lacking -= c->rank[r].ahead;
     for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
         struct rank *k = &c->rank[r];
-        if (r == layout_coordinator(l) || !k->busy || k->ahead || k->queued > 0 ||
+        if (!k->busy || k->ahead || k->queued > 0 ||
             is_gang(k->work.group) || ledger_ready(c->o.ledger, g) < lacking ||
             !ledger_next(c->o.ledger, g, &lease))
             continue;
@@ -286,7 +286,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
     double now = task_clock();
     k->busy = false;
     c->longest = fmax(c->longest, now - k->leased);
-    if (k->ahead) /* what is given back comes before this letter */
+    if (k->ahead) /* begun by now: what is given back comes before this letter */
         begin(c, k, &k->next);
     k->ahead = k->recalled = false;
     c->rss_max = fmax(c->rss_max, l->value[METRICS]);

@@ -247,7 +247,7 @@ static int seal(struct task *t, const struct rollout *r, struct shard_parent *po
         shard_abort(w);
         return -1;
     }
-    return shard_seal(w, NULL);
+    return task_seal(t, w);
 }
 
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard)
