@@ -70,6 +70,7 @@ struct column {
 };
 
 struct shard_writer;
+struct finish; /* io/finish.h */
 
 /* Opens the temporary file. NULL: ERR_IO. */
 struct shard_writer *shard_create(const char *path, const struct shard_head *head);
@@ -80,6 +81,9 @@ int shard_note(struct shard_writer *w, const char *name, const char *value);
 /* Completes, closes, publishes and frees; content (may be NULL) receives the digest. On
  * error nothing is left under either name. */
 int shard_seal(struct shard_writer *w, char content[DIGEST_HEX]);
+/* The same, except that the file is not durable, nor under its name, before finish_end of
+ * the result says so. NULL: an error, and nothing is left. */
+struct finish *shard_seal_later(struct shard_writer *w, char content[DIGEST_HEX]);
 /* Closes, removes the temporary file and frees. NULL is fine. */
 void shard_abort(struct shard_writer *w);
 

@@ -1,6 +1,7 @@
 /* Writing sealed files. All columns go into a temporary file; dimension scales, the
  * content digest and, last of all, `complete` follow at the seal. A writer that met an
  * error keeps it: every later call fails, and the seal leaves nothing behind. */
+#include "io/finish.h"
 #include "io/seal.h"
 #include "io/shard_internal.h"
 
@@ -392,25 +393,31 @@ static int complete(struct shard_writer *w, char content[DIGEST_HEX])
     if (n != w->n)
         return err_set(ERR_IO, "%s: %lld columns read back, %lld were written", w->path,
                        (long long)n, (long long)w->n);
-    return seal_write(w->tmp);
+    return 0;
 }
 
-int shard_seal(struct shard_writer *w, char content[DIGEST_HEX])
+struct finish *shard_seal_later(struct shard_writer *w, char content[DIGEST_HEX])
 {
     char hex[DIGEST_HEX];
     if (w->failed) {
         if (err_code() == ERR_NONE)
             err_set(ERR_IO, "%s: an earlier column could not be written", w->path);
         shard_abort(w);
-        return -1;
+        return NULL;
     }
     if (complete(w, hex) != 0) {
         shard_abort(w);
-        return -1;
+        return NULL;
     }
-    int rc = file_publish(w->tmp, w->path);
-    if (rc == 0 && content != NULL)
+    struct finish *f = finish_begin(w->tmp, w->path);
+    if (content != NULL)
         memcpy(content, hex, DIGEST_HEX);
     free_writer(w);
-    return rc;
+    return f;
+}
+
+int shard_seal(struct shard_writer *w, char content[DIGEST_HEX])
+{
+    struct finish *f = shard_seal_later(w, content);
+    return f == NULL ? -1 : finish_end(f);
 }

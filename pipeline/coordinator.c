@@ -20,7 +20,8 @@ enum { QUEUE = 4 };
 
 struct rank {
     bool busy, gone;
-    struct lease work, queue[QUEUE];
+    bool ahead, recalled; /* it holds a second lease, next; which is asked back */
+    struct lease work, next, queue[QUEUE];
     int queued;
     double heard;   /* when it last wrote */
     double leased;  /* when its work began */
@@ -130,11 +131,16 @@ static void must_record(struct coordinator *c, int rc)
 static void send_lease(struct coordinator *c, int r, const struct lease *lease)
 {
     struct letter l = {.kind = LETTER_LEASE, .lease = *lease};
-    struct rank *k = &c->rank[r];
     const struct known *policy = &c->known[lease->version % c->window];
-    double now = task_clock();
     if (policy->version == lease->version)
         snprintf(l.text, sizeof l.text, "%s", policy->content);
+    mailbox_send(c->o.mailbox, r, &l);
+}
+
+/* The rank works on this lease from now on. */
+static void begin(struct coordinator *c, struct rank *k, const struct lease *lease)
+{
+    double now = task_clock();
     k->busy = true;
     k->work = *lease;
     k->heard = k->leased = now;
@@ -142,7 +148,6 @@ static void send_lease(struct coordinator *c, int r, const struct lease *lease)
     if (lease->iteration == ledger_version(c->o.ledger) &&
         !(c->group_from[lease->group] <= now))
         c->group_from[lease->group] = now;
-    mailbox_send(c->o.mailbox, r, &l);
 }
 
 static bool is_gang(enum group g)
@@ -167,6 +172,67 @@ static void queue_gangs(struct coordinator *c)
     }
 }
 
+/* Asks the second lease back; the rank keeps it if it has begun it already. */
+static void recall(struct coordinator *c, int r)
+{
+    struct rank *k = &c->rank[r];
+    if (!k->ahead || k->recalled)
+        return;
+    struct letter l = {.kind = LETTER_RECALL, .lease = k->next};
+    k->recalled = true;
+    mailbox_send(c->o.mailbox, r, &l);
+}
+
+/* A rank with a second lease waits neither for this rank's next tick, which may be a
+ * network evaluation away, nor for the disk: it begins while its last file is sealed. That
+ * must cost nobody else work: one lease stays for each rank that has no second one. */
+static void hand_out_ahead(struct coordinator *c, enum group g)
+{
+    const struct layout *l = c->o.layout;
+    int64_t lacking = l->size[g];
+    struct lease lease;
+    for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++)
+        lacking -= c->rank[r].ahead;
+    for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
+        struct rank *k = &c->rank[r];
+        if (!k->busy || k->ahead || k->queued > 0 ||
+            is_gang(k->work.group) || ledger_ready(c->o.ledger, g) < lacking ||
+            !ledger_next(c->o.ledger, g, &lease))
+            continue;
+        k->ahead = true;
+        k->next = lease;
+        lacking--;
+        send_lease(c, r, &lease);
+    }
+}
+
+/* Second leases go back when others could begin them now, when a gang waits for the rank,
+ * and when the job is to end. */
+static void recall_needed(struct coordinator *c, enum group g)
+{
+    const struct layout *l = c->o.layout;
+    int idle = 0;
+    for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
+        struct rank *k = &c->rank[r];
+        idle += !k->busy && k->queued == 0;
+        idle -= k->recalled && k->next.group == g;
+        if (k->queued > 0 || ledger_draining(c->o.ledger))
+            recall(c, r);
+    }
+    while (idle-- > 0) { /* from the rank that will come to it last */
+        int from = -1;
+        for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
+            const struct rank *k = &c->rank[r];
+            if (k->ahead && !k->recalled && k->next.group == g &&
+                (from < 0 || k->leased > c->rank[from].leased))
+                from = r;
+        }
+        if (from < 0)
+            return;
+        recall(c, from);
+    }
+}
+
 static void hand_out(struct coordinator *c)
 {
     struct lease lease;
@@ -179,14 +245,20 @@ static void hand_out(struct coordinator *c)
             lease = k->queue[0];
             k->queued--;
             memmove(k->queue, k->queue + 1, (size_t)k->queued * sizeof *k->queue);
+            begin(c, k, &lease);
             send_lease(c, r, &lease);
         } else if ((layout_has(c->o.layout, GROUP_REWARD, r) &&
                     ledger_next(c->o.ledger, GROUP_REWARD, &lease)) ||
                    (layout_has(c->o.layout, GROUP_ROLLOUT, r) &&
                     ledger_next(c->o.ledger, GROUP_ROLLOUT, &lease))) {
+            begin(c, k, &lease);
             send_lease(c, r, &lease);
         }
     }
+    hand_out_ahead(c, GROUP_REWARD);
+    hand_out_ahead(c, GROUP_ROLLOUT);
+    recall_needed(c, GROUP_REWARD);
+    recall_needed(c, GROUP_ROLLOUT);
 }
 
 /* An iteration is complete: records and retention. */
@@ -214,6 +286,9 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
     double now = task_clock();
     k->busy = false;
     c->longest = fmax(c->longest, now - k->leased);
+    if (k->ahead) /* begun by now: what is given back comes before this letter */
+        begin(c, k, &k->next);
+    k->ahead = k->recalled = false;
     c->rss_max = fmax(c->rss_max, l->value[METRICS]);
     if (l->code != 0 && c->code != l->code) {
         struct text tag = {0};
@@ -263,6 +338,9 @@ static void take_letters(struct coordinator *c)
             if (strncmp(k->phase, l.text, 90) != 0)
                 c->moved = k->heard;
             snprintf(k->phase, sizeof k->phase, "%.90s", l.text);
+        } else if (l.kind == LETTER_BACK) {
+            k->ahead = k->recalled = false;
+            ledger_return(c->o.ledger, &l.lease);
         } else if (l.kind == LETTER_STOP) {
             stop(c, ERR_STOPPED, l.text);
         } else if (l.kind == LETTER_BYE) {

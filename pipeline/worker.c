@@ -2,6 +2,7 @@
  * signals, sends heartbeats, and drives the coordinator where that lives on this rank. */
 #include "pipeline/worker.h"
 
+#include "io/finish.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -19,6 +20,10 @@ struct worker {
     double beat, pinged; /* last heartbeat sent; last word from the coordinator */
     double checked;      /* when the coordinator's silence was last looked at */
     bool stop_sent, working;
+    bool ahead; /* a second lease is here: */
+    struct letter next;
+    struct finish *sealing; /* the end of the last lease's file; then `done` is sent */
+    struct letter done;
     struct record_account account[GROUPS];
     char heard[96]; /* the coordinator's phase, as it last said */
 };
@@ -82,16 +87,66 @@ static void take(struct worker *w, const struct letter *l, int from)
         snprintf(w->heard, sizeof w->heard, "%.90s", l->text);
 }
 
-/* While a lease is held nothing but pings and weights can arrive. */
+/* The second lease goes back: it has not begun. */
+static void give_back(struct worker *w)
+{
+    struct letter l = {.kind = LETTER_BACK, .lease = w->next.lease};
+    w->ahead = false;
+    tell(w, &l);
+}
+
+static bool same_lease(const struct lease *a, const struct lease *b)
+{
+    return a->group == b->group && a->iteration == b->iteration && a->shard == b->shard;
+}
+
+/* While a lease is held nothing but pings, weights, a second lease and its recall can
+ * arrive. */
 static void hear(struct worker *w)
 {
     struct letter l;
     int from;
     while (mailbox_take(w->o->mailbox, false, &l, &from)) {
-        ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS);
         take(w, &l, from);
+        if (l.kind == LETTER_LEASE) {
+            ERR_BUG_IF(w->ahead);
+            w->ahead = true;
+            w->next = l;
+        } else if (l.kind == LETTER_RECALL) {
+            if (w->ahead && same_lease(&w->next.lease, &l.lease))
+                give_back(w);
+        } else {
+            ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS);
+        }
     }
     check_coordinator(w);
+}
+
+static void put_error(struct letter *l)
+{
+    l->code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
+    snprintf(l->text, sizeof l->text, "%s", err_text());
+    err_clear();
+}
+
+/* Says that a lease is done. A failure ends the job: no other is begun. */
+static void say_done(struct worker *w, const struct letter *l)
+{
+    if (l->code != 0 && w->ahead)
+        give_back(w);
+    tell(w, l);
+    w->pinged = task_clock();
+}
+
+/* A lease is done when its file is durable, which may be while the next one is worked on. */
+static void look_at_seal(struct worker *w)
+{
+    if (w->sealing == NULL || !finish_over(w->sealing))
+        return;
+    if (finish_end(w->sealing) != 0)
+        put_error(&w->done);
+    w->sealing = NULL;
+    say_done(w, &w->done);
 }
 
 static int tick(void *ctx)
@@ -111,6 +166,7 @@ static int tick(void *ctx)
         tell(w, &l);
         w->beat = now;
     }
+    look_at_seal(w);
     if (w->o->coordinator != NULL)
         coordinator_step(w->o->coordinator);
     if (w->working)
@@ -135,6 +191,23 @@ static int run_lease(struct worker *w, const struct lease *l, double *metric)
     }
 }
 
+static void tick_and_pause(struct worker *w)
+{
+    tick(w);
+    nanosleep(&(struct timespec){0, 100000}, NULL);
+}
+
+/* The file's end may take its time as long as there is other work. */
+static void wait_for_work(struct worker *w, const struct finish *sealing)
+{
+    double start = task_now(w->o->task);
+    while (w->sealing != NULL) /* letters stay in order */
+        tick_and_pause(w);
+    while (sealing != NULL && !finish_over(sealing) && !w->ahead)
+        tick_and_pause(w);
+    task_spend(w->o->task, TIME_IO, start);
+}
+
 /* order: the letter with the lease and, where known, its policy's digest. */
 static void work(struct worker *w, const struct letter *order)
 {
@@ -149,11 +222,11 @@ static void work(struct worker *w, const struct letter *order)
         snprintf(t->policy.content, DIGEST_HEX, "%.64s", order->text);
     }
     w->working = true;
-    if (run_lease(w, lease, l.value) != 0) {
-        l.code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
-        snprintf(l.text, sizeof l.text, "%s", err_text());
-        err_clear();
-    }
+    if (run_lease(w, lease, l.value) != 0)
+        put_error(&l);
+    struct finish *sealing = t->sealing;
+    t->sealing = NULL;
+    wait_for_work(w, sealing);
     w->working = false;
     if (l.code == 0 && lease->group == GROUP_UPDATE &&
         t->policy.version == lease->version + 1) /* on the rank that sealed it */
@@ -164,8 +237,11 @@ static void work(struct worker *w, const struct letter *order)
     l.value[METRICS] = (double)mem_peak_rss();
     memcpy(&l.value[METRICS + 1], &a, sizeof a);
     snprintf(t->phase, sizeof t->phase, "waits for a lease");
-    tell(w, &l);
-    w->pinged = task_clock();
+    w->done = l;
+    w->sealing = sealing;
+    if (sealing == NULL)
+        say_done(w, &w->done);
+    look_at_seal(w);
 }
 
 static void farewell(struct worker *w)
@@ -189,6 +265,7 @@ int worker_run(const struct worker_options *o, char text[640])
     struct letter l;
     int from;
     long pause_ns = 20000;
+    o->task->seal_later = true;
     o->task->idle = tick;
     o->task->idle_ctx = &w;
     snprintf(o->task->phase, sizeof o->task->phase, "waits for a lease");
@@ -204,6 +281,11 @@ int worker_run(const struct worker_options *o, char text[640])
         take(&w, &l, from);
         if (l.kind == LETTER_LEASE) {
             work(&w, &l);
+            while (w.ahead) {
+                l = w.next;
+                w.ahead = false;
+                work(&w, &l);
+            }
             pause_ns = 20000;
         } else if (l.kind == LETTER_QUIT) {
             break;

@@ -164,6 +164,22 @@ bool ledger_next(struct ledger *l, enum group g, struct lease *out)
     return got;
 }
 
+int64_t ledger_ready(const struct ledger *l, enum group g)
+{
+    int64_t n = 0;
+    ERR_BUG_IF(g != GROUP_ROLLOUT && g != GROUP_REWARD);
+    if (l->draining || !l->o.only[g])
+        return 0;
+    for (int64_t i = l->o.version; i < l->o.version + l->window; i++) {
+        if (i >= l->o.iterations)
+            break;
+        const struct slot *s = slot_of(l, i);
+        for (int64_t k = s->next[g]; k < l->o.shards; k++)
+            n += shard_ready(s, g, k);
+    }
+    return n;
+}
+
 void ledger_done(struct ledger *l, const struct lease *lease)
 {
     struct slot *s = slot_of(l, lease->iteration);

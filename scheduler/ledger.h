@@ -37,6 +37,8 @@ void ledger_found(struct ledger *l, enum group g, int64_t iteration, int64_t sha
 /* The next piece of work for a group; false when nothing can start now (or draining).
  * Lower iterations and lower shards first. The work is leased from then on. */
 bool ledger_next(struct ledger *l, enum group g, struct lease *out);
+/* Shards that ledger_next would give to a group (rollout or reward) one after another. */
+int64_t ledger_ready(const struct ledger *l, enum group g);
 /* The work is sealed. An update raises the version. */
 void ledger_done(struct ledger *l, const struct lease *lease);
 /* Given back undone: can be leased again. */

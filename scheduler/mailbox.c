@@ -142,7 +142,8 @@ void mailbox_send(struct mailbox *m, int to, const struct letter *l)
     struct outgoing *o = mem_alloc(1, sizeof *o);
     o->letter = *l;
     int tag = l->kind == LETTER_LEASE || l->kind == LETTER_QUIT ||
-                      l->kind == LETTER_PING || l->kind == LETTER_WEIGHTS
+                      l->kind == LETTER_PING || l->kind == LETTER_WEIGHTS ||
+                      l->kind == LETTER_RECALL
                   ? TAG_WORKER
                   : TAG_COORDINATOR;
     must(MPI_Isend(&o->letter, (int)sizeof o->letter, MPI_BYTE, to, tag, m->comm,

@@ -16,6 +16,8 @@ enum letter_kind {
     LETTER_STOP,  /* worker -> coordinator: a signal asks us to stop; text = which */
     LETTER_QUIT,  /* coordinator -> worker: the job ends with this code */
     LETTER_BYE,   /* worker -> coordinator: values = accounting; last letter */
+    LETTER_RECALL, /* coordinator -> worker: give this lease back if it has not begun */
+    LETTER_BACK,   /* worker -> coordinator: this lease did not begin */
     LETTER_WEIGHTS, /* worker -> worker: a block follows: weights of lease.version */
 };
 

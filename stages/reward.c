@@ -98,7 +98,7 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
         shard_abort(w);
         return -1;
     }
-    return shard_seal(w, NULL);
+    return task_seal(t, w);
 }
 
 int reward_shard(struct task *t, int64_t iteration, int64_t shard)

@@ -23,7 +23,7 @@ struct rollout {
     float *latents;                             /* [n, steps + 1, d] */
     float *sample;                              /* [n, d] */
     double *log_prob;                           /* [n, steps] */
-    float *x, *mu, *z, *timesteps;              /* [B, d], [d], [d], [B] */
+    float *x, *mu, *z, *timesteps;              /* [B, d] x 3, [B] */
     int64_t *batch_label;                       /* [B] */
 };
 
@@ -54,8 +54,8 @@ static void rollout_init(struct rollout *r, const struct task *t, int64_t iterat
     r->sample = mem_alloc(n * t->d, sizeof *r->sample);
     r->log_prob = mem_alloc(n * steps, sizeof *r->log_prob);
     r->x = mem_alloc(b * t->d, sizeof *r->x);
-    r->mu = mem_alloc(t->d, sizeof *r->mu);
-    r->z = mem_alloc(t->d, sizeof *r->z);
+    r->mu = mem_alloc(b * t->d, sizeof *r->mu);
+    r->z = mem_alloc(b * t->d, sizeof *r->z);
     r->timesteps = mem_alloc(b, sizeof *r->timesteps);
     r->batch_label = mem_alloc(b, sizeof *r->batch_label);
 
@@ -110,14 +110,14 @@ static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, 
     if (out == NULL)
         return -1;
     const float *predicted = out->data;
+#pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < m; b++) {
         float *next = state_of(r, t, at + b, k + 1);
-        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), predicted + b * t->d, r->mu,
-                     NULL);
-        noise(t, r, at + b, k + 1, r->z);
-        sampler_advance(s, k, t->d, r->mu, r->z, next);
-        r->log_prob[(at + b) * s->steps + k] =
-            sampler_log_prob(s, k, t->d, r->mu, next);
+        float *mu = r->mu + b * t->d, *z = r->z + b * t->d;
+        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), predicted + b * t->d, mu, NULL);
+        noise(t, r, at + b, k + 1, z);
+        sampler_advance(s, k, t->d, mu, z, next);
+        r->log_prob[(at + b) * s->steps + k] = sampler_log_prob(s, k, t->d, mu, next);
     }
     return 0;
 }
@@ -126,6 +126,7 @@ static int walk(struct task *t, struct rollout *r)
 {
     for (int64_t at = 0; at < r->n; at += t->micro_batch) {
         int64_t m = r->n - at < t->micro_batch ? r->n - at : t->micro_batch;
+#pragma omp parallel for schedule(static)
         for (int64_t b = 0; b < m; b++)
             noise(t, r, at + b, 0, state_of(r, t, at + b, 0));
         for (int64_t k = 0; k < t->sampler.steps; k++) {
@@ -246,7 +247,7 @@ static int seal(struct task *t, const struct rollout *r, struct shard_parent *po
         shard_abort(w);
         return -1;
     }
-    return shard_seal(w, NULL);
+    return task_seal(t, w);
 }
 
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard)

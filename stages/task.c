@@ -118,6 +118,15 @@ struct shard_head task_head(const struct task *t, enum shard_kind kind, int64_t 
     return head;
 }
 
+int task_seal(struct task *t, struct shard_writer *w)
+{
+    if (!t->seal_later)
+        return shard_seal(w, NULL);
+    ERR_BUG_IF(t->sealing != NULL);
+    t->sealing = shard_seal_later(w, NULL);
+    return t->sealing != NULL ? 0 : -1;
+}
+
 /* Returns when the file can be seen or the time is over. -1: the job is lost. */
 static int await_file(struct task *t, const char *relative)
 {

@@ -125,6 +125,10 @@ struct task {
     void *idle_ctx;
     double spent[TASK_TIMES]; /* seconds since the caller reset them */
     double ticked_s;          /* in the hook, ever */
+    /* The caller ends what a rollout or reward left in `sealing`: until then its shard
+     * is not sealed. Otherwise stages return when their file is durable. */
+    bool seal_later;
+    struct finish *sealing;
     double appear_s; /* a file that another node sealed may stay invisible so long */
 };
 
@@ -152,6 +156,8 @@ void task_prompts(const struct task *t, int64_t iteration, int64_t *label, int64
 /* The head of a file that a stage of this run makes (the caller adds parents). */
 struct shard_head task_head(const struct task *t, enum shard_kind kind, int64_t iteration,
                             int64_t number, int64_t version);
+/* Seals a stage's file, or begins to (seal_later). 0 or -1. */
+int task_seal(struct task *t, struct shard_writer *w);
 /* Opens a parent's sealed file, RELATIVE to the run directory. On a network file system a
  * file that another node has just sealed can be invisible for some seconds: waits up to
  * t->appear_s for it, calling the hook. NULL as shard_open says. */

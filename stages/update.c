@@ -259,6 +259,35 @@ static int fill_slot(struct update *u, int64_t pair, int64_t b, int64_t *step,
     return 0;
 }
 
+/* The loss of pair k of a micro-batch that starts at pair `from`; its gradient. */
+static int pair_loss(struct update *u, int64_t from, int64_t k, const float *predicted)
+{
+    struct task *t = u->t;
+    struct algo_result r = {0};
+    u->pair[k].o = predicted + k * t->d;
+    int rc = t->algo->loss(&t->algo_options, &u->pair[k], &r, u->seed + k * t->d);
+    double *s = u->stat + (from + k) * STATS;
+    s[STAT_LOG_RATIO2] = r.approx_kl;
+    s[STAT_RATIO] = r.ratio;
+    s[STAT_CLIPPED] = r.clipped;
+    s[STAT_LOSS] = r.loss;
+    return rc;
+}
+
+/* The loss of every pair [from, from + m). An error stays with the thread that met it, so
+ * the first pair that fails is looked at again by this one. */
+static int batch_loss(struct update *u, int64_t from, int64_t m, const float *predicted)
+{
+    int64_t failed = m;
+#pragma omp parallel for schedule(static) reduction(min : failed)
+    for (int64_t k = 0; k < m; k++)
+        if (pair_loss(u, from, k, predicted) != 0) {
+            err_clear();
+            failed = k < failed ? k : failed;
+        }
+    return failed < m ? pair_loss(u, from, failed, predicted) : 0;
+}
+
 /* trainer_leaf_f: forward, loss and backward of one micro-batch. */
 static int leaf_gradient(void *ctx, int64_t leaf)
 {
@@ -266,12 +295,11 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     struct task *t = u->t;
     int64_t b = t->micro_batch, from = leaf * b, step;
     int64_t m = u->pairs - from < b ? u->pairs - from : b;
-    struct algo_pair *pair = u->pair;
     int rc = task_progress(t, "update iteration %lld micro-batch %lld of %lld",
                            (long long)u->iteration, (long long)leaf,
                            (long long)u->leaves);
     for (int64_t k = 0; k < m && rc == 0; k++)
-        rc = fill_slot(u, from + k, k, &step, &pair[k]);
+        rc = fill_slot(u, from + k, k, &step, &u->pair[k]);
     struct model_input in = {.batch = m,
                              .height = t->height,
                              .width = t->width,
@@ -284,17 +312,8 @@ static int leaf_gradient(void *ctx, int64_t leaf)
     if (out == NULL)
         rc = -1;
     task_spend(t, TIME_NETWORK, start);
-    const float *predicted = rc == 0 ? out->data : NULL;
-    for (int64_t k = 0; k < m && rc == 0; k++) {
-        struct algo_result r = {0};
-        pair[k].o = predicted + k * t->d;
-        rc = t->algo->loss(&t->algo_options, &pair[k], &r, u->seed + k * t->d);
-        double *s = u->stat + (from + k) * STATS;
-        s[STAT_LOG_RATIO2] = r.approx_kl;
-        s[STAT_RATIO] = r.ratio;
-        s[STAT_CLIPPED] = r.clipped;
-        s[STAT_LOSS] = r.loss;
-    }
+    if (rc == 0)
+        rc = batch_loss(u, from, m, out->data);
     start = task_now(t);
     if (rc == 0)
         rc = tape_backward(t->tape, out, u->seed);

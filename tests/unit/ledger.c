@@ -292,6 +292,8 @@ static void test_order(void)
     struct world w = new_world(1, 3, 0);
     struct ledger *l = start(&w, all_groups);
     struct lease a, b, c;
+    tap_ok(ledger_ready(l, GROUP_ROLLOUT) == 6 && ledger_ready(l, GROUP_REWARD) == 0,
+           "ready: the rollouts of both iterations of the window, and no reward");
     tap_ok(ledger_next(l, GROUP_ROLLOUT, &a) && a.iteration == 0 && a.shard == 0 &&
                ledger_next(l, GROUP_ROLLOUT, &b) && b.shard == 1 &&
                ledger_next(l, GROUP_ROLLOUT, &c) && c.shard == 2,
@@ -299,12 +301,17 @@ static void test_order(void)
     tap_ok(!ledger_next(l, GROUP_REWARD, &c) && !ledger_next(l, GROUP_ADVANTAGE, &c) &&
                !ledger_next(l, GROUP_UPDATE, &c),
            "nothing else can start");
+    tap_ok(ledger_ready(l, GROUP_ROLLOUT) == 3, "what is leased is not ready");
+    ledger_done(l, &a);
+    tap_ok(ledger_ready(l, GROUP_REWARD) == 1, "a sealed rollout makes a reward ready");
     ledger_return(l, &b);
+    tap_ok(ledger_ready(l, GROUP_ROLLOUT) == 4, "what was given back is ready");
     tap_ok(ledger_next(l, GROUP_ROLLOUT, &b) && b.iteration == 0 && b.shard == 1,
            "what was given back comes first");
     tap_ok(ledger_next(l, GROUP_ROLLOUT, &c) && c.iteration == 1 && c.version == 0,
            "staleness 1: the next iteration starts with the old policy");
     ledger_drain(l);
+    tap_ok(ledger_ready(l, GROUP_ROLLOUT) == 0, "draining: nothing is ready");
     tap_ok(!ledger_next(l, GROUP_ROLLOUT, &c) && !ledger_finished(l),
            "draining: no lease, and not finished while leases are out");
     ledger_destroy(l);
