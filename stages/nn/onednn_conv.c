@@ -146,22 +146,39 @@ static void conv_reorder(struct conv *v, desc_ref weights)
         v->packed = mem_alloc((int64_t)v->weight_bytes, 1);
 }
 
+static void conv_desc_drop(struct conv_desc d)
+{
+    onednn_desc_drop(d.src);
+    onednn_desc_drop(d.weights);
+    onednn_desc_drop(d.bias);
+    onednn_desc_drop(d.dst);
+}
+
+/* A forward convolution's, which a backward one asks for. Its weights are of the
+ * activations' type also where their gradients are float32. */
+static dnnl_primitive_desc_t conv_hint(struct key k)
+{
+    k.kind = FORWARD;
+    struct conv_desc d = conv_desc_make(&k);
+    dnnl_primitive_desc_t pd = conv_pd(FORWARD, &d, NULL);
+    conv_desc_drop(d);
+    return pd;
+}
+
 static struct conv *conv_create(const struct key *k)
 {
     struct conv *v = mem_alloc(1, sizeof *v);
     struct conv_desc d = conv_desc_make(k);
+    const int threads = omp_get_max_threads();
+    const bool gradient = k->kind == BACKWARD_WEIGHTS;
     dnnl_primitive_desc_t pd = NULL, hint = NULL;
     v->key = *k;
-    const int threads = omp_get_max_threads();
     omp_set_num_threads(1); /* the primitive is made for as many */
     if (k->kind != FORWARD)
-        hint = conv_pd(FORWARD, &d, NULL);
+        hint = conv_hint(*k);
     pd = conv_pd((enum kind)k->kind, &d, hint);
-    desc_ref weights = dnnl_primitive_desc_query_md(pd,
-                                                    k->kind == BACKWARD_WEIGHTS
-                                                        ? dnnl_query_diff_weights_md
-                                                        : dnnl_query_weights_md,
-                                                    0);
+    desc_ref weights = dnnl_primitive_desc_query_md(
+        pd, gradient ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
     CHECK(dnnl_primitive_create(&v->primitive, pd));
     conv_memory(v, pd, &d, weights);
     omp_set_num_threads(threads);
@@ -169,10 +186,7 @@ static struct conv *conv_create(const struct key *k)
     if (hint != NULL)
         CHECK(dnnl_primitive_desc_destroy(hint));
     CHECK(dnnl_primitive_desc_destroy(pd));
-    onednn_desc_drop(d.src);
-    onednn_desc_drop(d.weights);
-    onednn_desc_drop(d.bias);
-    onednn_desc_drop(d.dst);
+    conv_desc_drop(d);
     return v;
 }
 
