@@ -5,6 +5,7 @@
 #include "stages/nn/fast.h"
 #include "stages/nn/native.h"
 #include "stages/nn/onednn.h"
+#include "stages/nn/onednn_matmul.h"
 
 #include <omp.h>
 #include <string.h>
@@ -92,6 +93,11 @@ const struct backend *backend_get(const char *name, int threads)
             "\"reference\"",
             name);
     return NULL;
+}
+
+void backend_clear(void)
+{
+    onednn_matmul_clear();
 }
 
 const char *backend_name(const struct backend *b)

@@ -19,6 +19,8 @@ struct backend;
  * this rank, fixed from now on (results for float32 weight gradients may depend on it, so
  * it is recorded with the run). The first call fixes it. */
 const struct backend *backend_get(const char *name, int threads);
+/* Frees what the tables keep by shape for the process; it is made again when needed. */
+void backend_clear(void);
 /* Whether this processor computes bfloat16 by the table of that name. */
 bool backend_has_bf16(const char *name);
 const char *backend_name(const struct backend *b);

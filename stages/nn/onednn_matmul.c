@@ -106,9 +106,10 @@ static struct onednn_matmul *matmul_create(struct matmul_shape s)
     return m;
 }
 
+static struct onednn_matmul *all; /* as the library's engine, the process's */
+
 struct onednn_matmul *onednn_matmul_find(struct matmul_shape s)
 {
-    static struct onednn_matmul *all; /* as the library's engine: one per process */
     struct onednn_matmul *m = all;
     while (m != NULL &&
            (m->shape.m != s.m || m->shape.n != s.n || m->shape.k != s.k ||
@@ -184,4 +185,32 @@ void onednn_matmul_pack(struct onednn_matmul *m, const float *b, int64_t row,
     onednn_handle(p->from, b);
     onednn_handle(p->to, to);
     onednn_reorder(p->reorder, p->from, p->to);
+}
+
+static void matmul_destroy(struct onednn_matmul *m)
+{
+    while (m->packers != NULL) {
+        struct packer *p = m->packers;
+        m->packers = p->next;
+        dnnl_primitive_destroy(p->reorder);
+        dnnl_memory_destroy(p->from);
+        dnnl_memory_destroy(p->to);
+        mem_free(p);
+    }
+    for (int i = 0; i < onednn_get()->threads * ARGS; i++)
+        dnnl_memory_destroy(m->memory[i]);
+    dnnl_primitive_destroy(m->primitive[0]);
+    dnnl_primitive_destroy(m->primitive[1]);
+    dnnl_primitive_desc_destroy(m->desc);
+    mem_free(m->memory);
+    mem_free(m);
+}
+
+void onednn_matmul_clear(void)
+{
+    while (all != NULL) {
+        struct onednn_matmul *m = all;
+        all = m->next;
+        matmul_destroy(m);
+    }
 }

@@ -23,6 +23,9 @@ struct onednn_matmul;
  */
 struct onednn_matmul *onednn_matmul_find(struct matmul_shape s);
 
+/* Destroys all products. */
+void onednn_matmul_clear(void);
+
 /* Bytes of working memory that a run needs; a multiple of 64. */
 int64_t onednn_matmul_scratch(const struct onednn_matmul *m);
 

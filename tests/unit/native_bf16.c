@@ -197,17 +197,22 @@ static void run_conv(const struct setting *t, struct result *r)
     keep(t, r, D0, in, a.dx);
 }
 
+static void run_any(const struct setting *t, struct result *r)
+{
+    if (t->s->what == 'l')
+        run_linear(t, r);
+    else if (t->s->what == 'a')
+        run_attention(t, r);
+    else
+        run_conv(t, r);
+}
+
 static struct result run(const struct backend *b, const struct shape *s,
                          enum dtype type, int64_t n, const int64_t *which)
 {
     struct result r = {0};
     struct setting t = {b, s, type, n, which, arena_create(), params_of(s)};
-    if (s->what == 'l')
-        run_linear(&t, &r);
-    else if (s->what == 'a')
-        run_attention(&t, &r);
-    else
-        run_conv(&t, &r);
+    run_any(&t, &r);
     r.size[GRADS] = param_total(t.params);
     r.out[GRADS] = memcpy(mem_alloc(r.size[GRADS], sizeof(float)),
                           param_grads(t.params), (size_t)r.size[GRADS] * sizeof(float));
@@ -289,6 +294,29 @@ static void check_position(const struct backend *b, const struct shape *s,
     result_free(moved);
 }
 
+/* Nothing is allocated once the shapes were seen; new weights are no new shape. */
+static void check_memory(const struct backend *b, enum dtype type)
+{
+    int64_t bad = 0;
+    for (size_t i = 0; i < SHAPES; i++) {
+        struct setting t = {b, &shapes[i], type, 3, order, NULL, params_of(&shapes[i])};
+        int64_t live[3];
+        for (int step = 0; step < 3; step++) {
+            struct result r = {0};
+            t.arena = arena_create();
+            run_any(&t, &r);
+            result_free(r);
+            arena_destroy(t.arena);
+            param_touch(t.params);
+            live[step] = mem_live();
+        }
+        bad += live[1] != live[0] || live[2] != live[0];
+        param_destroy(t.params);
+    }
+    tap_ok(bad == 0, "%s %s: memory grows for %lld shapes", b->name, dtype_name(type),
+           (long long)bad);
+}
+
 static void check_threads(const struct backend *b, const struct shape *s,
                           enum dtype type)
 {
@@ -315,11 +343,13 @@ int main(void)
     const struct backend *onednn = backend_get("onednn", 3);
     const struct backend *emulated = backend_get("emulated", 3);
     const bool native = backend_has_bf16("onednn");
+    const int64_t kept = mem_live();
     for (size_t i = 0; i < SHAPES; i++) {
         check_values(&products, &backend_reference, &shapes[i], DTYPE_F32);
         check_position(&products, &shapes[i], DTYPE_F32);
         check_threads(&products, &shapes[i], DTYPE_F32);
     }
+    check_memory(&products, DTYPE_F32);
     if (!native)
         tap_skip("bfloat16 by oneDNN", "this processor has no such instructions");
     for (size_t i = 0; i < SHAPES && native; i++) {
@@ -328,5 +358,9 @@ int main(void)
         check_position(onednn, &shapes[i], DTYPE_BF16);
         check_threads(onednn, &shapes[i], DTYPE_BF16);
     }
+    if (native)
+        check_memory(onednn, DTYPE_BF16);
+    backend_clear();
+    tap_ok(mem_live() == kept, "no memory is left");
     return tap_done();
 }
