@@ -19,7 +19,8 @@ enum kind { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS };
 
 /* Channels, order and so on of a convolution; all zero bytes but the fields. */
 struct key {
-    int64_t n, h, w, c, oh, ow, o, kh, kw, stride, pad[4], bias, kind, type, rounded;
+    int64_t n, h, w, c, oh, ow, o, kh, kw, stride, pad[4], bias, add, kind, type,
+        rounded;
 };
 
 enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, ARGS };
@@ -45,14 +46,15 @@ struct convs {
 /* Descriptors of one convolution. */
 struct conv_desc {
     dnnl_memory_desc_t src, weights, bias, dst;
-    bool with_bias;
+    bool with_bias, add;
     dnnl_dims_t stride, dense, left, right;
 };
 
 static dnnl_primitive_desc_t conv_pd(enum kind kind, const struct conv_desc *d,
                                      const_dnnl_primitive_desc_t hint)
 {
-    const_dnnl_primitive_attr_t attr = onednn_get()->user_scratch;
+    const_dnnl_primitive_attr_t attr =
+        d->add ? onednn_get()->user_scratch_add : onednn_get()->user_scratch;
     desc_ref s = REF(d->src), w = REF(d->weights), y = REF(d->dst);
     desc_ref b = d->with_bias ? REF(d->bias) : NULL;
     dnnl_primitive_desc_t pd;
@@ -106,6 +108,7 @@ static struct conv_desc conv_desc_make(const struct key *k)
         .bias = onednn_desc(1, bias, dnnl_f32, dnnl_a),
         .dst = onednn_desc(4, dst, type, dnnl_nhwc),
         .with_bias = k->bias != 0,
+        .add = k->add != 0,
         .stride = {k->stride, k->stride},
         .left = {k->pad[0], k->pad[2]},
         .right = {far_h, far_w},
@@ -252,6 +255,7 @@ static struct conv *conv_find(const struct conv_args *a, enum kind kind, int64_t
                     .stride = a->stride,
                     .pad = {a->pad[0], a->pad[1], a->pad[2], a->pad[3]},
                     .bias = kind == FORWARD && (a->bias != NULL || a->shift != NULL),
+                    .add = kind == FORWARD && a->residual != NULL,
                     .kind = kind,
                     .type = a->type,
                     .rounded = packs && a->round_weight};
@@ -326,10 +330,10 @@ void onednn_conv(const struct conv_args *a)
 #pragma omp parallel for schedule(static) num_threads(onednn_get()->threads)
     for (int64_t i = 0; i < a->n; i++) {
         void *y = item(a->y, i, out, a->type);
+        if (a->residual != NULL) /* the primitive adds to y */
+            accumulate(out, a->type, item(a->residual, i, out, a->type), y, false);
         conv_run(v, item(a->x, i, in, a->type), v->packed, item_bias(a, i, sum), y,
                  scratch);
-        if (a->residual != NULL)
-            accumulate(out, a->type, item(a->residual, i, out, a->type), y, true);
     }
 }
 
