@@ -3,22 +3,53 @@
 
 #include "io/sys/err.h"
 #include "stages/nn/fast.h"
+#include "stages/nn/native.h"
 #include "stages/nn/onednn.h"
+#include "stages/nn/onednn_matmul.h"
 
 #include <omp.h>
 #include <string.h>
 
-#define VECTOR_LOOPS                                                                 \
-    .describe = onednn_describe, .linear = fast_linear, .linear_dx = fast_linear_dx, \
-    .linear_dw = fast_linear_dw, .norm = fast_norm, .norm_dx = fast_norm_dx,         \
-    .silu = fast_silu, .silu_dx = fast_silu_dx, .attention = fast_attention,         \
-    .attention_dx = fast_attention_dx
+#define VECTOR_LOOPS                                                         \
+    .describe = onednn_describe, .norm = fast_norm, .norm_dx = fast_norm_dx, \
+    .silu = fast_silu, .silu_dx = fast_silu_dx
+
+/* Products of bfloat16 are oneDNN's, those of float32 our own. */
+static void linear(const struct linear_args *a)
+{
+    (a->type == DTYPE_F32 ? fast_linear : native_linear)(a);
+}
+
+static void linear_dx(const struct linear_args *a)
+{
+    (a->type == DTYPE_F32 ? fast_linear_dx : native_linear_dx)(a);
+}
+
+static void linear_dw(const struct linear_args *a)
+{
+    (a->type == DTYPE_F32 ? fast_linear_dw : native_linear_dw)(a);
+}
+
+static void attention(const struct attention_args *a)
+{
+    (a->type == DTYPE_F32 ? fast_attention : native_attention)(a);
+}
+
+static void attention_dx(const struct attention_args *a)
+{
+    (a->type == DTYPE_F32 ? fast_attention_dx : native_attention_dx)(a);
+}
 
 const struct backend backend_onednn = {
     .name = "onednn",
     .conv = fast_conv,
     .conv_dx = fast_conv_dx,
     .conv_dw = fast_conv_dw,
+    .linear = linear,
+    .linear_dx = linear_dx,
+    .linear_dw = linear_dw,
+    .attention = attention,
+    .attention_dx = attention_dx,
     VECTOR_LOOPS,
 };
 
@@ -27,6 +58,11 @@ const struct backend backend_emulated = {
     .conv = emulated_conv,
     .conv_dx = emulated_conv_dx,
     .conv_dw = emulated_conv_dw,
+    .linear = fast_linear,
+    .linear_dx = fast_linear_dx,
+    .linear_dw = fast_linear_dw,
+    .attention = fast_attention,
+    .attention_dx = fast_attention_dx,
     VECTOR_LOOPS,
 };
 
@@ -57,6 +93,11 @@ const struct backend *backend_get(const char *name, int threads)
             "\"reference\"",
             name);
     return NULL;
+}
+
+void backend_clear(void)
+{
+    onednn_matmul_clear();
 }
 
 const char *backend_name(const struct backend *b)

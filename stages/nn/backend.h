@@ -18,6 +18,8 @@ struct backend;
 /* The process's back end of that name; NULL and ERR_ENV for an unknown one. threads: of
  * this rank, fixed by the first call; no result depends on it. */
 const struct backend *backend_get(const char *name, int threads);
+/* Frees what the tables keep by shape for the process; it is made again when needed. */
+void backend_clear(void);
 /* Whether this processor computes bfloat16 by the table of that name. */
 bool backend_has_bf16(const char *name);
 const char *backend_name(const struct backend *b);

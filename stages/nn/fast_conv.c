@@ -1,10 +1,11 @@
-/* Which kernel does a convolution: Winograd's for 3 x 3 with stride 1 in float32, oneDNN's
- * for everything else and for bfloat16. The emulated ones do bfloat16 by float32
- * arithmetic between bfloat16 ends, on any processor. */
+/* Which kernel does a convolution: Winograd's for 3 x 3 with stride 1 in float32,
+ * oneDNN's for everything else and for bfloat16. The emulated ones do bfloat16 by
+ * float32 arithmetic between bfloat16 ends, on any processor. */
 #include "stages/nn/fast.h"
 
 #include "io/sys/mem.h"
 #include "stages/nn/accumulate.h"
+#include "stages/nn/native.h"
 #include "stages/nn/onednn.h"
 #include "stages/nn/vec.h"
 #include "stages/nn/winograd.h"
@@ -103,7 +104,8 @@ static void conv_f32(const struct conv_args *a)
         return;
     }
     const struct winograd_shape s = {a->n, a->h, a->w, a->c, a->o};
-    const struct winograd_output out = {.bias = a->bias != NULL ? a->bias->t.data : NULL,
+    const struct winograd_output out = {.bias =
+                                            a->bias != NULL ? a->bias->t.data : NULL,
                                         .shift = a->shift,
                                         .residual = a->residual};
     winograd_conv(&s, a->x, filter(a, false), &out, a->y, work_for(&s, a->scratch),
@@ -162,7 +164,7 @@ void fast_conv_dx(const struct conv_args *a)
 
 void fast_conv_dw(const struct conv_args *a)
 {
-    (a->type == DTYPE_F32 ? conv_dw_f32 : onednn_conv_dw)(a);
+    (a->type == DTYPE_F32 ? conv_dw_f32 : native_conv_dw)(a);
 }
 
 void emulated_conv(const struct conv_args *a)

@@ -1,6 +1,7 @@
 /* Linear maps by our own matrix product; threads share tiles of the result, each of
  * which is made in float32 in the cache and leaves it with bias and residual added,
  * rounded once. Weights are kept in the product's order while their values stay. */
+#include "stages/nn/epilogue.h"
 #include "stages/nn/fast.h"
 #include "stages/nn/sgemm.h"
 #include "stages/nn/vec.h"
@@ -89,33 +90,17 @@ static const float *copy_get(const struct linear_args *a, bool backward)
 }
 
 /* One product: the sum over the pieces of a [m, k] times packed b [k, n], and where it
- * goes, y [m, n]. */
+ * goes. */
 struct job {
     int64_t m, n;
-    enum dtype type;
     int pieces;
     struct {
         struct matrix a;
         const float *b;
         int64_t k;
     } piece[PARTS];
-    const float *bias;    /* [n] or NULL */
-    const void *residual; /* as y, or NULL; may be y */
-    void *y;
+    struct epilogue to;
 };
-
-static ALWAYS_INLINE void finish_row(const struct job *q, enum dtype type, int64_t at,
-                                     const float *bias, const float *sum, int64_t n)
-{
-    for (int64_t j = 0; j < n; j += LANES) {
-        vec v = vec_load(sum + j, n - j);
-        if (bias != NULL)
-            v += vec_load(bias + j, n - j);
-        if (q->residual != NULL)
-            v += act_load(type, q->residual, at + j, n - j);
-        act_store(type, q->y, at + j, n - j, v);
-    }
-}
 
 /* Rows from i, columns from j of the product. work: of sgemm, and a tile behind it. */
 static void job_tile(const struct job *q, int64_t i, int64_t j, struct extent e,
@@ -128,14 +113,8 @@ static void job_tile(const struct job *q, int64_t i, int64_t j, struct extent e,
         e.k = q->piece[p].k;
         sgemm_packed(e, a, q->piece[p].b, j, q->n, sum, SGEMM_N, p > 0, work);
     }
-    for (int64_t r = 0; r < e.m; r++) {
-        const int64_t at = (i + r) * q->n + j;
-        const float *bias = q->bias != NULL ? q->bias + j : NULL;
-        if (q->type == DTYPE_BF16)
-            finish_row(q, DTYPE_BF16, at, bias, sum + r * SGEMM_N, e.n);
-        else
-            finish_row(q, DTYPE_F32, at, bias, sum + r * SGEMM_N, e.n);
-    }
+    for (int64_t r = 0; r < e.m; r++)
+        epilogue_row(&q->to, i + r, j, sum + r * SGEMM_N, e.n);
 }
 
 #define TILE (SGEMM_WORK + SGEMM_M * SGEMM_N)
@@ -169,10 +148,11 @@ void fast_linear(const struct linear_args *a)
     const float *b = copy_get(a, false);
     struct job q = {.m = a->rows,
                     .n = a->out,
-                    .type = a->type,
-                    .bias = a->bias != NULL ? a->bias->t.data : NULL,
-                    .residual = a->residual,
-                    .y = a->y};
+                    .to = {.columns = a->out,
+                           .type = a->type,
+                           .bias = a->bias != NULL ? a->bias->t.data : NULL,
+                           .residual = a->residual,
+                           .y = a->y}};
     for (int p = 0; p < PARTS && a->part[p].c > 0; p++) {
         struct extent e;
         right_of(a, p, false, &e);
@@ -194,12 +174,13 @@ void fast_linear_dx(const struct linear_args *a)
         right_of(a, p, true, &e);
         struct job q = {.m = a->rows,
                         .n = e.n,
-                        .type = a->type,
                         .pieces = 1,
                         .piece = {{{a->dy, a->out, 1, a->type}, b, a->out}},
-                        .residual = a->part[p].add_dx ? a->part[p].dx : NULL,
-                        .y = a->part[p].dx};
-        if (q.y != NULL)
+                        .to = {.columns = e.n,
+                               .type = a->type,
+                               .residual = a->part[p].add_dx ? a->part[p].dx : NULL,
+                               .y = a->part[p].dx}};
+        if (q.to.y != NULL)
             job_run(&q, work);
         b += sgemm_pack_size(e);
     }

@@ -48,10 +48,10 @@ struct part {
     bool add_dx;
 };
 
-/* part[].x [rows, c], c in all: in; weight [out, in], bias [out] or NULL, residual as y
- * or NULL -> y [rows, out]. */
+/* part[].x [rows, c], c in all: in; weight [out, in], bias [out] or NULL, residual as y or
+ * NULL -> y [rows, out]. The rows are n items of equally many. */
 struct linear_args {
-    int64_t rows, in, out;
+    int64_t n, rows, in, out;
     enum dtype type;
     struct part part[PARTS];
     struct param *weight, *bias;

@@ -1,83 +1,26 @@
-/* Convolutions through oneDNN's C API (2.6 and later, 3.x by the wrappers at the top).
- *
- * Every primitive is made for one thread and runs on one item (weight gradients: on a
- * slice of the batch whose size follows from the shape alone), and our threads share the
- * items. So a result depends neither on the place in the batch nor on the number of
- * threads, whatever kernel oneDNN chooses, and no parallel region is opened inside a
- * primitive. Primitives, and the packed copies of the weights that they want, hang on
- * the weights. */
+/* oneDNN's engine and the wrappers of its C API (2.6 and later, 3.x by the wrappers).
+ */
 #include "stages/nn/onednn.h"
+#include "stages/nn/onednn_internal.h"
 
-#include "io/sys/err.h"
 #include "io/sys/mem.h"
-#include "stages/nn/accumulate.h"
 
-#include <omp.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
-#include <string.h>
 
-#define V3 (DNNL_VERSION_MAJOR >= 3)
+static struct onednn onednn;
 
-#define CHECK(call)                                                                    \
-    do {                                                                               \
-        dnnl_status_t status_ = (call);                                                \
-        if (status_ != dnnl_success)                                                   \
-            ERR_BUG("oneDNN: %s: status %d", #call, (int)status_);                     \
-    } while (0)
+const struct onednn *onednn_get(void)
+{
+    return &onednn;
+}
 
-enum kind { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS };
-
-/* What functions take as a memory descriptor: a pointer to a struct before 3, an opaque
- * pointer since. */
-#if V3
-typedef const_dnnl_memory_desc_t desc_ref;
-#define REF(m) (m)
-#else
-typedef const dnnl_memory_desc_t *desc_ref;
-#define REF(m) (&(m))
-#endif
-
-/* Channels, order and so on of a convolution; all zero bytes but the fields. */
-struct key {
-    int64_t n, h, w, c, oh, ow, o, kh, kw, stride, pad[4], bias, kind, type, rounded;
-};
-
-enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, ARGS };
-
-/* A primitive with its memory objects, one set per thread, and the reorder between the
- * weights as in the file and as the primitive wants them. */
-struct conv {
-    struct key key;
-    dnnl_primitive_t primitive, reorder;
-    size_t weight_bytes, scratch_bytes;
-    dnnl_memory_t *memory;    /* [threads, ARGS] */
-    dnnl_memory_t plain, own; /* the reorder's two sides */
-    void *packed;             /* NULL for weight gradients */
-    uint64_t stamp;           /* of the values in packed */
-    struct conv *next;
-};
-
-struct convs {
-    struct packed base;
-    struct conv *first;
-};
-
-/* One engine per process, as the library has it. */
-static struct {
-    dnnl_engine_t engine;
-    dnnl_stream_t *stream; /* [threads] */
-    dnnl_primitive_attr_t user_scratch, add;
-    int threads;
-} onednn;
-
-static dnnl_data_type_t data_type(int64_t type)
+dnnl_data_type_t onednn_type(enum dtype type)
 {
     return type == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static dnnl_memory_desc_t desc_make(int nd, const dnnl_dims_t dim, dnnl_data_type_t type,
-                                    dnnl_format_tag_t tag)
+dnnl_memory_desc_t onednn_desc(int nd, const dnnl_dims_t dim, dnnl_data_type_t type,
+                               dnnl_format_tag_t tag)
 {
     dnnl_memory_desc_t m;
 #if V3
@@ -88,7 +31,19 @@ static dnnl_memory_desc_t desc_make(int nd, const dnnl_dims_t dim, dnnl_data_typ
     return m;
 }
 
-static void desc_drop(dnnl_memory_desc_t m)
+dnnl_memory_desc_t onednn_desc_strided(int nd, const dnnl_dims_t dim,
+                                       dnnl_data_type_t type, const dnnl_dims_t stride)
+{
+    dnnl_memory_desc_t m;
+#if V3
+    CHECK(dnnl_memory_desc_create_with_strides(&m, nd, dim, type, stride));
+#else
+    CHECK(dnnl_memory_desc_init_by_strides(&m, nd, dim, type, stride));
+#endif
+    return m;
+}
+
+void onednn_desc_drop(dnnl_memory_desc_t m)
 {
 #if V3
     dnnl_memory_desc_destroy(m);
@@ -97,370 +52,48 @@ static void desc_drop(dnnl_memory_desc_t m)
 #endif
 }
 
-static void append_sum(dnnl_post_ops_t p)
-{
-#if V3
-    CHECK(dnnl_post_ops_append_sum(p, 1, 0, dnnl_data_type_undef));
-#else
-    CHECK(dnnl_post_ops_append_sum(p, 1));
-#endif
-}
-
-/* Descriptors of one convolution. */
-struct conv_desc {
-    dnnl_memory_desc_t src, weights, bias, dst;
-    bool with_bias;
-    dnnl_dims_t stride, dense, left, right;
-};
-
-static dnnl_primitive_desc_t conv_pd(enum kind kind, const struct conv_desc *d,
-                                     const_dnnl_primitive_desc_t hint)
-{
-    const_dnnl_primitive_attr_t attr = onednn.user_scratch;
-    desc_ref s = REF(d->src), w = REF(d->weights), y = REF(d->dst);
-    desc_ref b = d->with_bias ? REF(d->bias) : NULL;
-    dnnl_primitive_desc_t pd;
-#if V3
-    if (kind == FORWARD)
-        CHECK(dnnl_convolution_forward_primitive_desc_create(
-            &pd, onednn.engine, dnnl_forward_training, dnnl_convolution_direct, s, w, b, y,
-            d->stride, d->dense, d->left, d->right, attr));
-    else if (kind == BACKWARD_DATA)
-        CHECK(dnnl_convolution_backward_data_primitive_desc_create(
-            &pd, onednn.engine, dnnl_convolution_direct, s, w, y, d->stride, d->dense,
-            d->left, d->right, hint, attr));
-    else
-        CHECK(dnnl_convolution_backward_weights_primitive_desc_create(
-            &pd, onednn.engine, dnnl_convolution_direct, s, w, b, y, d->stride, d->dense,
-            d->left, d->right, hint, attr));
-#else
-    dnnl_convolution_desc_t op;
-    if (kind == FORWARD)
-        CHECK(dnnl_dilated_convolution_forward_desc_init(
-            &op, dnnl_forward_training, dnnl_convolution_direct, s, w, b, y, d->stride,
-            d->dense, d->left, d->right));
-    else if (kind == BACKWARD_DATA)
-        CHECK(dnnl_dilated_convolution_backward_data_desc_init(
-            &op, dnnl_convolution_direct, s, w, y, d->stride, d->dense, d->left,
-            d->right));
-    else
-        CHECK(dnnl_dilated_convolution_backward_weights_desc_init(
-            &op, dnnl_convolution_direct, s, w, b, y, d->stride, d->dense, d->left,
-            d->right));
-    CHECK(dnnl_primitive_desc_create(&pd, &op, attr, onednn.engine, hint));
-#endif
-    return pd;
-}
-
-static struct conv_desc conv_desc_make(const struct key *k)
-{
-    const dnnl_data_type_t type = data_type(k->type);
-    const dnnl_dims_t src = {k->n, k->c, k->h, k->w}, weights = {k->o, k->c, k->kh, k->kw};
-    const dnnl_dims_t bias = {k->o}, dst = {k->n, k->o, k->oh, k->ow};
-    /* oneDNN wants the far padding that fits exactly: rows that no window of a strided
-     * convolution reaches are cut (negative padding). */
-    int64_t far_h = (k->oh - 1) * k->stride + k->kh - k->h - k->pad[0];
-    int64_t far_w = (k->ow - 1) * k->stride + k->kw - k->w - k->pad[2];
-    return (struct conv_desc){
-        .src = desc_make(4, src, type, dnnl_nhwc),
-        .weights = desc_make(4, weights, k->kind == BACKWARD_WEIGHTS ? dnnl_f32 : type,
-                             dnnl_format_tag_any),
-        .bias = desc_make(1, bias, dnnl_f32, dnnl_a),
-        .dst = desc_make(4, dst, type, dnnl_nhwc),
-        .with_bias = k->bias != 0,
-        .stride = {k->stride, k->stride},
-        .left = {k->pad[0], k->pad[2]},
-        .right = {far_h, far_w},
-    };
-}
-
-static void conv_memory(struct conv *v, const_dnnl_primitive_desc_t pd,
-                        const struct conv_desc *d, desc_ref weights)
-{
-    desc_ref scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-    desc_ref desc[ARGS] = {REF(d->src), weights, REF(d->bias), REF(d->dst), scratch};
-    v->weight_bytes = dnnl_memory_desc_get_size(weights);
-    v->scratch_bytes = (dnnl_memory_desc_get_size(scratch) + 63) / 64 * 64;
-    v->memory = mem_alloc((int64_t)onednn.threads * ARGS, sizeof *v->memory);
-    for (int i = 0; i < onednn.threads * ARGS; i++)
-        CHECK(dnnl_memory_create(&v->memory[i], desc[i % ARGS], onednn.engine,
-                                 DNNL_MEMORY_NONE));
-}
-
-/* Weights as in the file -> the primitive's, or the way back, added, for gradients. */
-static void conv_reorder(struct conv *v, desc_ref weights)
-{
-    const dnnl_dims_t dim = {v->key.o, v->key.c, v->key.kh, v->key.kw};
-    dnnl_memory_desc_t plain = desc_make(4, dim, dnnl_f32, dnnl_oihw);
-    bool back = v->key.kind == BACKWARD_WEIGHTS;
-    desc_ref from = back ? weights : REF(plain), to = back ? REF(plain) : weights;
-    dnnl_primitive_desc_t pd;
-    CHECK(dnnl_reorder_primitive_desc_create(&pd, from, onednn.engine, to, onednn.engine,
-                                             back ? onednn.add : NULL));
-    CHECK(dnnl_primitive_create(&v->reorder, pd));
-    CHECK(dnnl_primitive_desc_destroy(pd));
-    CHECK(dnnl_memory_create(&v->plain, REF(plain), onednn.engine, DNNL_MEMORY_NONE));
-    CHECK(dnnl_memory_create(&v->own, weights, onednn.engine, DNNL_MEMORY_NONE));
-    desc_drop(plain);
-    if (!back)
-        v->packed = mem_alloc((int64_t)v->weight_bytes, 1);
-}
-
-static struct conv *conv_create(const struct key *k)
-{
-    struct conv *v = mem_alloc(1, sizeof *v);
-    struct conv_desc d = conv_desc_make(k);
-    dnnl_primitive_desc_t pd = NULL, hint = NULL;
-    v->key = *k;
-    omp_set_num_threads(1);
-    if (k->kind != FORWARD)
-        hint = conv_pd(FORWARD, &d, NULL);
-    pd = conv_pd((enum kind)k->kind, &d, hint);
-    desc_ref weights = dnnl_primitive_desc_query_md(pd,
-                                                  k->kind == BACKWARD_WEIGHTS
-                                                      ? dnnl_query_diff_weights_md
-                                                      : dnnl_query_weights_md,
-                                                  0);
-    CHECK(dnnl_primitive_create(&v->primitive, pd));
-    conv_memory(v, pd, &d, weights);
-    omp_set_num_threads(onednn.threads);
-    conv_reorder(v, weights);
-    if (hint != NULL)
-        CHECK(dnnl_primitive_desc_destroy(hint));
-    CHECK(dnnl_primitive_desc_destroy(pd));
-    desc_drop(d.src);
-    desc_drop(d.weights);
-    desc_drop(d.bias);
-    desc_drop(d.dst);
-    return v;
-}
-
-static void convs_destroy(struct packed *p)
-{
-    struct convs *all = (struct convs *)p;
-    while (all->first != NULL) {
-        struct conv *v = all->first;
-        all->first = v->next;
-        for (int i = 0; i < onednn.threads * ARGS; i++)
-            dnnl_memory_destroy(v->memory[i]);
-        dnnl_memory_destroy(v->plain);
-        dnnl_memory_destroy(v->own);
-        dnnl_primitive_destroy(v->primitive);
-        dnnl_primitive_destroy(v->reorder);
-        mem_free(v->memory);
-        mem_free(v->packed);
-        mem_free(v);
-    }
-    mem_free(all);
-}
-
-static void handle(dnnl_memory_t m, const void *at)
+void onednn_handle(dnnl_memory_t m, const void *at)
 {
     CHECK(dnnl_memory_set_data_handle(m, (void *)at));
 }
 
-static void conv_run_reorder(const struct conv *v, const float *plain, const void *own)
+void onednn_reorder(dnnl_primitive_t reorder, dnnl_memory_t from, dnnl_memory_t to)
 {
-    bool back = v->key.kind == BACKWARD_WEIGHTS;
-    handle(v->plain, plain);
-    handle(v->own, own);
-    dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, back ? v->own : v->plain},
-                               {DNNL_ARG_TO, back ? v->plain : v->own}};
-    CHECK(dnnl_primitive_execute(v->reorder, onednn.stream[0], 2, args));
+    dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
+    CHECK(dnnl_primitive_execute(reorder, onednn.stream[0], 2, args));
 }
 
-static struct conv *conv_lookup(struct param *weight, const struct key *k)
+static dnnl_primitive_attr_t attr_make(bool user_scratch, bool add)
 {
-    struct convs *all = (struct convs *)packed_find(weight, convs_destroy);
-    if (all == NULL) {
-        all = mem_alloc(1, sizeof *all);
-        all->base = (struct packed){.owner = convs_destroy, .destroy = convs_destroy};
-        packed_hang(weight, &all->base);
-    }
-    struct conv *v = all->first;
-    while (v != NULL && memcmp(&v->key, k, sizeof *k) != 0)
-        v = v->next;
-    if (v == NULL) {
-        v = conv_create(k);
-        v->next = all->first;
-        all->first = v;
-    }
-    return v;
-}
-
-/* The primitive of that kind for n items at a time, its weights up to date. */
-static struct conv *conv_find(const struct conv_args *a, enum kind kind, int64_t n)
-{
-    const bool packs = kind != BACKWARD_WEIGHTS;
-    struct key k = {.n = n,
-                    .h = a->h,
-                    .w = a->w,
-                    .c = a->c,
-                    .oh = a->oh,
-                    .ow = a->ow,
-                    .o = a->o,
-                    .kh = a->kh,
-                    .kw = a->kw,
-                    .stride = a->stride,
-                    .pad = {a->pad[0], a->pad[1], a->pad[2], a->pad[3]},
-                    .bias = kind == FORWARD && (a->bias != NULL || a->shift != NULL),
-                    .kind = kind,
-                    .type = a->type,
-                    .rounded = packs && a->round_weight};
-    struct conv *v = conv_lookup(a->weight, &k);
-    if (packs && v->stamp != param_stamp(a->weight->set)) {
-        const float *plain = a->weight->t.data;
-        struct arena_mark mark = arena_mark(a->scratch);
-        if (a->round_weight)
-            plain = weight_rounded(&a->weight->t, a->scratch);
-        conv_run_reorder(v, plain, v->packed);
-        arena_release(a->scratch, mark);
-        v->stamp = param_stamp(a->weight->set);
-    }
-    return v;
-}
-
-/* Runs on the calling thread's memory objects. */
-static void conv_run(const struct conv *v, const void *src, const void *weights,
-                     const float *bias, const void *dst, char *scratch)
-{
-    static const int roles[][ARGS] = {
-        {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST,
-         DNNL_ARG_SCRATCHPAD},
-        {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DIFF_DST,
-         DNNL_ARG_SCRATCHPAD},
-        {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS, DNNL_ARG_DIFF_DST,
-         DNNL_ARG_SCRATCHPAD}};
-    int thread = omp_get_thread_num(), n = 0;
-    dnnl_memory_t *m = v->memory + thread * ARGS;
-    const void *at[ARGS] = {src, weights, bias, dst,
-                            scratch + (size_t)thread * v->scratch_bytes};
-    dnnl_exec_arg_t args[ARGS];
-    for (int i = 0; i < ARGS; i++) {
-        if (at[i] == NULL || (i == SCRATCH && v->scratch_bytes == 0))
-            continue;
-        handle(m[i], at[i]);
-        args[n++] = (dnnl_exec_arg_t){roles[v->key.kind][i], m[i]};
-    }
-    CHECK(dnnl_primitive_execute(v->primitive, onednn.stream[thread], n, args));
-}
-
-static char *conv_scratch(const struct conv *v, struct arena *a)
-{
-    return arena_take(a, onednn.threads, v->scratch_bytes);
-}
-
-/* Item i of an array of activations of `each` values per item. */
-static void *item(const void *base, int64_t i, int64_t each, enum dtype type)
-{
-    return base == NULL ? NULL : (char *)base + (size_t)(i * each) * dtype_size(type);
-}
-
-/* What is added to item i's channels: bias, shift or, in `sum` [n, o], both. */
-static const float *item_bias(const struct conv_args *a, int64_t i, float *sum)
-{
-    const float *bias = a->bias != NULL ? a->bias->t.data : NULL;
-    if (a->shift == NULL)
-        return bias;
-    if (bias == NULL)
-        return a->shift + i * a->o;
-    for (int64_t j = 0; j < a->o; j++)
-        sum[i * a->o + j] = bias[j] + a->shift[i * a->o + j];
-    return sum + i * a->o;
-}
-
-void onednn_conv(const struct conv_args *a)
-{
-    const struct conv *v = conv_find(a, FORWARD, 1);
-    const int64_t in = a->h * a->w * a->c, out = a->oh * a->ow * a->o;
-    char *scratch = conv_scratch(v, a->scratch);
-    float *sum = arena_take(a->scratch, a->n * a->o, sizeof *sum);
-#pragma omp parallel for schedule(static) num_threads(onednn.threads)
-    for (int64_t i = 0; i < a->n; i++) {
-        void *y = item(a->y, i, out, a->type);
-        conv_run(v, item(a->x, i, in, a->type), v->packed, item_bias(a, i, sum), y,
-                 scratch);
-        if (a->residual != NULL)
-            accumulate(out, a->type, item(a->residual, i, out, a->type), y, true);
-    }
-}
-
-void onednn_conv_dx(const struct conv_args *a)
-{
-    const struct conv *v = conv_find(a, BACKWARD_DATA, 1);
-    const int64_t in = a->h * a->w * a->c, out = a->oh * a->ow * a->o;
-    char *scratch = conv_scratch(v, a->scratch);
-    char *part = NULL; /* one item of dx per thread, where it is to be added */
-    if (a->add_dx)
-        part = arena_take(a->scratch, onednn.threads * in, dtype_size(a->type));
-#pragma omp parallel for schedule(static) num_threads(onednn.threads)
-    for (int64_t i = 0; i < a->n; i++) {
-        void *dx = item(a->dx, i, in, a->type);
-        void *to = a->add_dx ? item(part, omp_get_thread_num(), in, a->type) : dx;
-        conv_run(v, to, v->packed, NULL, item(a->dy, i, out, a->type), scratch);
-        if (a->add_dx)
-            accumulate(in, a->type, to, dx, true);
-    }
-}
-
-/* Equal slices of the batch for weight gradients. A slice costs a few passes over the
- * weights, so that it should hold several hundred pixels. */
-static int64_t conv_slices(const struct conv_args *a)
-{
-    int64_t slices = a->n * a->oh * a->ow / 512;
-    slices = slices < 2 ? 2 : slices > 16 ? 16 : slices;
-    slices = slices < a->n ? slices : a->n;
-    while (a->n % slices != 0)
-        slices++;
-    return slices;
-}
-
-/* part[0, ..) += part[1, ..) + .. in order; length values per part. */
-static void sum_parts(float *part, int64_t parts, int64_t length)
-{
-    const int64_t chunk = 4096;
-#pragma omp parallel for schedule(static) if (length > chunk)
-    for (int64_t first = 0; first < length; first += chunk) {
-        int64_t last = first + chunk < length ? first + chunk : length;
-        for (int64_t s = 1; s < parts; s++)
-            for (int64_t i = first; i < last; i++)
-                part[i] += part[s * length + i];
-    }
-}
-
-void onednn_conv_dw(const struct conv_args *a)
-{
-    const int64_t slices = conv_slices(a), items = a->n / slices;
-    const int64_t in = items * a->h * a->w * a->c, out = items * a->oh * a->ow * a->o;
-    const struct conv *v = conv_find(a, BACKWARD_WEIGHTS, items);
-    const int64_t length = (int64_t)(v->weight_bytes / sizeof(float));
-    char *scratch = conv_scratch(v, a->scratch);
-    float *dw = arena_take(a->scratch, slices * length, sizeof *dw);
-#pragma omp parallel for schedule(static) num_threads(onednn.threads)
-    for (int64_t s = 0; s < slices; s++)
-        conv_run(v, item(a->x, s, in, a->type), dw + s * length, NULL,
-                 item(a->dy, s, out, a->type), scratch);
-    sum_parts(dw, slices, length);
-    conv_run_reorder(v, a->weight->t.grad, dw);
+    dnnl_primitive_attr_t attr;
+    dnnl_post_ops_t post;
+    CHECK(dnnl_primitive_attr_create(&attr));
+    if (user_scratch)
+        CHECK(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
+    if (!add)
+        return attr;
+    CHECK(dnnl_post_ops_create(&post));
+#if V3
+    CHECK(dnnl_post_ops_append_sum(post, 1, 0, dnnl_data_type_undef));
+#else
+    CHECK(dnnl_post_ops_append_sum(post, 1));
+#endif
+    CHECK(dnnl_primitive_attr_set_post_ops(attr, post));
+    CHECK(dnnl_post_ops_destroy(post));
+    return attr;
 }
 
 void onednn_open(int threads)
 {
-    dnnl_post_ops_t post;
     onednn.threads = threads;
     CHECK(dnnl_engine_create(&onednn.engine, dnnl_cpu, 0));
     onednn.stream = mem_alloc(threads, sizeof *onednn.stream);
     for (int i = 0; i < threads; i++)
         CHECK(dnnl_stream_create(&onednn.stream[i], onednn.engine,
                                  dnnl_stream_default_flags));
-    CHECK(dnnl_primitive_attr_create(&onednn.user_scratch));
-    CHECK(dnnl_primitive_attr_set_scratchpad_mode(onednn.user_scratch,
-                                                  dnnl_scratchpad_mode_user));
-    CHECK(dnnl_primitive_attr_create(&onednn.add));
-    CHECK(dnnl_post_ops_create(&post));
-    append_sum(post);
-    CHECK(dnnl_primitive_attr_set_post_ops(onednn.add, post));
-    CHECK(dnnl_post_ops_destroy(post));
+    onednn.user_scratch = attr_make(true, false);
+    onednn.user_scratch_add = attr_make(true, true);
+    onednn.add = attr_make(false, true);
 }
 
 bool onednn_has_bf16(void)
@@ -492,5 +125,6 @@ void onednn_describe(char *buf, size_t size)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (names[i].isa == isa)
             name = names[i].name;
-    snprintf(buf, size, "oneDNN %d.%d.%d, cpu isa %s", v->major, v->minor, v->patch, name);
+    snprintf(buf, size, "oneDNN %d.%d.%d, cpu isa %s", v->major, v->minor, v->patch,
+             name);
 }

@@ -202,7 +202,8 @@ struct tensor *op_linear(struct tape *t, struct inputs x, struct param *w,
     struct tensor *y = tape_result(t, x.first->nd, dim, x.first->type, grad);
     ERR_BUG_IF(residual != NULL && (tensor_count(residual) != tensor_count(y) ||
                                     residual->type != y->type));
-    struct linear_args a = {.rows = tensor_count(y) / out,
+    struct linear_args a = {.n = y->dim[0],
+                            .rows = tensor_count(y) / out,
                             .in = in,
                             .out = out,
                             .type = y->type,

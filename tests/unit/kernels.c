@@ -104,7 +104,8 @@ static void keep(const struct setting *t, struct result *r, int which, int64_t s
 static void run_linear(const struct setting *t, struct result *r)
 {
     const struct shape *s = t->s;
-    struct linear_args a = {.rows = t->n * s->rows,
+    struct linear_args a = {.n = t->n,
+                            .rows = t->n * s->rows,
                             .in = s->c0 + s->c1,
                             .out = s->x,
                             .type = t->type,

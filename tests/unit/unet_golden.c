@@ -447,6 +447,7 @@ int main(void)
         else
             test_generated("unet_cifar10", "grad_first16");
     }
+    backend_clear();
     tap_ok(mem_live() == kept, "no memory is left");
     return tap_done();
 }
