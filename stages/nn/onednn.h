@@ -6,7 +6,7 @@
 
 /* To be called once, before the others. */
 void onednn_open(int threads);
-bool onednn_has_bf16(void); /* by instructions, not emulated */
+bool onednn_has_bf16(void); /* by a matrix unit (AMX) */
 void onednn_describe(char *buf, size_t size);
 
 /* As in struct backend. */
