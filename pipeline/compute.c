@@ -35,7 +35,7 @@ bool compute_available(const struct compute *o)
 static void warn(const char *who)
 {
     log_warn(
-        "dtype bf16: %s has no bfloat16 instructions (AVX512-BF16 or AMX): computing "
+        "dtype bf16: %s has no bfloat16 matrix unit (AMX): computing "
         "in float32 instead; bf16-emulated rounds as bf16 does, at float32's speed",
         who);
 }

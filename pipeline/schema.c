@@ -42,7 +42,7 @@ const struct config_key schema[] = {
      "model folder in the diffusers layout (model_index.json or config.json)"},
     {"model.dtype", CONFIG_CHOICE, "f32", ANY, COMPUTE_DTYPES, YES,
      "activations of the network; weights, sums and log-probabilities stay f32. bf16 needs "
-     "AVX512-BF16 or AMX, else it is f32 with a warning; bf16-emulated runs anywhere, at "
+     "AMX, else it is f32 with a warning; bf16-emulated runs anywhere, at "
      "f32's speed"},
     {"model.gradient_checkpointing", CONFIG_BOOL, "false", ANY, NULL, NO,
      "update: keep only the layers' ends and compute their inside again in the backward "
