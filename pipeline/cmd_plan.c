@@ -143,7 +143,8 @@ static int derive(struct plan *p)
                                                     : config_int(c, "update.batch");
     p->epochs = config_int(c, "update.inner_epochs");
     p->steps = config_int(c, "sampler.steps");
-    p->threads = config_is(c, "groups.threads", "auto") ? 1 : config_int(c, "groups.threads");
+    p->threads =
+        config_is(c, "groups.threads", "auto") ? 1 : config_int(c, "groups.threads");
     p->algo = algo_find(config_text(c, "algorithm.name"));
     p->reward = reward_find(config_text(c, "reward.name"));
     if (p->algo == NULL || p->reward == NULL || open_model(p) != 0)
@@ -218,32 +219,52 @@ static int64_t update_ranks(const struct plan *p)
                                                     : config_int(p->c, "groups.update");
 }
 
+/* Bytes of packed filters: 16/9 of the weights per direction, at most (all of them 3 x
+ * 3); large networks pack them anew while they train (stages/nn/fast_conv.c). */
+static double filters(double n, bool trained)
+{
+    const double each = 4 * n * 16 / 9;
+    if (n < (double)(16 << 20))
+        return trained ? 2 * each : each;
+    return trained ? 0 : each;
+}
+
 static void print_memory(const struct plan *p)
 {
     double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
-    bool ema = config_real(p->c, "update.ema_decay") > 0;
-    double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
-    bool checkpoints = config_bool(p->c, "model.gradient_checkpointing");
+    const bool ema = config_real(p->c, "update.ema_decay") > 0;
+    const bool checkpoints = config_bool(p->c, "model.gradient_checkpointing");
+    const bool shared = config_is(p->c, "groups.placement", "shared");
     double trained = micro * p->probe.trained, less = micro * p->probe.checkpointed;
     double each = checkpoints ? less : trained;
-    double rollout = 8 * n + micro * p->probe.forward + p->probe.scratch +
-                     (double)p->shard * d * 4 * (double)(p->steps + 1);
-    double update = 16 * n + state + each + p->probe.scratch +
-                    (double)p->shard * d * 4 * (double)(p->steps + 1);
+    double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
+    double slots = 4 * n * (double)(config_int(p->c, "max_staleness") + 1);
+    double shard = (double)p->shard * d * 4 * (double)(p->steps + 1);
+    double rollout = 4 * n + slots + filters(n, false) + micro * p->probe.forward +
+                     p->probe.scratch + shard;
+    double update = 16 * n + state + (ema ? 12 : 8) * n + filters(n, true) + each +
+                    p->probe.scratch + shard;
     double small = (double)p->shard * d * 4 * 2;
     printf("memory per rank, estimate\n");
-    line("rollout", "%.0f MiB: weights twice, micro-batch %.0f, one shard",
-         rollout / MIB, micro * p->probe.forward / MIB);
+    line(
+        "rollout",
+        "%.0f MiB: weights, the next ones %.0f, packed filters %.0f, micro-batch %.0f, "
+        "one shard",
+        rollout / MIB, slots / MIB, filters(n, false) / MIB,
+        micro * p->probe.forward / MIB);
     line("reward, advantage", "%.0f MiB: samples and scores", small / MIB);
-    line("update",
-         "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s), "
-         "micro-batch %.0f",
-         update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
-         each / MIB);
+    line(
+        "update",
+        "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s) and whole "
+        "while a policy is written, packed filters %.0f, micro-batch %.0f",
+        update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
+        filters(n, true) / MIB, each / MIB);
     line("", "model.gradient_checkpointing=%s: micro-batch %.0f instead of %.0f",
-         checkpoints ? "false" : "true", (checkpoints ? trained : less) / MIB, each / MIB);
-    if (config_is(p->c, "groups.placement", "shared"))
-        line("a rank with all roles", "%.0f MiB", (rollout + update - 8 * n) / MIB);
+         checkpoints ? "false" : "true", (checkpoints ? trained : less) / MIB,
+         each / MIB);
+    if (shared)
+        line("a rank with all roles", "%.0f MiB",
+             (rollout + update - 4 * n - filters(n, false) - p->probe.scratch) / MIB);
     if (p->probe.trained == 0)
         line("",
              "activations are not in these numbers: the trial evaluation is too large");
@@ -362,10 +383,11 @@ static void warn_shape(struct plan *p)
                           ? p->ranks
                           : config_int(p->c, "groups.rollout");
     if (p->shard < p->micro && p->shard < p->samples)
-        warn(p,
-             "rollout.shard_samples %lld is below model.micro_batch %lld: micro-batches "
-             "end at shard ends, so the rollout runs %lld samples at a time",
-             (long long)p->shard, (long long)p->micro, (long long)p->shard);
+        warn(
+            p,
+            "rollout.shard_samples %lld is below model.micro_batch %lld: micro-batches "
+            "end at shard ends, so the rollout runs %lld samples at a time",
+            (long long)p->shard, (long long)p->micro, (long long)p->shard);
     if (p->samples % p->copies != 0)
         warn(
             p,
@@ -386,8 +408,10 @@ static void warn_shape(struct plan *p)
             (long long)update_ranks(p), (long long)parts(p->pairs, p->micro));
     if (p->threads > 1)
         warn(p,
-             "groups.threads %lld: a rank per core is usually faster than threads; mpirun "
-             "binds one or two ranks to one core each, so start it with --bind-to none or "
+             "groups.threads %lld: a rank per core is usually faster than threads; "
+             "mpirun "
+             "binds one or two ranks to one core each, so start it with --bind-to none "
+             "or "
              "--map-by slot:PE=%lld",
              (long long)p->threads, (long long)p->threads);
     if (p->model == NULL)

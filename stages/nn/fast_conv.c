@@ -167,22 +167,45 @@ void fast_conv_dw(const struct conv_args *a)
     (a->type == DTYPE_F32 ? conv_dw_f32 : native_conv_dw)(a);
 }
 
+/* Items that are widened at a time: the memory does not grow with the batch. */
+enum { WIDE = 4 };
+
+/* Items [first, first + n) of a, in float32 but for what the caller sets. */
+static struct conv_args some_items(const struct conv_args *a, int64_t first, int64_t n)
+{
+    struct conv_args b = *a;
+    b.n = n;
+    b.type = DTYPE_F32;
+    b.round_weight = true;
+    if (a->shift != NULL)
+        b.shift = a->shift + first * a->o;
+    return b;
+}
+
+static const bf16 *from(const void *base, int64_t at)
+{
+    return (const bf16 *)base + at;
+}
+
 void emulated_conv(const struct conv_args *a)
 {
     if (a->type == DTYPE_F32) {
         conv_f32(a);
         return;
     }
-    struct conv_args b = *a;
-    float *y = arena_take(a->scratch, count_out(a), sizeof *y);
-    b.type = DTYPE_F32;
-    b.round_weight = true;
-    b.x = widened(count_in(a), a->x, a->scratch);
-    if (a->residual != NULL)
-        b.residual = widened(count_out(a), a->residual, a->scratch);
-    b.y = y;
-    conv_f32(&b);
-    convert_to_bf16(count_out(a), y, a->y, false);
+    const int64_t in = a->h * a->w * a->c, out = a->oh * a->ow * a->o;
+    for (int64_t i = 0; i < a->n; i += WIDE) {
+        struct arena_mark mark = arena_mark(a->scratch);
+        struct conv_args b = some_items(a, i, a->n - i < WIDE ? a->n - i : WIDE);
+        float *y = arena_take(a->scratch, b.n * out, sizeof *y);
+        b.x = widened(b.n * in, from(a->x, i * in), a->scratch);
+        if (a->residual != NULL)
+            b.residual = widened(b.n * out, from(a->residual, i * out), a->scratch);
+        b.y = y;
+        conv_f32(&b);
+        convert_to_bf16(b.n * out, y, (bf16 *)a->y + i * out, false);
+        arena_release(a->scratch, mark);
+    }
 }
 
 void emulated_conv_dx(const struct conv_args *a)
@@ -191,15 +214,18 @@ void emulated_conv_dx(const struct conv_args *a)
         conv_dx_f32(a);
         return;
     }
-    struct conv_args b = *a;
-    float *dx = arena_take(a->scratch, count_in(a), sizeof *dx);
-    b.type = DTYPE_F32;
-    b.round_weight = true;
-    b.dy = widened(count_out(a), a->dy, a->scratch);
-    b.dx = dx;
-    b.add_dx = false;
-    conv_dx_f32(&b);
-    convert_to_bf16(count_in(a), dx, a->dx, a->add_dx);
+    const int64_t in = a->h * a->w * a->c, out = a->oh * a->ow * a->o;
+    for (int64_t i = 0; i < a->n; i += WIDE) {
+        struct arena_mark mark = arena_mark(a->scratch);
+        struct conv_args b = some_items(a, i, a->n - i < WIDE ? a->n - i : WIDE);
+        float *dx = arena_take(a->scratch, b.n * in, sizeof *dx);
+        b.dy = widened(b.n * out, from(a->dy, i * out), a->scratch);
+        b.dx = dx;
+        b.add_dx = false;
+        conv_dx_f32(&b);
+        convert_to_bf16(b.n * in, dx, (bf16 *)a->dx + i * in, a->add_dx);
+        arena_release(a->scratch, mark);
+    }
 }
 
 void emulated_conv_dw(const struct conv_args *a)
