@@ -1,0 +1,81 @@
+#!/bin/bash
+# Every method beside the default: two iterations give the same bits for any group layout
+# and for the stages run in turn as jobs of their own, ratios are exactly 1, and trajectories
+# are stored only where they are needed. METHODS: names to test (default: all).
+. tests/e2e/lib.sh
+
+model "$work/class" class
+ok $? "the tiny network is made" || finish
+config "$work/config.yaml" 2 "$work/class"
+sed -i 's/^rollout: {/&classes: [0, 2], copies: 2, /' "$work/config.yaml"
+
+# set_keys FILE section.key=value...: writes overrides into the file.
+set_keys() {
+    "$sluice" config "$@" >"$1.new" && mv "$1.new" "$1"
+}
+
+# stages DIR OPTIONS...: both iterations, with rank counts that differ every time.
+stages() {
+    local i stage ranks n=0 counts=(2 1 1 3 3 2 1 2)
+    mkdir "$1" && cp "$work/config.yaml" "$1/config.yaml"
+    set_keys "$1/config.yaml" "${@:2}"
+    for i in 1 2; do
+        for stage in rollout reward advantage update; do
+            ranks=${counts[$((n++))]}
+            run_mpi "$work/log" "$ranks" stage $stage "$1" ||
+                ok 1 "stage $stage of round $i on $ranks ranks" || note <"$work/log"
+        done
+    done
+}
+
+# metric DIR NAME: the values of all iterations, in order.
+metric() {
+    perl -MJSON::PP -ne '$j = decode_json($_); print $j->{'"$2"'} // "null", " "
+        if exists $j->{iteration}' "$1/metrics.jsonl"
+}
+
+# check METHOD latents|final kl|none OPTIONS...
+check() {
+    local name=$1 stored=$2 kl=$3 i dir
+    [[ " ${METHODS-$name} " == *" $name "* ]] || return
+    shift 3
+    set -- algorithm.name="$name" "$@"
+    for i in 0 3 4; do
+        dir=$work/$name.$i
+        run_layout "$work/log" "$i" run "$work/config.yaml" run.dir="$dir" "$@"
+        is_code $? 0 "$name, layout ${layouts[$i]}" "$work/log"
+        if [ "$i" = 0 ]; then
+            digests "$dir" >"$work/$name.ref"
+            [ "$(grep -vc damaged "$work/$name.ref")" = 17 ]
+            ok $? "$name: the reference has 2 x 7 files and 3 policies"
+        else
+            same_bits "$dir" "$work/$name.ref" "$name, layout ${layouts[$i]}"
+        fi
+    done
+    dir=$work/$name.0
+    [[ $(metric "$dir" ratio_absdev_max) =~ ^0(\.0)?\ 0(\.0)?\ $ ]]
+    ok $? "$name: ratios before the first step are exactly 1"
+    if [ "$kl" = kl ]; then # 0 before the first step of all, then the network has moved
+        perl -e 'exit !($ARGV[0] > 0 && $ARGV[1] > $ARGV[0])' $(metric "$dir" kl_reference)
+        ok $? "$name: the distance to version 0 grows: $(metric "$dir" kl_reference)"
+        h5dump -d parents/path "$dir/policy/v000002.h5" | grep -q v000000
+        ok $? "$name: version 0 is a parent of version 2"
+    else
+        [ "$(metric "$dir" kl_reference)" = "null null " ]
+        ok $? "$name: no distance is measured"
+    fi
+    case $stored in
+    latents) h5dump -H "$dir/rollout/i000000/s00000.h5" | grep -q '"latents"' ;;
+    final) ! h5dump -H "$dir/rollout/i000000/s00000.h5" | grep -q '"latents"' ;;
+    esac
+    ok $? "$name: shards hold what it needs ($stored)"
+    "$sluice" verify "$dir" >"$work/log" 2>&1
+    is_code $? 0 "$name: verify" "$work/log"
+    stages "$work/$name.stages" "$@"
+    same_bits "$work/$name.stages" "$work/$name.ref" "$name, stages in turn"
+    rm -rf "$work/$name".[034] "$work/$name.stages"
+}
+
+check rwr final none algorithm.draws=3
+check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
+finish
