@@ -104,6 +104,11 @@ const struct config_key schema[] = {
     {"algorithm.kl_weight", CONFIG_REAL, "auto", 0, 1e9, "auto", YES,
      "weight of the distance to the first policy: KL of a sampler step, reduced as logprob "
      "says, or the squared difference of outputs; auto: the method's paper; 0: none"},
+    {"algorithm.group_std", CONFIG_CHOICE, "prompt", ANY, "prompt|batch", YES,
+     "flow_grpo: deviation that advantages are divided by: of the prompt's rewards, or of the "
+     "iteration's"},
+    {"algorithm.dpok_reward_weight", CONFIG_REAL, "10", 0, 1e9, NULL, YES,
+     "dpok: weight of the reward's part of the loss; paper: 10"},
     {"algorithm.draws", CONFIG_INT, "auto", 1, 1e6, "auto", YES,
      "methods without trajectories: noised copies of a sample per pass over the samples; "
      "auto: 1"},

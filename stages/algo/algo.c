@@ -5,11 +5,15 @@
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
 #include "stages/algo/ddpo.h"
+#include "stages/algo/dpok.h"
+#include "stages/algo/grpo.h"
 #include "stages/algo/rwr.h"
 
 #include <string.h>
 
-static const struct algo *const list[] = {&ddpo_is, &ddpo_sf, &rwr, &rwr_sparse, NULL};
+static const struct algo *const list[] = {&ddpo_is,    &ddpo_sf, &flow_grpo,
+                                         &dance_grpo, &dpok,    &rwr,
+                                         &rwr_sparse, NULL};
 
 const struct algo *const *algo_all(void)
 {

@@ -35,6 +35,94 @@ static void levels(double alpha_bar[1000])
     }
 }
 
+/* KL of step i per squared shift, S = B^2 / (2 sigma^2), mean over the chain's steps. */
+static double mean_kl(void)
+{
+    double alpha_bar[1000], sum = 0;
+    levels(alpha_bar);
+    for (int t = 981; t > 0; t -= 20) {
+        double a = alpha_bar[t], next = alpha_bar[t > 20 ? t - 20 : 0];
+        double variance = (1 - next) / (1 - a) * (1 - a / next);
+        double slope = sqrt(1 - next - variance) - sqrt(next * (1 - a) / a);
+        sum += slope * slope / (2 * variance);
+    }
+    return sum / STEPS;
+}
+
+/* One iteration on the chain: d E[reward] / d shift, for one element. */
+static void test_chain(const char *model)
+{
+    double metric[METRICS], error = 4 * SPREAD / sqrt(N);
+    double got = gradient("flow", model,
+                          "algorithm.name=flow_grpo algorithm.adv_clip=1000", metric);
+    tap_near(-got * STEPS * (metric[METRIC_REWARD_STD] + 1e-4), SLOPE, error,
+             "flow_grpo: d E[reward] / d shift");
+    tap_ok(metric[METRIC_KL_REFERENCE] == 0, "flow_grpo: KL 0 at version 0");
+    got = gradient("dance", model, "algorithm.name=dance_grpo algorithm.adv_clip=1000",
+                   metric);
+    tap_near(-got * STEPS * metric[METRIC_REWARD_STD] * sqrt(N / (N - 1.0)), SLOPE, error,
+             "dance_grpo: d E[reward] / d shift");
+    tap_ok(isnan(metric[METRIC_KL_REFERENCE]), "dance_grpo: no KL is measured");
+    got = gradient("dpok", model, "algorithm.name=dpok", metric);
+    tap_near(-got * STEPS / 10, SLOPE, error, "dpok: d E[reward] / d shift");
+}
+
+/* The second iteration starts from the shift c that the first one made: the KL is S c^2,
+ * its part of the gradient 2 kl_weight S c. */
+static void test_kl(const char *model)
+{
+    double metric[METRICS], s = mean_kl(), weight = 100;
+    float c = 0, m1 = 0, m2 = 0;
+    tap_near(s * STEPS, 11.004, 5e-4, "sum of S over the steps");
+    char *options = text_new("run.seed=8 run.iterations=2 rollout.samples=%d "
+                             "rollout.shard_samples=4096 algorithm.name=dpok "
+                             "algorithm.kl_weight=%g update.lr=0.05 "
+                             "update.weight_decay=0 algorithm.logprob=sum",
+                             N, weight);
+    char *dir = run("kl", model, options);
+    struct policy *p = open_policy(dir, 1);
+    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m1));
+    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
+    policy_close(p);
+    p = open_policy(dir, 2);
+    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m2));
+    must(policy_metrics(p, metric));
+    policy_close(p);
+    tap_ok(metric[METRIC_RATIO_ABSDEV_MAX] == 0, "kl: ratios are exactly 1");
+    tap_near(c, -.05, 1e-6, "the first shift");
+    tap_near(metric[METRIC_KL_REFERENCE] / (s * .05 * .05), 1, 1e-4, "kl: S c^2");
+    tap_near(((double)m2 - 0.9 * (double)m1) / 0.1,
+             -10 * SLOPE / STEPS + 2 * weight * s * (double)c,
+             10 * 4 * SPREAD / sqrt(N) / STEPS, "kl: gradient");
+    mem_free(dir);
+    mem_free(options);
+}
+
+/* Where the reward's pull and the KL's balance: a SLOPE = 2 STEPS kl_weight S c. Without
+ * momentum, which would swing around that point. */
+static void test_balance(const char *model)
+{
+    enum { ITERATIONS = 40, LAST = 15 };
+    double mean = 0, want = SLOPE / (2 * STEPS * 0.5 * mean_kl());
+    char *options = text_new("run.seed=9 run.iterations=%d run.keep_policies=0 "
+                             "rollout.samples=1024 rollout.shard_samples=1024 "
+                             "algorithm.name=dpok algorithm.dpok_reward_weight=1 "
+                             "algorithm.kl_weight=0.5 update.lr=0.01 update.beta1=0 "
+                             "update.weight_decay=0 algorithm.logprob=sum",
+                             ITERATIONS);
+    char *dir = run("balance", model, options);
+    for (int64_t v = ITERATIONS - LAST + 1; v <= ITERATIONS; v++) {
+        float c = 0;
+        struct policy *p = open_policy(dir, v);
+        must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
+        policy_close(p);
+        mean += (double)c / LAST;
+    }
+    tap_near(mean, want, 0.1 * fabs(want), "dpok: the shift settles where forces balance");
+    mem_free(dir);
+    mem_free(options);
+}
+
 /* The denoiser is exact for data, not for samples whose weighted mean is another one: at
  * shift 0 the gradient of the weighted loss is the mean over timesteps of
  * 2 E[eps*(x_t)] = 2 sqrt(abar (1 - abar)) (mean - m) / (abar s2 + 1 - abar). */
@@ -79,6 +167,9 @@ int main(void)
         ERR_BUG("mkdtemp");
     char *one = write_model(1);
     test_rwr(one);
+    test_chain(one);
+    test_kl(one);
+    test_balance(one);
     mem_free(one);
     char *clean = text_new("rm -rf %s", work);
     tap_ok(system(clean) == 0, "the folder is removed");
