@@ -7,13 +7,14 @@
 #include "stages/algo/ddpo.h"
 #include "stages/algo/dpok.h"
 #include "stages/algo/grpo.h"
+#include "stages/algo/nft.h"
 #include "stages/algo/rwr.h"
 
 #include <string.h>
 
 static const struct algo *const list[] = {&ddpo_is,    &ddpo_sf, &flow_grpo,
                                          &dance_grpo, &dpok,    &rwr,
-                                         &rwr_sparse, NULL};
+                                         &rwr_sparse, &nft,     NULL};
 
 const struct algo *const *algo_all(void)
 {

@@ -82,4 +82,5 @@ check dpok latents kl
 check ddpo_is latents kl algorithm.kl_weight=0.1
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
+check nft final kl max_staleness=1 sampler.eta=0
 finish

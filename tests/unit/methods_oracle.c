@@ -157,6 +157,25 @@ static void test_rwr(const char *model)
     mem_free(options);
 }
 
+/* With one element W is the error's size, so a pair's gradient is
+ * -2 sqrt(1 - abar) / sqrt(abar) A sign(e), e = x_0 hat - x_0. A and e are jointly Gaussian:
+ * E[A sign(e)] = sqrt(2 / pi) corr(x_0, e). */
+static void test_nft(const char *model)
+{
+    double alpha_bar[1000], want = 0, size = 0, metric[METRICS];
+    levels(alpha_bar);
+    for (int t = 981; t > 0; t -= 20) {
+        double a = sqrt(alpha_bar[t]), b = sqrt(1 - alpha_bar[t]);
+        double k = b / (a * a * DATA_VARIANCE + b * b), tilt = k * a * sqrt(VARIANCE);
+        double corr = -tilt / sqrt((1 - k * b) * (1 - k * b) + tilt * tilt);
+        want += -2 * b / a * sqrt(2 / M_PI) * corr / STEPS;
+        size += 2 * b / a / STEPS;
+    }
+    double got = gradient("nft", model, "algorithm.name=nft algorithm.adv_clip=1000", metric);
+    tap_near(got, want, 4 * size / sqrt(N), "nft: gradient at the old policy");
+    tap_ok(metric[METRIC_KL_REFERENCE] == 0, "nft: distance 0 at version 0");
+}
+
 int main(void)
 {
     const char *bin = getenv("SLUICE_BIN");
@@ -168,6 +187,7 @@ int main(void)
     char *one = write_model(1);
     test_rwr(one);
     test_chain(one);
+    test_nft(one);
     test_kl(one);
     test_balance(one);
     mem_free(one);
