@@ -372,6 +372,21 @@ static void warn_update(struct plan *p)
         warn(p, "update.lr is 0: the policy does not change");
 }
 
+/* Samples of a prompt: copies of a draw, and draws that hit the same class. */
+static void warn_groups(struct plan *p)
+{
+    int64_t draws = parts(p->samples, p->copies), classes = model_classes(p->model);
+    const int64_t *listed;
+    int64_t some = config_list(p->c, "rollout.classes", &listed);
+    classes = some > 0 ? some : classes;
+    int64_t each = p->samples / (draws < classes || classes == 0 ? draws : classes);
+    if (p->algo->by_prompt && classes > 1 && each < 4)
+        warn(p,
+             "%s compares samples of the same prompt, but there are about %lld of each: "
+             "raise rollout.copies or rollout.samples",
+             p->algo->name, (long long)each);
+}
+
 static void warn_shape(struct plan *p)
 {
     int64_t rollout = config_is(p->c, "groups.rollout", "auto")
@@ -430,6 +445,8 @@ static void print_plan(struct plan *p)
         print_time(p);
     }
     warn_update(p);
+    if (p->model != NULL)
+        warn_groups(p);
     warn_shape(p);
 }
 

@@ -67,6 +67,7 @@ const struct algo flow_grpo = {
     .help = "GRPO as Flow-GRPO: advantages by prompt, the first steps, KL",
     .needs = NEEDS_TRAJECTORY | NEEDS_LOG_PROB,
     .pairs = PAIRS_FIRST_STEPS,
+    .by_prompt = 1,
     .kl_weight = 0.04,
     .own_size = sizeof(struct grpo_options),
     .read = read_options,
@@ -78,6 +79,7 @@ const struct algo dance_grpo = {
     .name = "dance_grpo",
     .help = "GRPO as DanceGRPO: advantages by prompt, random steps, no KL",
     .needs = NEEDS_TRAJECTORY | NEEDS_LOG_PROB,
+    .by_prompt = 1,
     .signal = signal_dance,
     .loss = loss_of,
 };

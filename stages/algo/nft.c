@@ -98,6 +98,7 @@ const struct algo nft = {
     .help = "DiffusionNFT: positive and implicit negative policy on noised samples",
     .needs = NEEDS_BEHAVIOUR,
     .pairs = PAIRS_NOISED_GRID,
+    .by_prompt = 1,
     .kl_weight = 1e-4,
     .own_size = sizeof(struct nft_options),
     .read = read_options,

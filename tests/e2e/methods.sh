@@ -14,12 +14,14 @@ set_keys() {
     "$sluice" config "$@" >"$1.new" && mv "$1.new" "$1"
 }
 
-# stages DIR OPTIONS...: both iterations, with rank counts that differ every time.
+iterations=2
+
+# stages DIR OPTIONS...: all iterations, with rank counts that differ every time.
 stages() {
-    local i stage ranks n=0 counts=(2 1 1 3 3 2 1 2)
+    local i stage ranks n=0 counts=(2 1 1 3 3 2 1 2 1 2 1 1)
     mkdir "$1" && cp "$work/config.yaml" "$1/config.yaml"
     set_keys "$1/config.yaml" "${@:2}"
-    for i in 1 2; do
+    for ((i = 1; i <= iterations; i++)); do
         for stage in rollout reward advantage update; do
             ranks=${counts[$((n++))]}
             run_mpi "$work/log" "$ranks" stage $stage "$1" ||
@@ -46,8 +48,8 @@ check() {
         is_code $? 0 "$name, layout ${layouts[$i]}" "$work/log"
         if [ "$i" = 0 ]; then
             digests "$dir" >"$work/$name.ref"
-            [ "$(grep -vc damaged "$work/$name.ref")" = 17 ]
-            ok $? "$name: the reference has 2 x 7 files and 3 policies"
+            [ "$(grep -vc damaged "$work/$name.ref")" = $((8 * iterations + 1)) ]
+            ok $? "$name: the reference has $iterations x 7 files and the policies"
         else
             same_bits "$dir" "$work/$name.ref" "$name, layout ${layouts[$i]}"
         fi
@@ -82,5 +84,17 @@ check dpok latents kl
 check ddpo_is latents kl algorithm.kl_weight=0.1
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
-check nft final kl max_staleness=1 sampler.eta=0
+check nft final kl sampler.eta=0
+
+# A stale version that is not the first, beside the network: from memory or from files.
+[[ " ${METHODS-nft} " != *" nft "* ]] || {
+    iterations=3
+    sed -i 's/iterations: 2/iterations: 3/' "$work/config.yaml"
+    run_layout "$work/log" 1 run "$work/config.yaml" run.dir="$work/stale" \
+        algorithm.name=nft max_staleness=1
+    is_code $? 0 "nft, one version behind" "$work/log"
+    digests "$work/stale" >"$work/stale.ref"
+    stages "$work/stale.stages" algorithm.name=nft max_staleness=1
+    same_bits "$work/stale.stages" "$work/stale.ref" "nft, one version behind, in turn"
+}
 finish
