@@ -237,11 +237,11 @@ static void print_memory(const struct plan *p)
     bool checkpoints = config_bool(p->c, "model.gradient_checkpointing");
     double trained = micro * p->probe.trained, less = micro * p->probe.checkpointed;
     double each = checkpoints ? less : trained;
-    double rollout = 8 * n + micro * p->probe.forward + p->probe.scratch +
-                     (double)p->shard * d * 4 * (double)(p->steps + 1);
+    bool chain = (p->needs & NEEDS_TRAJECTORY) != 0;
+    double kept = (double)p->shard * d * 4 * (double)(chain ? p->steps + 1 : 2);
+    double rollout = 8 * n + micro * p->probe.forward + p->probe.scratch + kept;
     double update = 16 * n + state + each + p->probe.scratch +
-                    companions(p) * (8 * n + micro * d * 4) +
-                    (double)p->shard * d * 4 * (double)(p->steps + 1);
+                    companions(p) * (8 * n + micro * d * 4) + kept;
     double small = (double)p->shard * d * 4 * 2;
     printf("memory per rank, estimate\n");
     line("rollout", "%.0f MiB: weights twice, micro-batch %.0f, one shard",

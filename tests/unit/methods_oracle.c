@@ -176,6 +176,38 @@ static void test_nft(const char *model)
     tap_ok(metric[METRIC_KL_REFERENCE] == 0, "nft: distance 0 at version 0");
 }
 
+/* The methods without likelihoods: brightness rises, and the last mean is what the chain,
+ * which is linear in the shift, makes of the shift that was learned. */
+static void test_learning(const char *model, const char *method, const char *options)
+{
+    enum { SAMPLES = 512, ITERATIONS = 15 };
+    double first[METRICS], last[METRICS], error = sqrt(VARIANCE / SAMPLES);
+    float shift = 0;
+    char *name = text_new("learning-%s", method);
+    char *all = text_new("run.seed=5 run.iterations=%d run.keep_policies=0 "
+                         "rollout.samples=%d rollout.shard_samples=%d update.lr=0.01 "
+                         "update.batch=128 algorithm.name=%s %s",
+                         ITERATIONS, SAMPLES, SAMPLES, method, options);
+    char *dir = run(name, model, all);
+    struct policy *p = open_policy(dir, 1);
+    must(policy_metrics(p, first));
+    policy_close(p);
+    p = open_policy(dir, ITERATIONS);
+    must(policy_metrics(p, last));
+    policy_close(p);
+    p = open_policy(dir, ITERATIONS - 1); /* which made the last samples */
+    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &shift));
+    policy_close(p);
+    double rise = last[METRIC_REWARD_MEAN] - first[METRIC_REWARD_MEAN];
+    tap_ok(rise > 8 * error, "%s: brightness rises from %.4f to %.4f", name,
+           first[METRIC_REWARD_MEAN], last[METRIC_REWARD_MEAN]);
+    tap_near(last[METRIC_REWARD_MEAN], MEAN + SLOPE * (double)shift, 4 * error,
+             "the last mean follows from the shift");
+    mem_free(name);
+    mem_free(dir);
+    mem_free(all);
+}
+
 int main(void)
 {
     const char *bin = getenv("SLUICE_BIN");
@@ -190,6 +222,11 @@ int main(void)
     test_nft(one);
     test_kl(one);
     test_balance(one);
+    test_learning(one, "rwr", "algorithm.rwr_beta=3 algorithm.draws=8");
+    test_learning(one, "rwr_sparse", "algorithm.draws=20");
+    /* with one element the pull towards the old policy is far stronger than with many: a
+     * second step of this size in an iteration would go back */
+    test_learning(one, "nft", "algorithm.draws=10 update.batch=auto update.lr=0.02");
     mem_free(one);
     char *clean = text_new("rm -rf %s", work);
     tap_ok(system(clean) == 0, "the folder is removed");
