@@ -13,7 +13,6 @@
 #include "stages/nn/param.h"
 #include "stages/reward/reward.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +33,7 @@ struct plan {
     const struct config *c;
     struct model *model;
     const struct algo *algo;
+    unsigned needs; /* enum algo_needs */
     const struct reward *reward;
     struct sampler sampler;
     bool have_sampler;
@@ -149,11 +149,14 @@ static int derive(struct plan *p)
     p->reward = reward_find(config_text(c, "reward.name"));
     if (p->algo == NULL || p->reward == NULL || open_model(p) != 0)
         return -1;
-    int64_t live = p->have_sampler ? p->sampler.live_steps : p->steps;
-    double fraction = config_real(c, "update.timestep_fraction");
-    p->trained = (int64_t)floor(fraction * (double)live);
-    if (p->trained < 1 && live > 0)
-        p->trained = 1;
+    const struct sampler all = {.steps = p->steps, .live_steps = p->steps};
+    struct algo_options o;
+    algo_options_read(&o, p->algo, c);
+    p->needs = algo_needs(p->algo, &o);
+    algo_options_free(&o);
+    p->trained = algo_pairs_each(p->algo, c, p->have_sampler ? &p->sampler : &all);
+    if (algo_on_chain(p->algo) && p->have_sampler && p->sampler.live_steps == 0)
+        p->trained = 0;
     if (p->batch > p->samples)
         p->batch = p->samples;
     p->pairs = p->batch * p->trained;
@@ -193,8 +196,10 @@ static void print_work(const struct plan *p)
     line("optimizer steps", "%lld per iteration, %lld in the run",
          (long long)p->optimizer_steps,
          (long long)(p->optimizer_steps * config_int(p->c, "run.iterations")));
-    line("pairs per optimizer step", "%lld = %lld samples x %lld steps",
-         (long long)p->pairs, (long long)p->batch, (long long)p->trained);
+    line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
+         (long long)p->pairs, (long long)p->batch, (long long)p->trained,
+         algo_on_chain(p->algo) ? "steps" : "noised copies",
+         p->algo->drops_zero ? "; fewer, as samples without a weight are left out" : "");
     line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
          (long long)parts(p->pairs, p->micro), (long long)p->micro);
 }
@@ -202,7 +207,7 @@ static void print_work(const struct plan *p)
 static void print_clip(const struct plan *p)
 {
     double clip = config_real(p->c, "algorithm.clip_range"), d = (double)p->d;
-    if (p->d == 0)
+    if (p->d == 0 || !algo_on_chain(p->algo))
         return;
     if (config_is(p->c, "algorithm.logprob", "mean"))
         line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
@@ -210,6 +215,12 @@ static void print_clip(const struct plan *p)
     else
         line("clip range", "%.3g on the sum over %lld elements = %.3g on the mean",
              clip, (long long)p->d, clip / d);
+}
+
+/* Networks that the update evaluates beside the one that it trains. */
+static int companions(const struct plan *p)
+{
+    return ((p->needs & NEEDS_REFERENCE) != 0) + ((p->needs & NEEDS_BEHAVIOUR) != 0);
 }
 
 /* Ranks of the update group, over which optimizer state is spread. */
@@ -237,13 +248,15 @@ static void print_memory(const struct plan *p)
     const bool shared = config_is(p->c, "groups.placement", "shared");
     double trained = micro * p->probe.trained, less = micro * p->probe.checkpointed;
     double each = checkpoints ? less : trained;
+    const bool chain = (p->needs & NEEDS_TRAJECTORY) != 0;
     double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
     double slots = 4 * n * (double)(config_int(p->c, "max_staleness") + 1);
-    double shard = (double)p->shard * d * 4 * (double)(p->steps + 1);
+    double shard = (double)p->shard * d * 4 * (double)(chain ? p->steps + 1 : 2);
+    double others = companions(p) * (8 * n + micro * d * 4);
     double rollout = 4 * n + slots + filters(n, false) + micro * p->probe.forward +
                      p->probe.scratch + shard;
     double update = 16 * n + state + (ema ? 12 : 8) * n + filters(n, true) + each +
-                    p->probe.scratch + shard;
+                    p->probe.scratch + others + shard;
     double small = (double)p->shard * d * 4 * 2;
     printf("memory per rank, estimate\n");
     line(
@@ -259,6 +272,9 @@ static void print_memory(const struct plan *p)
         "while a policy is written, packed filters %.0f, micro-batch %.0f",
         update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
         filters(n, true) / MIB, each / MIB);
+    if (companions(p) > 0)
+        line("", "%d other version(s) of the weights, %.0f MiB of it", companions(p),
+             others / MIB);
     line("", "model.gradient_checkpointing=%s: micro-batch %.0f instead of %.0f",
          checkpoints ? "false" : "true", (checkpoints ? trained : less) / MIB,
          each / MIB);
@@ -277,8 +293,8 @@ static void print_disk(const struct plan *p)
     int64_t keep = config_int(p->c, "run.keep_shards");
     int64_t policies = config_int(p->c, "run.keep_policies");
     int64_t every = config_int(p->c, "run.keep_every");
-    double sample =
-        (double)p->d * 4 * (double)(p->steps + 2) + 8.0 * (double)p->steps + 64;
+    int64_t states = (p->needs & NEEDS_TRAJECTORY) != 0 ? p->steps + 2 : 1;
+    double sample = (double)p->d * 4 * (double)states + 8.0 * (double)p->steps + 64;
     double iteration = (double)p->samples * sample;
     double policy = (double)p->parameters * (ema ? 16 : 12);
     int64_t kept = keep == 0 || keep > iterations ? iterations : keep;
@@ -302,7 +318,7 @@ static void print_time(const struct plan *p)
     int64_t iterations = config_int(p->c, "run.iterations");
     double rollout = p->flops * (double)p->steps * (double)p->samples;
     double update =
-        3 * p->flops * (double)p->epochs * (double)p->samples * (double)p->trained;
+        (3 + companions(p)) * p->flops * (double)(p->epochs * p->samples * p->trained);
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);
     printf("arithmetic\n");
@@ -342,12 +358,13 @@ static void warn_update(struct plan *p)
              "no step has a likelihood (sampler.eta = %g): nothing can be trained; set "
              "sampler.eta=1",
              config_real(p->c, "sampler.eta"));
-    if (p->d > 0 && sum < 0.02)
+    bool clips = p->d > 0 && algo_on_chain(p->algo);
+    if (clips && sum < 0.02)
         warn(p,
              "algorithm.clip_range %.3g is %.3g on the summed log-probability: it "
              "freezes learning at %lld elements; %.2g matches the usual 0.2",
              clip, sum, (long long)p->d, 0.2 / unit);
-    if (p->d > 0 && sum > 10)
+    if (clips && sum > 10)
         warn(
             p,
             "algorithm.clip_range %.3g is %.3g on the summed log-probability: it never "
@@ -375,6 +392,21 @@ static void warn_update(struct plan *p)
             p->algo->name, (long long)p->optimizer_steps);
     if (config_real(p->c, "update.lr") == 0)
         warn(p, "update.lr is 0: the policy does not change");
+}
+
+/* Samples of a prompt: copies of a draw, and draws that hit the same class. */
+static void warn_groups(struct plan *p)
+{
+    int64_t draws = parts(p->samples, p->copies), classes = model_classes(p->model);
+    const int64_t *listed;
+    int64_t some = config_list(p->c, "rollout.classes", &listed);
+    classes = some > 0 ? some : classes;
+    int64_t each = p->samples / (draws < classes || classes == 0 ? draws : classes);
+    if (p->algo->by_prompt && classes > 1 && each < 4)
+        warn(p,
+             "%s compares samples of the same prompt, but there are about %lld of each: "
+             "raise rollout.copies or rollout.samples",
+             p->algo->name, (long long)each);
 }
 
 static void warn_shape(struct plan *p)
@@ -438,6 +470,8 @@ static void print_plan(struct plan *p)
         print_time(p);
     }
     warn_update(p);
+    if (p->model != NULL)
+        warn_groups(p);
     warn_shape(p);
 }
 

@@ -101,6 +101,26 @@ const struct config_key schema[] = {
     {"algorithm.tracker_min_count", CONFIG_INT, "16", 1, 1e6, NULL, YES,
      "fewer remembered than this: the iteration's statistics are used; paper: 16"},
 
+    {"algorithm.kl_weight", CONFIG_REAL, "auto", 0, 1e9, "auto", YES,
+     "weight of the distance to the first policy: KL of a sampler step, reduced as logprob "
+     "says, or the squared difference of outputs; auto: the method's paper; 0: none"},
+    {"algorithm.group_std", CONFIG_CHOICE, "prompt", ANY, "prompt|batch", YES,
+     "flow_grpo, nft: deviation that advantages are divided by: of the prompt's rewards, or of the "
+     "iteration's"},
+    {"algorithm.dpok_reward_weight", CONFIG_REAL, "10", 0, 1e9, NULL, YES,
+     "dpok: weight of the reward's part of the loss; paper: 10"},
+    {"algorithm.draws", CONFIG_INT, "auto", 1, 1e6, "auto", YES,
+     "methods without trajectories: noised copies of a sample per pass over the samples; "
+     "auto: 1; nft: the sampler's steps times update.timestep_fraction, and at most its steps"},
+    {"algorithm.rwr_beta", CONFIG_REAL, "0.2", -1e9, 1e9, NULL, YES,
+     "rwr: a sample's weight is exp(rwr_beta reward); paper: 0.2"},
+    {"algorithm.rwr_percentile", CONFIG_REAL, "90", 0, 100, NULL, YES,
+     "rwr_sparse: trains on rewards from this percentile on; paper: 90"},
+    {"algorithm.rwr_per_prompt", CONFIG_BOOL, "false", ANY, NULL, YES,
+     "rwr, rwr_sparse: weigh against samples of the same prompt, not of the iteration"},
+    {"algorithm.nft_beta", CONFIG_REAL, "1", 1e-6, 1, NULL, YES,
+     "nft: how far the positive policy lies from the old one; paper: 1, 0.1 for some rewards"},
+
     {"update.batch", CONFIG_INT, "auto", 1, 1e8, "auto", YES,
      "samples per optimizer step; auto: all of the iteration; paper: 128 of 256"},
     {"update.inner_epochs", CONFIG_INT, "1", 1, 1000, NULL, YES,

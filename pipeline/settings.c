@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/compute.h"
+#include "stages/companion.h"
 #include "stages/policy.h"
 #include "stages/trainer.h"
 
@@ -17,7 +18,6 @@ static void read_update(struct update_options *u, const struct config *c)
     *u = (struct update_options){
         .batch = config_is(c, "update.batch", "auto") ? 0 : config_int(c, "update.batch"),
         .inner_epochs = config_int(c, "update.inner_epochs"),
-        .timestep_fraction = config_real(c, "update.timestep_fraction"),
         .adamw = {.lr = config_real(c, "update.lr"),
                   .beta1 = config_real(c, "update.beta1"),
                   .beta2 = config_real(c, "update.beta2"),
@@ -34,15 +34,7 @@ static int read_method(struct task *t, const struct config *c)
     t->algo = algo_find(config_text(c, "algorithm.name"));
     if (t->algo == NULL)
         return err_add("algorithm.name");
-    t->algo_options = (struct algo_options){
-        .logprob = config_is(c, "algorithm.logprob", "sum") ? LOGPROB_SUM : LOGPROB_MEAN,
-        .clip_range = config_real(c, "algorithm.clip_range"),
-        .adv_clip = config_real(c, "algorithm.adv_clip"),
-        .baseline = config_is(c, "algorithm.baseline", "tracker") ? BASELINE_TRACKER
-                                                                  : BASELINE_BATCH,
-        .tracker_buffer = config_int(c, "algorithm.tracker_buffer"),
-        .tracker_min_count = config_int(c, "algorithm.tracker_min_count"),
-    };
+    algo_options_read(&t->algo_options, t->algo, c);
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
@@ -149,6 +141,7 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s needs log-probabilities, but no sampler step is "
                        "random (sampler.eta=%g); set sampler.eta=1",
                        t->algo->name, config_real(c, "sampler.eta"));
+    t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     return t->reward->open == NULL
                ? 0
                : t->reward->open(t->channels, t->height, t->width, &t->reward_ctx);
@@ -187,6 +180,7 @@ int settings_first_policy(const struct task *t, const struct config *c)
     if (folder[0] == '\0')
         return err_set(ERR_USAGE, "model.path is not set: name a model folder");
     struct task first = *t;
+    first.algo_options.own = NULL; /* t's, which frees it */
     int rc = -1;
     char *scheduler = model_scheduler_path(folder);
     first.model = model_open(folder, -1, false);
@@ -211,6 +205,9 @@ void settings_close(struct task *t)
     if (t->reward != NULL && t->reward->close != NULL)
         t->reward->close(t->reward_ctx);
     trainer_destroy(t->trainer);
+    companion_destroy(t->reference);
+    companion_destroy(t->behaviour);
+    algo_options_free(&t->algo_options);
     if (t->tape != NULL)
         tape_destroy(t->tape);
     if (t->model != NULL)

@@ -240,7 +240,9 @@ int policy_metrics(struct policy *p, double metric[METRICS])
     for (int i = 0; i < METRICS; i++) {
         char name[64];
         snprintf(name, sizeof name, "metric_%s", metric_name((enum metric)i));
-        if (get_one(p, name, COLUMN_F64, &metric[i]) != 0)
+        metric[i] = NAN; /* files of older versions lack some */
+        if (shard_has(p->in, name, NULL, NULL, NULL) &&
+            get_one(p, name, COLUMN_F64, &metric[i]) != 0)
             return -1;
     }
     return 0;

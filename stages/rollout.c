@@ -18,9 +18,10 @@ enum { LABEL_TEXT = 24 };
 
 struct rollout {
     int64_t iteration, shard, version, first, n;
+    int64_t states; /* kept of each sample: all, or two in turn */
     int64_t *label, *copy, *index, *version_of; /* [n] */
     char *prompt;                               /* [n, LABEL_TEXT] */
-    float *latents;                             /* [n, steps + 1, d] */
+    float *latents;                             /* [n, states, d] */
     float *sample;                              /* [n, d] */
     double *log_prob;                           /* [n, steps] */
     float *x, *mu, *z, *timesteps;              /* [B, d] x 3, [B] */
@@ -44,13 +45,14 @@ static void rollout_init(struct rollout *r, const struct task *t, int64_t iterat
                           .shard = shard,
                           .version = task_version(t, iteration),
                           .first = shard * t->shard_samples,
-                          .n = n};
+                          .n = n,
+                          .states = (t->algo->needs & NEEDS_TRAJECTORY) != 0 ? steps + 1 : 2};
     r->label = mem_alloc(n, sizeof *r->label);
     r->copy = mem_alloc(n, sizeof *r->copy);
     r->index = mem_alloc(n, sizeof *r->index);
     r->version_of = mem_alloc(n, sizeof *r->version_of);
     r->prompt = mem_alloc(n * LABEL_TEXT, 1);
-    r->latents = mem_alloc(n * (steps + 1) * t->d, sizeof *r->latents);
+    r->latents = mem_alloc(n * r->states * t->d, sizeof *r->latents);
     r->sample = mem_alloc(n * t->d, sizeof *r->sample);
     r->log_prob = mem_alloc(n * steps, sizeof *r->log_prob);
     r->x = mem_alloc(b * t->d, sizeof *r->x);
@@ -75,7 +77,7 @@ static void rollout_init(struct rollout *r, const struct task *t, int64_t iterat
 
 static float *state_of(const struct rollout *r, const struct task *t, int64_t i, int64_t k)
 {
-    return r->latents + (i * (t->sampler.steps + 1) + k) * t->d;
+    return r->latents + (i * r->states + k % r->states) * t->d;
 }
 
 /* Normal numbers of one sample's step; step 0 is the starting noise x_T. */

@@ -20,7 +20,7 @@ const char *metric_name(enum metric m)
     static const char *const names[METRICS] = {
         "reward_mean",   "reward_std", "reward_min", "reward_max", "ratio_absdev_max",
         "approx_kl",     "clip_fraction", "loss",    "grad_norm",  "samples",
-        "failed",        "samples_total",
+        "failed",        "samples_total", "kl_reference",
     };
     return names[m];
 }
@@ -156,13 +156,18 @@ struct shard *task_open(struct task *t, const char *relative, enum shard_kind ki
                                         : shard_open(task_path(t, relative, path), (int)kind);
 }
 
-static int load_from_file(struct task *t, int64_t version)
+struct policy *task_open_policy(struct task *t, int64_t version)
 {
     char rel[96], path[4096];
+    return await_file(t, rundir_policy(rel, version)) != 0
+               ? NULL
+               : policy_open(task_path(t, rel, path));
+}
+
+static int load_from_file(struct task *t, int64_t version)
+{
     double start = task_now(t);
-    if (await_file(t, rundir_policy(rel, version)) != 0)
-        return -1;
-    struct policy *p = policy_open(task_path(t, rel, path));
+    struct policy *p = task_open_policy(t, version);
     int rc = p == NULL ? -1 : policy_weights(p, t->model, POLICY_WEIGHTS);
     if (rc == 0) {
         t->policy.version = version;
@@ -202,12 +207,9 @@ int task_load_weights(struct task *t, int64_t version)
 
 int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX])
 {
-    char rel[96], path[4096];
     if (t->policy.version != version || t->policy.content[0] == '\0') {
         double start = task_now(t);
-        if (await_file(t, rundir_policy(rel, version)) != 0)
-            return -1;
-        struct policy *p = policy_open(task_path(t, rel, path));
+        struct policy *p = task_open_policy(t, version);
         if (p == NULL)
             return -1;
         t->policy.version = version;

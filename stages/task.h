@@ -31,6 +31,7 @@ enum metric {
     METRIC_SAMPLES,
     METRIC_FAILED,
     METRIC_SAMPLES_TOTAL,
+    METRIC_KL_REFERENCE, /* what kl_weight multiplies, mean over pairs; NaN without it */
     METRICS
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
@@ -38,7 +39,6 @@ const char *metric_name(enum metric m); /* "reward_mean", ... */
 struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
-    double timestep_fraction;
     struct adamw adamw;
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
@@ -78,6 +78,8 @@ struct task_handover {
     const float *(*find)(void *ctx, int64_t version, enum weights_from *from);
 };
 
+struct companion;
+struct policy;
 struct trainer;
 
 /* Plain data; the pipeline owns what the pointers reach. */
@@ -107,12 +109,16 @@ struct task {
         char content[DIGEST_HEX]; /* "": not known */
     } policy;
     struct trainer *trainer;            /* update ranks only */
+    /* Networks that the method compares with, update ranks only: version 0, and the one
+     * that made the samples. */
+    struct companion *reference, *behaviour;
     struct policy_counters counters;    /* of the trainer's state */
 
     struct schedule schedule;
     struct sampler sampler;
     const struct algo *algo;
     struct algo_options algo_options;
+    int64_t pairs_each; /* of a sample and inner epoch */
     const struct reward *reward;
     void *reward_ctx;
     double max_failed_fraction;
@@ -166,6 +172,8 @@ struct shard *task_open(struct task *t, const char *relative, enum shard_kind ki
 /* Brings the weights of a policy version into the model unless they are there: from
  * memory, by message, or from the file. ERR_INPUT names the file. */
 int task_load_weights(struct task *t, int64_t version);
+/* Opens the policy file of a version; waits for it as task_open does. NULL: ERR_INPUT. */
+struct policy *task_open_policy(struct task *t, int64_t version);
 /* The content digest of a policy file: as the lease said, or from the file. */
 int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX]);
 

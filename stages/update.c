@@ -1,6 +1,7 @@
 /* update: the optimizer steps of one iteration.
  *
- * The unit of work is a pair (sample, step). An optimizer step takes a batch of samples;
+ * The unit of work is a pair: (sample, step of its chain), or (sample, draw) where the
+ * method trains on final samples that are noised again. An optimizer step takes a batch of samples;
  * its pairs are ordered sample by sample (samples permuted per inner epoch, the steps of
  * each sample permuted on their own), cut into micro-batches (the last one of its real
  * size), and each micro-batch is one leaf of the canonical gradient tree. The loss is the mean over the step's pairs, so the order
@@ -12,14 +13,16 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "stages/companion.h"
 #include "stages/policy.h"
+#include "stages/renoise.h"
 #include "stages/trainer.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { STAT_LOG_RATIO2, STAT_RATIO, STAT_CLIPPED, STAT_LOSS, STATS };
+enum { STAT_LOG_RATIO2, STAT_RATIO, STAT_CLIPPED, STAT_LOSS, STAT_KL, STATS };
 
 /* Rollout files kept open: opening one checks it, which costs far more than a sample's
  * rows, and permuted samples come from all shards in turn. */
@@ -33,13 +36,15 @@ struct update {
     int64_t usable; /* samples that take part */
     int64_t *sample; /* [usable] their numbers in the iteration, ascending */
     double *advantage; /* [samples] */
-    struct shard_parent parent[2]; /* policy, advantage */
+    struct shard_parent parent[3]; /* policy, advantage, version 0 if compared with */
+    int64_t parents;
+    bool chain; /* pairs are steps of the chain */
     double metric[METRICS];
 
     /* the optimizer step at hand */
     int64_t epoch, batch_at, batch_n;        /* samples order[batch_at .. + batch_n) */
     int64_t *order;                          /* [usable] permuted positions */
-    int64_t steps_each, live_n, *live;       /* steps per sample; the live steps */
+    int64_t steps_each, live_n, *live; /* pairs per sample; their steps (or draws) */
     int64_t pairs, leaves, first, number;    /* of the step; own leaves */
     double *stat;                            /* [leaves * B * STATS] */
     int64_t stat_cap;
@@ -49,9 +54,10 @@ struct update {
     struct shard *source[SOURCES]; /* shard s is in place s mod SOURCES, or NULL */
     int64_t source_of[SOURCES];
     int64_t loaded; /* sample in `latents`, -1 none */
-    float *latents; /* [steps + 1, d] */
+    float *latents; /* [steps + 1, d], or the final sample [d] */
     double *log_prob; /* [steps] */
     float *x, *next, *seed, *timesteps; /* [B, d] x 3, [B] */
+    float *clean, *noise, *work; /* where noised: [B, d], [d]; losses: [B, 2, d] */
     int64_t *label, *all_label, *perm;  /* [B], [samples], [live_n] */
     int64_t perm_sample;                /* sample whose order is in perm, -1 none */
     struct algo_pair *pair;             /* [B] */
@@ -62,7 +68,7 @@ static void update_free(struct update *u)
     void *const all[] = {u->sample,  u->advantage, u->order,     u->live,      u->stat,
                          u->leaf_rows, u->latents, u->log_prob,  u->x,         u->next,
                          u->seed,    u->timesteps, u->label,     u->all_label, u->perm,
-                         u->pair};
+                         u->pair,    u->clean,     u->noise,     u->work};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
     for (int i = 0; i < SOURCES; i++)
@@ -138,7 +144,12 @@ static int load_advantage(struct update *u)
     u->metric[METRIC_REWARD_MAX] = high;
     u->metric[METRIC_SAMPLES] = (double)n;
     u->metric[METRIC_FAILED] = (double)(n - u->usable);
-    rc = 0;
+    int64_t kept = 0;
+    for (int64_t k = 0; k < u->usable; k++)
+        if (!t->algo->drops_zero || u->advantage[u->sample[k]] != 0)
+            u->sample[kept++] = u->sample[k];
+    u->usable = kept;
+    rc = kept > 0 ? 0 : err_set(ERR_NUMERIC, "%s: every weight is 0", u->parent[1].path);
 done:
     mem_free(reward);
     mem_free(usable);
@@ -151,13 +162,12 @@ static int update_init(struct update *u)
     int64_t b = t->micro_batch, steps = t->sampler.steps;
     u->loaded = u->perm_sample = -1;
     u->order = mem_alloc(u->usable, sizeof *u->order);
-    u->live = mem_alloc(steps, sizeof *u->live);
-    for (int64_t i = 0; i < steps; i++)
-        if (t->sampler.step[i].mask)
+    u->steps_each = t->pairs_each;
+    int64_t most = t->algo->pairs == PAIRS_NOISED ? u->steps_each : steps;
+    u->live = mem_alloc(most, sizeof *u->live);
+    for (int64_t i = 0; i < most; i++)
+        if (!u->chain || t->sampler.step[i].mask)
             u->live[u->live_n++] = i;
-    u->steps_each = (int64_t)((double)u->live_n * t->update.timestep_fraction);
-    if (u->steps_each < 1)
-        u->steps_each = 1;
     u->leaf_rows = mem_alloc(u->c->size, sizeof *u->leaf_rows);
     u->latents = mem_alloc((steps + 1) * t->d, sizeof *u->latents);
     u->log_prob = mem_alloc(steps, sizeof *u->log_prob);
@@ -167,6 +177,9 @@ static int update_init(struct update *u)
     u->timesteps = mem_alloc(b, sizeof *u->timesteps);
     u->label = mem_alloc(b, sizeof *u->label);
     u->pair = mem_alloc(b, sizeof *u->pair);
+    u->clean = mem_alloc(u->chain ? 0 : b * t->d, sizeof *u->clean);
+    u->noise = mem_alloc(u->chain ? 0 : t->d, sizeof *u->noise);
+    u->work = mem_alloc(2 * b * t->d, sizeof *u->work);
     u->perm = mem_alloc(u->live_n, sizeof *u->perm);
     return 0;
 }
@@ -184,7 +197,7 @@ static struct shard *source_of(struct update *u, int64_t shard)
     shard_close(u->source[at]);
     struct shard *in =
         task_open(t, rundir_rollout(rel, u->iteration, shard), SHARD_ROLLOUT);
-    if (in != NULL &&
+    if (in != NULL && u->chain &&
         (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
          dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d ||
          dim[0] != task_shard_size(t, shard) ||
@@ -211,16 +224,18 @@ static int load_trajectory(struct update *u, int64_t sample)
     double start = task_now(t);
     struct shard *in = source_of(u, sample / t->shard_samples);
     int rc = -1;
-    if (in != NULL &&
-        shard_get_rows(in, "latents", COLUMN_F32, row, 1, u->latents) == 0 &&
-        shard_get_rows(in, "log_prob", COLUMN_F64, row, 1, u->log_prob) == 0)
+    if (in != NULL && !u->chain)
+        rc = shard_get_rows(in, "final_sample", COLUMN_F32, row, 1, u->latents);
+    else if (in != NULL &&
+             shard_get_rows(in, "latents", COLUMN_F32, row, 1, u->latents) == 0 &&
+             shard_get_rows(in, "log_prob", COLUMN_F64, row, 1, u->log_prob) == 0)
         rc = 0;
     u->loaded = rc == 0 ? sample : -1;
     task_spend(t, TIME_IO, start);
     return rc;
 }
 
-/* Which sample and sampler step pair number `pair` of the optimizer step is. */
+/* Which sample and step (or draw) pair number `pair` of the optimizer step is. */
 static void pair_of(struct update *u, int64_t pair, int64_t *sample, int64_t *step)
 {
     struct task *t = u->t;
@@ -231,7 +246,28 @@ static void pair_of(struct update *u, int64_t pair, int64_t *sample, int64_t *st
             u->live_n);
         u->perm_sample = *sample;
     }
-    *step = u->live[u->perm[pair % u->steps_each]];
+    int64_t at = pair % u->steps_each;
+    *step = u->live[t->algo->pairs == PAIRS_FIRST_STEPS ? at : u->perm[at]];
+}
+
+/* The part of fill_slot that noises u->latents, the final sample. */
+static void fill_noised(struct update *u, int64_t sample, int64_t b, struct algo_pair *p)
+{
+    struct task *t = u->t;
+    struct renoise r = {.iteration = u->iteration,
+                        .epoch = u->epoch,
+                        .sample = sample,
+                        .draw = p->step,
+                        .time = -1};
+    if (t->algo->pairs == PAIRS_NOISED_GRID)
+        r.time = t->sampler.step[p->step].t;
+    float *clean = u->clean + b * t->d, *target = u->next + b * t->d;
+    memcpy(clean, u->latents, (size_t)t->d * sizeof *clean);
+    r.time = renoise_pair(t, &r, clean, u->noise, u->x + b * t->d, target);
+    u->timesteps[b] = (float)r.time;
+    p->clean = clean;
+    p->target = target;
+    p->alpha_bar = (double)t->schedule.alpha_bar[r.time];
 }
 
 /* Copies pair into slot b of the micro-batch. */
@@ -243,19 +279,24 @@ static int fill_slot(struct update *u, int64_t pair, int64_t b, int64_t *step,
     pair_of(u, pair, &sample, step);
     if (load_trajectory(u, sample) != 0)
         return -1;
-    memcpy(u->x + b * t->d, u->latents + *step * t->d, (size_t)t->d * sizeof *u->x);
-    memcpy(u->next + b * t->d, u->latents + (*step + 1) * t->d,
-           (size_t)t->d * sizeof *u->next);
-    u->timesteps[b] = (float)t->sampler.step[*step].t;
     u->label[b] = u->all_label[sample];
     *p = (struct algo_pair){.sampler = &t->sampler,
                             .step = *step,
                             .d = t->d,
                             .x = u->x + b * t->d,
-                            .next = u->next + b * t->d,
-                            .log_prob_old = u->log_prob[*step],
+                            .work = u->work + 2 * b * t->d,
                             .advantage = u->advantage[sample],
                             .weight = 1.0 / (double)u->pairs};
+    if (!u->chain) {
+        fill_noised(u, sample, b, p);
+        return 0;
+    }
+    memcpy(u->x + b * t->d, u->latents + *step * t->d, (size_t)t->d * sizeof *u->x);
+    memcpy(u->next + b * t->d, u->latents + (*step + 1) * t->d,
+           (size_t)t->d * sizeof *u->next);
+    u->timesteps[b] = (float)t->sampler.step[*step].t;
+    p->next = u->next + b * t->d;
+    p->log_prob_old = u->log_prob[*step];
     return 0;
 }
 
@@ -271,6 +312,7 @@ static int pair_loss(struct update *u, int64_t from, int64_t k, const float *pre
     s[STAT_RATIO] = r.ratio;
     s[STAT_CLIPPED] = r.clipped;
     s[STAT_LOSS] = r.loss;
+    s[STAT_KL] = r.kl;
     return rc;
 }
 
@@ -306,12 +348,21 @@ static int leaf_gradient(void *ctx, int64_t leaf)
                              .x = u->x,
                              .timesteps = u->timesteps,
                              .labels = t->n_classes > 0 ? u->label : NULL};
+    const float *reference = NULL, *behaviour = NULL;
+    if (rc == 0)
+        rc = companion_forward(t->reference, t, &in, &reference);
+    if (rc == 0)
+        rc = companion_forward(t->behaviour, t, &in, &behaviour);
     double start = task_now(t);
     tape_begin(t->tape, true);
     struct tensor *out = rc == 0 ? model_forward(t->model, t->tape, &in, NULL) : NULL;
     if (out == NULL)
         rc = -1;
     task_spend(t, TIME_NETWORK, start);
+    for (int64_t k = 0; k < m && rc == 0; k++) {
+        u->pair[k].reference = reference != NULL ? reference + k * t->d : NULL;
+        u->pair[k].behaviour = behaviour != NULL ? behaviour + k * t->d : NULL;
+    }
     if (rc == 0)
         rc = batch_loss(u, from, m, out->data);
     start = task_now(t);
@@ -392,16 +443,18 @@ static int optimizer_step(struct update *u, int64_t *done)
     k->ema_updates += t->update.ema_decay > 0;
     if (*done == 0 && check_ratio(u) != 0)
         return -1;
-    double kl = 0, clipped = 0, loss = 0;
+    double kl = 0, clipped = 0, loss = 0, distance = 0;
     for (int64_t i = 0; i < u->pairs; i++) {
         kl += u->stat[i * STATS + STAT_LOG_RATIO2];
         clipped += u->stat[i * STATS + STAT_CLIPPED];
         loss += u->stat[i * STATS + STAT_LOSS];
+        distance += u->stat[i * STATS + STAT_KL];
     }
     u->metric[METRIC_APPROX_KL] += kl / (double)u->pairs;
     u->metric[METRIC_CLIP_FRACTION] += clipped / (double)u->pairs;
     u->metric[METRIC_LOSS] += loss;
     u->metric[METRIC_GRAD_NORM] += norm;
+    u->metric[METRIC_KL_REFERENCE] += t->reference != NULL ? distance / (double)u->pairs : NAN;
     ++*done;
     return 0;
 }
@@ -422,8 +475,9 @@ static int optimize(struct update *u)
         }
     }
     static const enum metric mean_of[] = {METRIC_APPROX_KL, METRIC_CLIP_FRACTION,
-                                          METRIC_LOSS, METRIC_GRAD_NORM};
-    for (int i = 0; i < 4; i++)
+                                          METRIC_LOSS, METRIC_GRAD_NORM,
+                                          METRIC_KL_REFERENCE};
+    for (int i = 0; i < 5; i++)
         u->metric[mean_of[i]] /= (double)done;
     return 0;
 }
@@ -453,7 +507,7 @@ static int seal(struct update *u, struct policy_counters *counters)
                        ema ? whole + 2 * n : NULL},
             .counters = *counters,
             .parent = u->parent,
-            .parents = 2,
+            .parents = u->parents,
         };
         memcpy(content.metric, u->metric, sizeof content.metric);
         rc = policy_write(t, &content, t->policy.content);
@@ -466,16 +520,38 @@ static int seal(struct update *u, struct policy_counters *counters)
     return rc;
 }
 
+/* Networks that the method compares with. */
+static int load_companions(struct update *u)
+{
+    struct task *t = u->t;
+    unsigned needs = algo_needs(t->algo, &t->algo_options);
+    if ((needs & NEEDS_BEHAVIOUR) != 0 &&
+        companion_load(&t->behaviour, t, task_version(t, u->iteration)) != 0)
+        return -1;
+    if ((needs & NEEDS_REFERENCE) == 0)
+        return 0;
+    if (companion_load(&t->reference, t, 0) != 0)
+        return -1;
+    if (u->iteration > 0) { /* else it is a parent already */
+        struct shard_parent *p = &u->parent[u->parents++];
+        rundir_policy(p->path, 0);
+        memcpy(p->content, companion_content(t->reference), DIGEST_HEX);
+    }
+    return 0;
+}
+
 static int prepare(struct update *u)
 {
     struct task *t = u->t;
+    u->parents = 2;
+    u->chain = algo_on_chain(t->algo);
     rundir_policy(u->parent[0].path, u->iteration);
     if (task_policy_content(t, u->iteration, u->parent[0].content) != 0)
         return -1;
     double start = task_now(t);
     int rc = load_advantage(u);
     task_spend(t, TIME_IO, start);
-    return rc != 0 ? -1 : update_init(u);
+    return rc != 0 || load_companions(u) != 0 ? -1 : update_init(u);
 }
 
 int update_iteration(struct task *t, const struct comm *c, int64_t iteration,

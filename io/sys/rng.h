@@ -17,6 +17,8 @@ enum rng_use {
     RNG_DATA = 5,    /* pretraining: order and augmentation of data */
     RNG_FORWARD = 6, /* pretraining: noise and timesteps */
     RNG_INIT = 7,    /* weight initialisation */
+    RNG_RENOISE = 8, /* timestep and noise of final samples that are noised again:
+                        (iteration, inner epoch, sample, 2 draw and 2 draw + 1) */
     RNG_TEST = 99,
 };
 

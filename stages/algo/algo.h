@@ -1,27 +1,43 @@
 /* Methods: what the advantage group computes from rewards (signal) and what the update
  * group minimises (loss). One method is one file with one `const struct algo`, listed in
- * algo.c; METHODS.md has one section for each. */
+ * algo.c; METHODS.md has one section for each. Shared parts: signal.h (statistics of
+ * rewards), surrogate.h (likelihood ratios and KL), denoise.h (regression on noised
+ * samples). */
 #ifndef SLUICE_STAGES_ALGO_ALGO_H
 #define SLUICE_STAGES_ALGO_ALGO_H
 
+#include "io/config.h"
 #include "stages/algo/tracker.h"
 #include "stages/diffusion/sampler.h"
 
-/* What rollout must store for a method. */
+/* What a method needs beside final samples and rewards. */
 enum algo_needs {
-    NEEDS_TRAJECTORY = 1, /* all states x_0..x_N */
-    NEEDS_LOG_PROB = 2,   /* behaviour log-probability of every step */
+    NEEDS_TRAJECTORY = 1, /* rollout stores all states x_0..x_N */
+    NEEDS_LOG_PROB = 2,   /* and the behaviour log-probability of every step */
+    NEEDS_REFERENCE = 4,  /* update evaluates policy version 0 beside the network */
+    NEEDS_BEHAVIOUR = 8,  /* and the version that made the samples */
+};
+
+/* What the pairs of an optimizer step are. */
+enum algo_pairs {
+    PAIRS_STEPS,       /* (sample, step of its chain): a random part of its live steps */
+    PAIRS_FIRST_STEPS, /* the same, the first live steps */
+    PAIRS_NOISED,      /* (sample, draw): x_0 noised afresh to any training timestep */
+    PAIRS_NOISED_GRID, /* the same, to the sampler's timesteps, each at most once */
 };
 
 enum algo_logprob { LOGPROB_MEAN, LOGPROB_SUM };
 enum algo_baseline { BASELINE_BATCH, BASELINE_TRACKER };
 
+/* The options that several methods share. */
 struct algo_options {
-    enum algo_logprob logprob; /* reduction over elements inside the ratio */
+    enum algo_logprob logprob; /* reduction over elements inside ratio and KL */
     double clip_range;         /* on the ratio, in that reduction */
     double adv_clip;
+    double kl_weight; /* of the distance to policy version 0 */
     enum algo_baseline baseline;
     int64_t tracker_buffer, tracker_min_count;
+    const void *own; /* the method's own options, of the type in its header; or NULL */
 };
 
 /* One iteration's rewards in sample order. Samples whose status is not ok have usable[i]
@@ -34,26 +50,41 @@ struct algo_signal {
     double *advantage; /* out [n] */
 };
 
-/* One (sample, step) pair of the update. */
+/* One pair of the update. Arrays are [d]. */
 struct algo_pair {
     const struct sampler *sampler;
-    int64_t step, d;
-    const float *x, *o, *next; /* state, network output now, stored next state */
-    double log_prob_old;       /* stored, summed over d */
+    int64_t step, d;   /* step of the chain; number of the draw where noised */
+    const float *x, *o; /* the network's input and its output now */
+    const float *reference, *behaviour; /* outputs of other versions; NULL: not needed */
+    float *work;                        /* [2, d] scratch for the loss */
     double advantage;
     double weight; /* 1 / (number of pairs of the optimizer step); 0 for padding */
+    /* a step of the chain */
+    const float *next;   /* stored next state */
+    double log_prob_old; /* stored, summed over d */
+    /* a noised sample */
+    const float *clean, *target; /* x_0, and what the network should say */
+    double alpha_bar;            /* signal level of x */
 };
 
 struct algo_result {
     double log_prob, ratio, loss; /* loss already times weight */
     int clipped;                  /* |ratio - 1| > clip_range */
     double approx_kl;             /* 0.5 (log ratio)^2 */
+    double kl; /* the distance that kl_weight multiplies; 0 without it */
 };
 
 struct algo {
     const char *name, *help;
-    unsigned needs;
+    unsigned needs; /* enum algo_needs; kl_weight > 0 adds NEEDS_REFERENCE */
+    enum algo_pairs pairs;
     int on_policy_only; /* 1: refuses more than one optimizer step per iteration */
+    int by_prompt;      /* 1: compares samples of one prompt, so it needs several of each */
+    int drops_zero;     /* 1: samples with advantage 0 do not enter the update */
+    double kl_weight;   /* where algorithm.kl_weight is auto */
+    /* Own options: size of their struct, and their reading from the configuration. */
+    size_t own_size;
+    void (*read)(void *own, const struct config *c);
     /* Advantages of one iteration; the tracker (may change) is the method's only state. */
     int (*signal)(const struct algo_options *o, struct tracker *tracker,
                   const struct algo_signal *s);
@@ -66,5 +97,20 @@ struct algo {
 const struct algo *algo_find(const char *name);
 /* All of them, NULL-terminated. */
 const struct algo *const *algo_all(void);
+
+/* Whether its pairs are steps of the chain (else noised final samples). */
+bool algo_on_chain(const struct algo *a);
+/* enum algo_needs of the method with these options. */
+unsigned algo_needs(const struct algo *a, const struct algo_options *o);
+/* Pairs of one sample and inner epoch: of a sampler with so many live steps on the chain,
+ * algorithm.draws where noised. */
+int64_t algo_pairs_each(const struct algo *a, const struct config *c,
+                        const struct sampler *s);
+
+/* Reads section `algorithm` of a configuration; algo_options_free frees what it
+ * allocated. */
+void algo_options_read(struct algo_options *o, const struct algo *a,
+                       const struct config *c);
+void algo_options_free(struct algo_options *o);
 
 #endif

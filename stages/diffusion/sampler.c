@@ -281,25 +281,39 @@ void sampler_advance(const struct sampler *s, int64_t i, int64_t d, const float 
         next[j] = mu[j] + sigma * z[j];
 }
 
+/* |a - b|^2 */
+static double distance(int64_t d, const float *b, const float *a)
+{
+    double lane[8] = {0};
+    int64_t j = 0;
+    for (; j + 8 <= d; j += 8)
+        for (int k = 0; k < 8; k++) {
+            double r = (double)a[j + k] - (double)b[j + k];
+            lane[k] += r * r;
+        }
+    for (int k = 0; j < d; j++, k++) {
+        double r = (double)a[j] - (double)b[j];
+        lane[k] += r * r;
+    }
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+double sampler_kl(const struct sampler *s, int64_t i, int64_t d, const float *mu,
+                  const float *other)
+{
+    ERR_BUG_IF(i < 0 || i >= s->steps);
+    double sigma = (double)s->step[i].sigma;
+    return s->step[i].mask ? distance(d, mu, other) / (2 * sigma * sigma) : 0;
+}
+
 double sampler_log_prob(const struct sampler *s, int64_t i, int64_t d, const float *mu,
                         const float *next)
 {
     ERR_BUG_IF(i < 0 || i >= s->steps);
     if (!s->step[i].mask)
         return 0;
-    double lane[8] = {0}, sigma = (double)s->step[i].sigma;
-    int64_t j = 0;
-    for (; j + 8 <= d; j += 8)
-        for (int k = 0; k < 8; k++) {
-            double r = (double)next[j + k] - (double)mu[j + k];
-            lane[k] += r * r;
-        }
-    for (int k = 0; j < d; j++, k++) {
-        double r = (double)next[j] - (double)mu[j];
-        lane[k] += r * r;
-    }
-    double sum = ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
-                 ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    double sigma = (double)s->step[i].sigma, sum = distance(d, mu, next);
     return -sum / (2 * sigma * sigma) - (double)d * (log(sigma) + 0.5 * log(2 * M_PI));
 }
 

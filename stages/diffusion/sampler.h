@@ -65,6 +65,11 @@ void sampler_advance(const struct sampler *s, int64_t i, int64_t d, const float 
 double sampler_log_prob(const struct sampler *s, int64_t i, int64_t d, const float *mu,
                         const float *next);
 
+/* KL of two transitions with these means, |mu - other|^2 / (2 sigma^2), summed over the d
+ * elements in double, in nats; 0 where masked. */
+double sampler_kl(const struct sampler *s, int64_t i, int64_t d, const float *mu,
+                  const float *other);
+
 /* grad[d] = scale * d log_prob_sum / d o, for the mean as sampler_mean computes it
  * (clipped elements lose the x0 path); 0 where masked. */
 void sampler_log_prob_grad(const struct sampler *s, int64_t i, int64_t d,

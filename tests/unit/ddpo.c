@@ -1,82 +1,13 @@
 /* DDPO's advantages and loss: worked examples, the peer's micro steps, differences. */
 #include "io/json.h"
 #include "io/safetensors.h"
-#include "io/sys/err.h"
 #include "io/sys/mem.h"
-#include "io/sys/rng.h"
-#include "stages/algo/algo.h"
-#include "tests/tap.h"
-
-#define D 48
+#include "tests/scene.h"
 
 static const struct algo_options plain = {.logprob = LOGPROB_MEAN,
                                           .clip_range = 0.2,
                                           .adv_clip = 5,
                                           .baseline = BASELINE_BATCH};
-
-/* A live step (and a masked one at the end) with random state, output and next state.
- */
-struct scene {
-    struct schedule schedule;
-    struct sampler sampler;
-    float x[D], o[D], next[D], grad[D];
-    double log_prob;
-    struct algo_pair pair;
-};
-
-static void scene_open(struct scene *s, uint64_t key)
-{
-    float mu[D], z[D];
-    if (schedule_read(&s->schedule, NULL) != 0 ||
-        sampler_init(&s->sampler, &s->schedule,
-                     &(struct sampler_options){
-                         .steps = 20, .eta = 1, .spacing = -1, .clip_sample = 0}) != 0)
-        ERR_BUG("%s", err_text());
-    rng_normal(key, s->x, D);
-    rng_normal(key + 1, s->o, D);
-    rng_normal(key + 2, z, D);
-    sampler_mean(&s->sampler, 10, D, s->x, s->o, mu, NULL);
-    sampler_advance(&s->sampler, 10, D, mu, z, s->next);
-    s->log_prob = sampler_log_prob(&s->sampler, 10, D, mu, s->next);
-    s->pair = (struct algo_pair){.sampler = &s->sampler,
-                                 .step = 10,
-                                 .d = D,
-                                 .x = s->x,
-                                 .o = s->o,
-                                 .next = s->next,
-                                 .log_prob_old = s->log_prob,
-                                 .advantage = 1,
-                                 .weight = 1};
-}
-
-static void scene_close(struct scene *s)
-{
-    sampler_free(&s->sampler);
-    schedule_free(&s->schedule);
-}
-
-/* The stored value that gives this ratio of means. */
-static void set_ratio(struct scene *s, double log_ratio_mean)
-{
-    s->pair.log_prob_old = s->log_prob - D * log_ratio_mean;
-}
-
-static struct algo_result evaluate(struct scene *s, const struct algo *a,
-                                   const struct algo_options *o)
-{
-    struct algo_result r;
-    if (a->loss(o, &s->pair, &r, s->grad) != 0)
-        ERR_BUG("%s", err_text());
-    return r;
-}
-
-static double norm(const float *v)
-{
-    double sum = 0;
-    for (int j = 0; j < D; j++)
-        sum += (double)v[j] * (double)v[j];
-    return sqrt(sum);
-}
 
 /* Algorithms reference, 3.1. */
 static void surrogate(void)
@@ -88,22 +19,22 @@ static void surrogate(void)
                {-1, 0.7, 0.8, 0}, {9, 1, -5, 1},     {0, 1.1, 0, 0}};
     const struct algo *is = algo_find("ddpo_is"), *sf = algo_find("ddpo_sf");
     struct scene s;
-    scene_open(&s, 11);
+    scene_open(&s, 11, true);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         s.pair.advantage = row[i].a;
-        set_ratio(&s, log(row[i].ratio));
-        struct algo_result r = evaluate(&s, is, &plain);
+        scene_ratio(&s, log(row[i].ratio));
+        struct algo_result r = scene_loss(&s, is, &plain);
         tap_near(r.ratio, row[i].ratio, 1e-12, "ratio");
         tap_near(r.loss, row[i].loss, 1e-12, "loss");
-        tap_ok((norm(s.grad) > 0) == row[i].moves, "gradient %s",
+        tap_ok((scene_norm(s.grad) > 0) == row[i].moves, "gradient %s",
                row[i].moves ? "flows" : "is held back");
         tap_ok(r.clipped == (fabs(row[i].ratio - 1) > 0.2), "clipped: %d", r.clipped);
     }
     s.pair.advantage = 1;
-    set_ratio(&s, log(1.3));
-    struct algo_result r = evaluate(&s, sf, &plain);
+    scene_ratio(&s, log(1.3));
+    struct algo_result r = scene_loss(&s, sf, &plain);
     tap_near(r.loss, -1.3, 1e-12, "score function: no clipping");
-    tap_ok(norm(s.grad) > 0 && sf->on_policy_only && !is->on_policy_only,
+    tap_ok(scene_norm(s.grad) > 0 && sf->on_policy_only && !is->on_policy_only,
            "score function: gradient flows, on policy only");
     scene_close(&s);
 }
@@ -113,42 +44,27 @@ static void exactly_one(void)
     int64_t off = 0;
     for (int64_t i = 0; i < 200; i++) {
         struct scene s;
-        scene_open(&s, rng_key(1, RNG_TEST, i, 0, 0, 0));
-        struct algo_result r = evaluate(&s, algo_find("ddpo_is"), &plain);
+        scene_open(&s, rng_key(1, RNG_TEST, i, 0, 0, 0), true);
+        struct algo_result r = scene_loss(&s, algo_find("ddpo_is"), &plain);
         off += r.ratio != 1 || r.log_prob != s.log_prob || r.approx_kl != 0;
         scene_close(&s);
     }
     tap_ok(off == 0, "the ratio is exactly 1 for the stored log-probability");
 }
 
-/* weight, both reductions, both methods: d loss / d o by central differences. */
+/* weight, both reductions, both methods */
 static void differences(void)
 {
     struct scene s;
-    scene_open(&s, 77);
+    scene_open(&s, 77, true);
     s.pair.weight = 0.125;
     for (int k = 0; k < 4; k++) {
         struct algo_options o = plain;
         o.logprob = k & 1 ? LOGPROB_SUM : LOGPROB_MEAN;
         s.pair.advantage = k & 2 ? -1.5 : 0.5;
         s.pair.log_prob_old = s.log_prob + 0.05;
-        const struct algo *a = algo_find(k & 2 ? "ddpo_sf" : "ddpo_is");
-        evaluate(&s, a, &o);
-        float grad[D];
-        memcpy(grad, s.grad, sizeof grad);
-        double worst = 0;
-        for (int j = 0; j < D; j++) {
-            float keep = s.o[j], up = keep + 1e-3f, down = keep - 1e-3f;
-            s.o[j] = up;
-            double high = evaluate(&s, a, &o).loss;
-            s.o[j] = down;
-            double low = evaluate(&s, a, &o).loss;
-            s.o[j] = keep;
-            double slope = (high - low) / (double)(up - down);
-            worst = fmax(worst, fabs(slope - (double)grad[j]));
-        }
-        tap_ok(worst < 2e-3 * norm(grad), "%s, %s: differences %.3g of %.3g", a->name,
-               k & 1 ? "sum" : "mean", worst, norm(grad));
+        scene_differences(&s, algo_find(k & 2 ? "ddpo_sf" : "ddpo_is"), &o,
+                          k & 1 ? "sum" : "mean");
     }
     scene_close(&s);
 }
@@ -157,25 +73,25 @@ static void left_out(void)
 {
     struct scene s;
     const struct algo *is = algo_find("ddpo_is");
-    scene_open(&s, 5);
+    scene_open(&s, 5, true);
     s.pair.step = 19;
     s.pair.log_prob_old = 0;
     tap_ok(!s.sampler.step[19].mask, "the last step is masked");
-    struct algo_result r = evaluate(&s, is, &plain);
-    tap_ok(r.loss == 0 && r.ratio == 1 && r.log_prob == 0 && norm(s.grad) == 0,
+    struct algo_result r = scene_loss(&s, is, &plain);
+    tap_ok(r.loss == 0 && r.ratio == 1 && r.log_prob == 0 && scene_norm(s.grad) == 0,
            "a masked step: loss 0, ratio 1, no gradient");
     s.pair.step = 10;
     s.pair.weight = 0;
     s.x[3] = NAN;
-    r = evaluate(&s, is, &plain);
-    tap_ok(r.loss == 0 && r.ratio == 1 && norm(s.grad) == 0,
+    r = scene_loss(&s, is, &plain);
+    tap_ok(r.loss == 0 && r.ratio == 1 && scene_norm(s.grad) == 0,
            "padding is not looked at");
     s.pair.weight = 1;
     tap_ok(is->loss(&plain, &s.pair, &r, s.grad) == -1 && err_code() == ERR_NUMERIC,
            "a NaN: %s", err_text());
     err_clear();
     scene_close(&s);
-    scene_open(&s, 6);
+    scene_open(&s, 6, true);
     s.o[7] = INFINITY;
     tap_ok(is->loss(&plain, &s.pair, &r, s.grad) == -1 && err_code() == ERR_NUMERIC,
            "an infinity: %s", err_text());
@@ -242,17 +158,17 @@ static void micro_steps(const struct st_file *trajectory, const struct st_file *
     snprintf(name, sizeof name, "inner%d.loss_f64", epoch);
     tensor_f64(steps, name, loss);
     struct scene s;
-    scene_open(&s, 3);
+    scene_open(&s, 3, true);
     double worst_ratio = 0, worst_loss = 0;
     for (int m = 0; m < 10; m++) {
         double sum = 0;
         for (int k = 0; k < 2; k++) {
             int row = m / 5 * 2 + k, sample = (int)perm[row];
             int step = (int)times[row * 5 + m % 5];
-            set_ratio(&s, now[2 * m + k] - old[sample * 5 + step]);
+            scene_ratio(&s, now[2 * m + k] - old[sample * 5 + step]);
             s.pair.advantage = adv[sample];
             s.pair.weight = 0.5;
-            struct algo_result r = evaluate(&s, algo_find("ddpo_is"), &o);
+            struct algo_result r = scene_loss(&s, algo_find("ddpo_is"), &o);
             worst_ratio = fmax(worst_ratio, fabs(r.ratio - ratio[2 * m + k]));
             sum += r.loss;
         }

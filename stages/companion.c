@@ -1,0 +1,89 @@
+/* Companions. A network's result for an item does not depend on its batch nor on whether
+ * a backward is recorded, so a companion of the same version gives the same bits. */
+#include "stages/companion.h"
+
+#include "io/sys/mem.h"
+#include "stages/policy.h"
+
+#include <string.h>
+
+struct companion {
+    struct model *model;
+    int64_t version;
+    char content[DIGEST_HEX];
+    float *out; /* [micro_batch, d] */
+};
+
+static int from_file(struct companion *c, struct task *t, int64_t version)
+{
+    struct policy *p = task_open_policy(t, version);
+    int rc = 0;
+    if (p == NULL)
+        return -1;
+    if (c->model != NULL)
+        rc = policy_weights(p, c->model, POLICY_WEIGHTS);
+    else if ((c->model = policy_model(p, POLICY_WEIGHTS, false)) == NULL)
+        rc = -1;
+    memcpy(c->content, policy_content_digest(p), DIGEST_HEX);
+    policy_close(p);
+    return rc;
+}
+
+static int from_memory(struct companion *c, struct task *t, int64_t version)
+{
+    struct param_set *to = model_params(c->model), *from = model_params(t->model);
+    memcpy(param_values(to), param_values(from),
+           (size_t)param_total(from) * sizeof(float));
+    param_touch(to);
+    return task_policy_content(t, version, c->content);
+}
+
+int companion_load(struct companion **c, struct task *t, int64_t version)
+{
+    if (*c != NULL && (*c)->version == version)
+        return 0;
+    double start = task_now(t);
+    if (*c == NULL) {
+        *c = mem_alloc(1, sizeof **c);
+        (*c)->out = mem_alloc(t->micro_batch * t->d, sizeof(float));
+    }
+    bool here = (*c)->model != NULL && t->loaded_version == version;
+    (*c)->version = -1;
+    int rc = here ? from_memory(*c, t, version) : from_file(*c, t, version);
+    if (rc == 0)
+        (*c)->version = version;
+    task_spend(t, TIME_IO, start);
+    return rc;
+}
+
+void companion_destroy(struct companion *c)
+{
+    if (c == NULL)
+        return;
+    if (c->model != NULL)
+        model_destroy(c->model);
+    mem_free(c->out);
+    mem_free(c);
+}
+
+int companion_forward(struct companion *c, struct task *t, const struct model_input *in,
+                      const float **out)
+{
+    *out = NULL;
+    if (c == NULL)
+        return 0;
+    double start = task_now(t);
+    tape_begin(t->tape, false);
+    struct tensor *y = model_forward(c->model, t->tape, in, NULL);
+    if (y != NULL) {
+        memcpy(c->out, y->data, (size_t)(in->batch * t->d) * sizeof *c->out);
+        *out = c->out;
+    }
+    task_spend(t, TIME_NETWORK, start);
+    return y != NULL ? 0 : -1;
+}
+
+const char *companion_content(const struct companion *c)
+{
+    return c->content;
+}

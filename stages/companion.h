@@ -1,0 +1,24 @@
+/* Networks of other policy versions, evaluated on the inputs of the one that is trained:
+ * the pretrained one (version 0) for a KL, the one that made the samples for methods that
+ * compare with it. Weights only, no gradients. */
+#ifndef SLUICE_STAGES_COMPANION_H
+#define SLUICE_STAGES_COMPANION_H
+
+#include "stages/task.h"
+
+struct companion;
+
+/* Brings `version` into *c, made on the first call: from t->model where that version is
+ * loaded, else from the policy file. 0 or -1 (ERR_INPUT). */
+int companion_load(struct companion **c, struct task *t, int64_t version);
+void companion_destroy(struct companion *c);
+
+/* One evaluation on t->tape, which must not be in use. *out [in->batch, d] stays valid
+ * until the next one; NULL where c is NULL. 0 or -1 as model_forward. */
+int companion_forward(struct companion *c, struct task *t, const struct model_input *in,
+                      const float **out);
+
+/* The content digest of the policy file of its version. */
+const char *companion_content(const struct companion *c);
+
+#endif

@@ -1,0 +1,121 @@
+/* Runs of the executable on the exact denoiser of Gaussian data with one learned shift of
+ * the predicted noise, under the reward `brightness`: what closed forms can be had for. */
+#ifndef SLUICE_TESTS_ORACLE_H
+#define SLUICE_TESTS_ORACLE_H
+
+#include "io/rundir.h"
+#include "io/safetensors.h"
+#include "io/shard.h"
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/mem.h"
+#include "io/sys/text.h"
+#include "stages/policy.h"
+#include "tests/tap.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MEAN .4990602184 /* of x_0 under 50 steps of the SD schedule, eta 1 */
+#define VARIANCE .2057383543
+#define SLOPE (-1.4035960086) /* d E[x_0] / d shift */
+#define SPREAD 2.575          /* of one trajectory's gradient estimate */
+#define STEPS 50
+
+#define NOISE_SCHEDULE                               \
+    "\"beta_start\": 0.00085, \"beta_end\": 0.012, " \
+    "\"beta_schedule\": \"scaled_linear\", \"num_train_timesteps\": 1000"
+
+static char work[64];
+
+static inline void must(int rc)
+{
+    if (rc != 0)
+        ERR_BUG("%s", err_text());
+}
+
+static inline char *config_of(int side)
+{
+    return text_new("{\"_class_name\": \"GaussianDenoiser\", \"mean\": 0.5, "
+                    "\"variance\": 0.25, \"channels\": 1, \"sample_size\": %d, %s}",
+                    side, NOISE_SCHEDULE);
+}
+
+static inline void write_text(const char *dir, const char *name, const char *text)
+{
+    char *path = text_new("%s/%s", dir, name);
+    must(file_write(path, text, (int64_t)strlen(text)));
+    mem_free(path);
+}
+
+/* A pipeline folder with samples of 1 x side x side. */
+static inline char *write_model(int side)
+{
+    const float shift = 0;
+    const struct st_out out = {
+        .name = "shift", .type = ST_F32, .nd = 1, .dim = {1}, .data = &shift};
+    char *folder = text_new("%s/model%d", work, side), *config = config_of(side);
+    char *unet = text_new("%s/unet", folder), *plan = text_new("%s/scheduler", folder);
+    char *weights = text_new("%s/diffusion_pytorch_model.safetensors", unet);
+    must(file_make_dirs(unet));
+    must(file_make_dirs(plan));
+    write_text(unet, "config.json", config);
+    must(st_write(weights, &out, 1));
+    write_text(plan, "scheduler_config.json",
+               "{\"_class_name\": \"DDIMScheduler\", \"prediction_type\": \"epsilon\", "
+               "\"timestep_spacing\": \"leading\", \"steps_offset\": 1, "
+               "\"set_alpha_to_one\": false, \"clip_sample\": false, " NOISE_SCHEDULE
+               "}");
+    write_text(folder, "model_index.json",
+               "{\"_class_name\": \"DDIMPipeline\", "
+               "\"unet\": [\"diffusers\", \"GaussianDenoiser\"]}");
+    mem_free(config);
+    mem_free(unet);
+    mem_free(plan);
+    mem_free(weights);
+    return folder;
+}
+
+/* Runs the program in a new run directory, which is returned. */
+static inline char *run(const char *name, const char *model, const char *options)
+{
+    const char *bin = getenv("SLUICE_BIN");
+    char *dir = text_new("%s/%s", work, name);
+    char *yaml = text_new("%s.yaml", dir), *log = text_new("%s.log", dir);
+    char *text = text_new("run: {dir: %s, iterations: 1}\n"
+                          "model: {path: %s}\n"
+                          "sampler: {steps: %d}\n"
+                          "reward: {name: brightness}\n"
+                          "algorithm: {adv_clip: 1000}\n"
+                          "update: {max_grad_norm: 0}\n",
+                          dir, model, STEPS);
+    char *command = text_new("%s run %s model.micro_batch=4096 %s >%s 2>&1",
+                             bin != NULL ? bin : "build/sluice", yaml, options, log);
+    must(file_write(yaml, text, (int64_t)strlen(text)));
+    int status = system(command), code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (!tap_ok(code == 0, "%s: exit %d", name, code)) {
+        char *said = NULL;
+        int64_t len;
+        if (file_read(log, 1 << 20, &said, &len) == 0)
+            fprintf(stderr, "%s", said);
+        mem_free(said);
+    }
+    mem_free(yaml);
+    mem_free(log);
+    mem_free(text);
+    mem_free(command);
+    return dir;
+}
+
+static inline struct policy *open_policy(const char *dir, int64_t version)
+{
+    char rel[96];
+    char *path = rundir_path(dir, rundir_policy(rel, version));
+    struct policy *p = policy_open(path);
+    if (p == NULL)
+        ERR_BUG("%s", err_text());
+    mem_free(path);
+    return p;
+}
+
+#endif
