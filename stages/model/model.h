@@ -40,6 +40,8 @@ void model_destroy(struct model *m);
  * number of classes (0: unconditional). */
 void model_sample_shape(const struct model *m, int64_t dim[3]);
 int64_t model_classes(const struct model *m);
+/* The label that means "no class", -1 where the network knows none. */
+int64_t model_null_label(const struct model *m);
 const char *model_class_name(const struct model *m); /* "UNet2DModel" */
 struct param_set *model_params(struct model *m);
 
@@ -50,6 +52,12 @@ struct param_set *model_params(struct model *m);
  * on the rest of the batch. */
 struct tensor *model_forward(struct model *m, struct tape *t,
                              const struct model_input *in, struct tensor **x);
+
+/* From now on model_forward gives without + weight * (given - without), of the prediction
+ * given its label and that for "no class" (classifier-free guidance, Ho & Salimans 2022):
+ * two evaluations in one batch; gradients are those of the guided output, and x's is
+ * refused. 1, the default: one evaluation. ERR_USAGE without a null label. */
+int model_set_guidance(struct model *m, double weight);
 
 /* Floating-point operations of one forward evaluation per item (2 per multiply-add). */
 double model_flops(const struct model *m);
