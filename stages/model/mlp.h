@@ -15,7 +15,7 @@
  *   num_layers           blocks (3)
  *   mlp_ratio            width of a block's inside over hidden_size (1)
  *   num_class_embeds, null_class   see condition.h (none)
- *   data                 see io/form.h (none)
+ *   data                 see io/coding.h (none)
  * The weights file has in, time_embedding.linear_1 and .linear_2, class_embedding.weight,
  * blocks.N.{modulation, mlp.0, mlp.2}, out.modulation and out.linear, each .weight
  * [out, in] and .bias. */

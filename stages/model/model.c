@@ -33,6 +33,7 @@ struct model {
     void *net;
     struct param_set *params;
     char *config; /* the text of config.json */
+    struct coding coding;
     double guidance; /* 1: none */
 };
 
@@ -65,6 +66,20 @@ static const struct model_kind *find_kind(const struct json *config, const char 
     return NULL;
 }
 
+/* Text has a channel for each character. */
+static int check_coding(const struct model *m, const char *path)
+{
+    int64_t dim[3], letters = (int64_t)strlen(m->coding.alphabet);
+    m->kind->sample_shape(m->net, dim);
+    if (m->coding.kind == CODING_TEXT && (dim[0] != letters || dim[1] != 1))
+        return err_set(ERR_INPUT,
+                       "%s: data: an alphabet of %lld needs samples of %lld x 1 x length, "
+                       "the network has %lld x %lld x %lld",
+                       path, (long long)letters, (long long)letters, (long long)dim[0],
+                       (long long)dim[1], (long long)dim[2]);
+    return 0;
+}
+
 /* The network of a config's text (taken over), parameters declared but not allocated. */
 static struct model *create_from(char *text, const char *config_path, bool old_names)
 {
@@ -85,6 +100,9 @@ static struct model *create_from(char *text, const char *config_path, bool old_n
         goto done;
     m->net = m->kind->create(config, config_path);
     if (m->net == NULL)
+        goto done;
+    if (coding_read(config, config_path, &m->coding) != 0 ||
+        check_coding(m, config_path) != 0)
         goto done;
     rc = m->kind->declare(m->net, m->params, old_names);
     if (rc != 0)
@@ -212,23 +230,34 @@ static void init_small(struct param *p, uint64_t seed)
         p->t.data[k] *= 0.02f;
 }
 
-struct model *model_new(const char *config_json, uint64_t seed)
+struct model *model_new_text(const char *json, const char *name, uint64_t seed)
 {
-    struct model *m = create(config_json, false);
+    struct model *m = create_from(mem_text(json), name, false);
     if (m == NULL)
         return NULL;
     param_allocate(m->params, true);
     for (int64_t i = 0; i < param_number(m->params); i++) {
-        const char *name = param_at(m->params, i)->name;
+        const char *parameter = param_at(m->params, i)->name;
         enum model_start how = MODEL_START_USUAL;
         if (m->kind->start != NULL)
-            how = m->kind->start(m->net, name);
+            how = m->kind->start(m->net, parameter);
         if (how == MODEL_START_USUAL)
             init(m->params, i, seed);
         else if (how == MODEL_START_SMALL)
             init_small(param_at(m->params, i), seed);
     }
     param_touch(m->params);
+    return m;
+}
+
+struct model *model_new(const char *config_json, uint64_t seed)
+{
+    char *text;
+    int64_t len;
+    if (file_read(config_json, CONFIG_MAX, &text, &len) != 0)
+        return NULL;
+    struct model *m = model_new_text(text, config_json, seed);
+    mem_free(text);
     return m;
 }
 
@@ -250,6 +279,11 @@ const char *model_class_name(const struct model *m)
 struct param_set *model_params(struct model *m)
 {
     return m->params;
+}
+
+const struct coding *model_coding(const struct model *m)
+{
+    return &m->coding;
 }
 
 int64_t model_null_label(const struct model *m)

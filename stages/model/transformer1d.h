@@ -19,7 +19,7 @@
  *   num_attention_heads  (4)
  *   mlp_ratio            width of the MLP's inside over hidden_size (4)
  *   num_class_embeds, null_class   see condition.h (none)
- *   data                 see io/form.h (none)
+ *   data                 see io/coding.h (none)
  * The weights file has in, positions [T, hidden], time_embedding.linear_1 and .linear_2,
  * class_embedding.weight, blocks.N.{modulation, to_q, to_k, to_v, to_out, mlp.0, mlp.2},
  * out.modulation and out.linear, each .weight [out, in] and .bias. */
