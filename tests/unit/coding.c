@@ -144,6 +144,27 @@ static void test_table(void)
     bad_table("A\xff\n", "", "printable");
 }
 
+/* The real tables. */
+static void test_shared(const char *name, const char *column, const int64_t want[3],
+                        const char *alphabet)
+{
+    struct dataset d;
+    struct coding c = {0};
+    char sub[96];
+    snprintf(sub, sizeof sub, "data/%s", name);
+    const char *file = tap_shared(sub);
+    if (file == NULL) {
+        tap_skip(name, "the data sets are not here");
+        return;
+    }
+    int rc = dataset_read_text(&d, file, column, 0, &c);
+    tap_ok(rc == 0 && d.n == want[0] && d.channels == want[1] && d.width == want[2] &&
+               strcmp(c.alphabet, alphabet) == 0,
+           "%s: %lld texts of up to %lld characters '%s'%s", name, (long long)d.n,
+           (long long)d.width, c.alphabet, rc == 0 ? "" : err_text());
+    dataset_free(&d);
+}
+
 int main(void)
 {
     snprintf(path, sizeof path, "/tmp/sluice-coding.XXXXXX");
@@ -154,6 +175,9 @@ int main(void)
     test_series();
     test_text();
     test_table();
+    test_shared("tfbind8/tfbind8.csv", "seq", (const int64_t[]){65536, 4, 8}, "ACGT");
+    test_shared("molecules/qm9.csv", "smiles", (const int64_t[]){132040, 14, 22},
+                " #()12345=CFNO");
     unlink(path);
     tap_ok(mem_live() == 0, "all memory is given back: %lld", (long long)mem_live());
     return tap_done();
