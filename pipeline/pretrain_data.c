@@ -72,8 +72,9 @@ static int check_keys(const struct config *c, const struct coding *coding)
         return err_set(ERR_USAGE, "pretrain.data is not set: name a data file");
     if (text && !none)
         return err_set(ERR_USAGE, "pretrain.normalize: text has no mean; set none");
-    if (text && config_bool(c, "pretrain.flip"))
-        return err_set(ERR_USAGE, "pretrain.flip: text is not mirrored; set false");
+    if ((text || !none || coding->kind != CODING_NONE) && config_bool(c, "pretrain.flip"))
+        return err_set(ERR_USAGE,
+                       "pretrain.flip: series and text are not mirrored; set false");
     if (text && coding->kind == CODING_SERIES)
         return err_set(ERR_USAGE, "pretrain.format: text, but the network's data are a "
                                   "series");

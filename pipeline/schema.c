@@ -191,7 +191,7 @@ const struct config_key schema[] = {
     {"pretrain.ema_decay", CONFIG_REAL, "0.995", 0, 0.99999999, NULL, YES,
      "running average of the weights, which is what is exported; 0: off; Ho et al.: 0.9999"},
     {"pretrain.flip", CONFIG_BOOL, "true", ANY, NULL, YES,
-     "mirror pictures left to right at random"},
+     "mirror pictures left to right at random; series and text need false"},
     {"pretrain.log_every", CONFIG_INT, "50", COUNT, NULL, NO,
      "steps between log lines"},
     {"pretrain.save_every", CONFIG_INT, "500", COUNT, NULL, NO,

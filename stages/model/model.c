@@ -56,8 +56,10 @@ static const struct model_kind *find_kind(const struct json *config, const char 
     if (name == NULL)
         return kinds[0];
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kinds[i]->class_name, name) == 0)
+        if (strcmp(kinds[i]->class_name, name) == 0) {
+            text_free(&all);
             return kinds[i];
+        }
         text_add(&all, "%s%s", i > 0 ? ", " : "", kinds[i]->class_name);
     }
     err_set(ERR_INPUT, "%s: _class_name: '%s' is not supported; supported: %s", path,

@@ -105,7 +105,21 @@ is_code $? 3 "an unknown column" "$work/log"
 train "$work/log" 1 bad pretrain.data="$work/texts.csv" pretrain.format=text \
     pretrain.column=seq pretrain.network="$work/text.json" pretrain.label_dropout=0.1
 is_code $? 2 "label_dropout without a null class" "$work/log"
+curves "$work/log" 1 bad "$day" pretrain.normalize=log pretrain.flip=true
+is_code $? 2 "a series is not mirrored" "$work/log"
 train "$work/log" 1 bad pretrain.data="$work/texts.csv" pretrain.format=text \
     pretrain.column=seq pretrain.alphabet=ACGT pretrain.network="$work/text.json"
 is_code $? 3 "no blank in the alphabet" "$work/log"
+
+# The shipped checkpoints.
+"$sluice" sample examples/power/model --n 14 --steps 10 --out "$work/power.csv" >"$work/log" 2>&1
+is_code $? 0 "days of power" "$work/log"
+perl -F, -ane '$bad++ if @F != 24; $s += $_, $low++ for grep { $_ > 0 } @F;
+    END { exit !(!$bad && $low == 14 * 24 && $s / $low > 0.5 && $s / $low < 2) }' "$work/power.csv"
+ok $? "14 days of 24 positive numbers, about 1 kW"
+"$sluice" sample examples/dna/model --n 9 --steps 10 --guidance 2 --out "$work/dna.txt" \
+    >"$work/log" 2>&1
+is_code $? 0 "DNA" "$work/log"
+[ "$(grep -cE '^[ACGT]{8}$' "$work/dna.txt")" = 9 ]
+ok $? "9 sequences of 8 bases"
 finish

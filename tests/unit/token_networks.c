@@ -385,6 +385,7 @@ static void clean(const char *work)
 
 int main(void)
 {
+    const int64_t start = mem_live();
     const char *tmp = getenv("TMPDIR");
     char *work = text_new("%s/token-networks.XXXXXX", tmp != NULL ? tmp : "/tmp");
     if (mkdtemp(work) == NULL)
@@ -402,5 +403,7 @@ int main(void)
     check_refusals();
     clean(work);
     mem_free(work);
+    tap_ok(mem_live() - start <= 1, "nothing is left but the library's streams: %lld",
+           (long long)(mem_live() - start));
     return tap_done();
 }
