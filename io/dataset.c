@@ -385,6 +385,11 @@ int dataset_read(struct dataset *d, const char *path, const char *format,
     return rc;
 }
 
+void dataset_first(struct dataset *d, int64_t n)
+{
+    d->n = n < d->n ? n : d->n;
+}
+
 void dataset_keep(struct dataset *d, const int64_t *keep, int64_t n)
 {
     int64_t size = d->channels * d->height * d->width, kept = 0;

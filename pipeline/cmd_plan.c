@@ -106,6 +106,8 @@ static int open_model(struct plan *p)
         return err_set(ERR_INPUT, "%s: the network's config.json names no sample_size",
                        path[0] != '\0' ? path : network);
     p->parameters = param_total(model_params(p->model));
+    if (model_set_guidance(p->model, config_real(p->c, "sampler.guidance")) != 0)
+        return err_add("sampler.guidance");
     p->flops = model_flops(p->model);
     char *file = path[0] != '\0' ? model_scheduler_path(path)
                                  : mem_text(config_text(p->c, "pretrain.scheduler"));

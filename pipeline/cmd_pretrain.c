@@ -12,6 +12,7 @@
 #include "pipeline/compute.h"
 #include "pipeline/placement.h"
 #include "pipeline/prepare.h"
+#include "pipeline/pretrain_data.h"
 #include "pipeline/settings.h"
 #include "pipeline/worker.h"
 #include "stages/policy.h"
@@ -57,6 +58,7 @@ static void read_options(struct job *j)
                     .max_grad_norm = config_real(c, "pretrain.max_grad_norm")},
         .ema_decay = config_real(c, "pretrain.ema_decay"),
         .flip = config_bool(c, "pretrain.flip"),
+        .label_dropout = config_real(c, "pretrain.label_dropout"),
     };
     j->limit = config_real(c, "run.max_walltime");
     const char *end = getenv("SLURM_JOB_END_TIME");
@@ -65,6 +67,44 @@ static void read_options(struct job *j)
         double left = when - (double)time(NULL) - 30;
         j->limit = j->limit > 0 ? fmin(j->limit, left) : fmax(left, 1);
     }
+}
+
+/* The network, and the data coded as it says; a new one learns their coding. */
+static int open_model(struct job *j, const char *from, const char *network)
+{
+    struct task *t = &j->task;
+    struct coding coding = {0};
+    char *text = NULL;
+    int rc = 0;
+    if (network[0] != '\0') {
+        text = pretrain_data_network(network, &coding);
+        rc = text != NULL ? 0 : -1;
+    } else {
+        t->model = model_open(from, -1, true);
+        rc = t->model != NULL ? 0 : -1;
+        if (rc == 0)
+            coding = *model_coding(t->model);
+    }
+    const bool known = coding.kind != CODING_NONE;
+    if (rc == 0)
+        rc = pretrain_data_read(j->c, &j->data, &coding);
+    if (rc == 0 && !known && coding.kind != CODING_NONE) {
+        if (text == NULL) {
+            rc = err_set(ERR_USAGE, "%s: its config.json has no \"data\", so these data "
+                                    "cannot be coded for it",
+                         from);
+        } else {
+            char *coded = coding_insert(&coding, text);
+            mem_free(text);
+            text = coded;
+        }
+    }
+    if (rc == 0 && text != NULL) {
+        t->model = model_new_text(text, network, t->seed);
+        rc = t->model != NULL ? 0 : -1;
+    }
+    mem_free(text);
+    return rc;
 }
 
 static int open_network(struct job *j)
@@ -77,14 +117,13 @@ static int open_network(struct job *j)
     int64_t dim[3];
     if (from[0] == '\0' && network[0] == '\0')
         return err_set(ERR_USAGE, "set pretrain.network (a config.json) or model.path");
-    t->model = network[0] != '\0' ? model_new(network, t->seed) : model_open(from, -1, true);
-    if (t->model == NULL)
+    if (open_model(j, from, network) != 0)
         return -1;
     if (scheduler[0] == '\0' && network[0] == '\0')
         scheduler = beside = model_scheduler_path(from);
     int rc = schedule_read(&t->schedule, scheduler[0] != '\0' ? scheduler : NULL);
     mem_free(beside);
-    if (rc != 0 || pretrain_check(t->model, &j->data) != 0)
+    if (rc != 0 || pretrain_check(t->model, &j->data, &j->options) != 0)
         return -1;
     model_sample_shape(t->model, dim);
     t->channels = dim[0];
@@ -94,22 +133,6 @@ static int open_network(struct job *j)
     const struct compute o = compute_of(j->c);
     t->tape = compute_open(&o, &t->backend);
     return t->tape != NULL ? 0 : -1;
-}
-
-static int read_data(struct job *j)
-{
-    const struct config *c = j->c;
-    const int64_t *keep;
-    int64_t n = config_list(c, "pretrain.keep_classes", &keep);
-    const char *path = config_text(c, "pretrain.data");
-    const char *labels = config_text(c, "pretrain.labels");
-    if (path[0] == '\0')
-        return err_set(ERR_USAGE, "pretrain.data is not set: name a data file");
-    if (dataset_read(&j->data, path, config_text(c, "pretrain.format"),
-                     labels[0] != '\0' ? labels : NULL) != 0)
-        return -1;
-    dataset_keep(&j->data, keep, n);
-    return 0;
 }
 
 /* Where an earlier job stopped: *step optimizer steps are done. Collective in effect: all
@@ -290,7 +313,7 @@ static int set_up(struct job *j)
     read_options(j);
     if (t->dir[0] == '\0' || config_text(j->c, "pretrain.output")[0] == '\0')
         return err_set(ERR_USAGE, "set run.dir and pretrain.output");
-    if (read_data(j) != 0 || open_network(j) != 0)
+    if (open_network(j) != 0)
         return -1;
     static const bool all[GROUPS] = {true, true, true, true};
     bool resumed;

@@ -28,9 +28,12 @@ static const char usage[] =
     "suffix:\n\n"
     "  FILE.png          all samples in one grid\n"
     "  FILE.npy          float32 array [N, channels, height, width]\n"
-    "  FILE.safetensors  the same as tensor \"sample\"\n"
+    "  FILE.csv          the same numbers, a line per sample\n"
+    "  FILE.txt          the texts, one per line (a network of text)\n"
+    "  FILE.safetensors  the array as tensor \"sample\"\n"
     "  DIR               sample_00000.png ..., grid.png (the first 256), "
     "samples.npy\n\n"
+    "A series is in the units of its data; --raw true leaves the network's numbers.\n"
     "The same call gives the same bits, whatever --batch and --threads.\n\n";
 
 /* clang-format off */
@@ -40,6 +43,10 @@ static const struct config_key options[] = {
     {"seed", CONFIG_INT, "0", 0, 9007199254740992.0, NULL, true, "key of the noise"},
     {"class", CONFIG_INT, "all", 0, 1e6, "all", true,
      "class label of all samples; all: the network's labels in turn"},
+    {"guidance", CONFIG_REAL, "1", 0, 100, NULL, true,
+     "classifier-free guidance towards the class; 1: none"},
+    {"raw", CONFIG_BOOL, "false", 0, 0, NULL, true,
+     "the network's numbers, not turned back into values of a series"},
     {"sampler", CONFIG_CHOICE, "ddim", 0, 0, "ddim|ddpm", true, "sampler"},
     {"steps", CONFIG_INT, "50", 1, 1000, NULL, true, "denoising steps"},
     {"eta", CONFIG_REAL, "1", 0, 1, NULL, true, "noise of ddim: 0 none .. 1 full"},
@@ -199,7 +206,10 @@ static int settle_shape(struct sampling *s)
         .width = int_or(c, "width", "model", dim[2]),
         .columns = int_or(c, "columns", "auto", 0),
         .zoom = int_or(c, "zoom", "auto", 0),
+        .coding = *model_coding(s->source.model),
     };
+    if (config_bool(c, "raw"))
+        s->shape.coding = (struct coding){0};
     s->d = dim[0] * s->shape.height * s->shape.width;
     if (s->d < 1)
         return err_set(ERR_USAGE,
@@ -222,6 +232,7 @@ static int prepare(struct sampling *s, const char *source)
     if (source_open(&s->source, source, int_or(c, "version", "newest", -1),
                     config_bool(c, "ema")) != 0 ||
         settle_shape(s) != 0 || open_sampler(s) != 0 ||
+        model_set_guidance(s->source.model, config_real(c, "guidance")) != 0 ||
         sample_files_check(&s->shape, config_text(c, "out")) != 0)
         return -1;
     const struct compute o = {
@@ -342,6 +353,8 @@ int cmd_sample(int argc, char **argv)
     if (read_options(c, argc, argv, &source) != 0 || prepare(&s, source) != 0 ||
         draw(&s) != 0)
         goto done;
+    if (s.shape.coding.kind == CODING_SERIES)
+        coding_decode(&s.shape.coding, s.x, s.n * s.d);
     s.shape.data = s.x;
     rc = sample_files_write(&s.shape, config_text(c, "out"));
     if (rc == 0)

@@ -14,13 +14,13 @@
 
 enum { GRID_MOST = 256, SIDE_MAX = 65000, GOOD_WIDTH = 64 };
 
-enum form { FORM_PNG, FORM_NPY, FORM_SAFETENSORS, FORM_FOLDER };
+enum form { FORM_PNG, FORM_NPY, FORM_SAFETENSORS, FORM_CSV, FORM_TXT, FORM_FOLDER };
 
 static enum form form_of(const char *path)
 {
-    static const char *const suffix[] = {".png", ".npy", ".safetensors"};
+    static const char *const suffix[] = {".png", ".npy", ".safetensors", ".csv", ".txt"};
     size_t len = strlen(path);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < FORM_FOLDER; i++) {
         size_t k = strlen(suffix[i]);
         if (len > k && strcmp(path + len - k, suffix[i]) == 0)
             return (enum form)i;
@@ -42,6 +42,10 @@ static int check_pictures(const struct samples *s, enum form form, const char *p
 {
     int64_t columns, zoom, n = plan_grid(s, form, &columns, &zoom);
     int64_t across = n < columns ? n : columns, down = (n + columns - 1) / columns;
+    if (s->coding.kind != CODING_NONE)
+        return err_set(ERR_USAGE, "--out: %s: samples of %s are no pictures; name a file %s",
+                       path, s->coding.kind == CODING_TEXT ? "text" : "a series",
+                       s->coding.kind == CODING_TEXT ? "*.txt" : "*.npy or *.csv");
     if (s->channels != 1 && s->channels != 3)
         return err_set(
             ERR_USAGE,
@@ -98,12 +102,14 @@ static int check_folder(const struct samples *s, const char *dir)
     int rc = 0;
     char *next = sample_path(dir, s->n);
     if (file_exists(dir) && !file_is_dir(dir))
-        rc = err_set(
-            ERR_USAGE,
-            "--out: %s: is a file, and ends in none of .png, .npy, .safetensors", dir);
+        rc = err_set(ERR_USAGE,
+                     "--out: %s: is a file, and ends in none of .png, .npy, .csv, .txt, "
+                     ".safetensors",
+                     dir);
     else if (!file_exists(dir) && foreign_form(dir))
         rc = err_set(ERR_USAGE,
-                     "--out: %s: takes .png, .npy, .safetensors or a folder", dir);
+                     "--out: %s: takes .png, .npy, .csv, .txt, .safetensors or a folder",
+                     dir);
     else if (file_exists(next))
         rc = err_set(
             ERR_USAGE,
@@ -117,6 +123,11 @@ static int check_folder(const struct samples *s, const char *dir)
 int sample_files_check(const struct samples *s, const char *path)
 {
     enum form form = form_of(path);
+    if (form == FORM_TXT && s->coding.kind != CODING_TEXT)
+        return err_set(ERR_USAGE,
+                       "--out: %s: the network's samples are no text (its config.json has "
+                       "no \"data\" with an alphabet); name a file *.npy or *.csv",
+                       path);
     if ((form == FORM_PNG || form == FORM_FOLDER) && check_pictures(s, form, path) != 0)
         return -1;
     return form == FORM_FOLDER ? check_folder(s, path) : check_parent(path);
@@ -180,6 +191,32 @@ static int write_safetensors(const struct samples *s, const char *path)
     return st_write(path, &t, 1);
 }
 
+/* A line per sample: its numbers, with the digits that tell float32 values apart. */
+static int write_csv(const struct samples *s, const char *path)
+{
+    struct text file = {0};
+    int64_t size = s->channels * s->height * s->width;
+    for (int64_t i = 0; i < s->n * size; i++)
+        text_add(&file, "%.9g%c", (double)s->data[i], (i + 1) % size == 0 ? '\n' : ',');
+    int rc = file_write(path, file.s, file.len);
+    text_free(&file);
+    return rc;
+}
+
+static int write_txt(const struct samples *s, const char *path)
+{
+    struct text file = {0};
+    char *line = mem_alloc(s->width + 1, 1);
+    for (int64_t i = 0; i < s->n; i++) {
+        coding_decode_text(&s->coding, s->data + i * s->channels * s->width, s->width, line);
+        text_add(&file, "%s\n", line);
+    }
+    int rc = file_write(path, file.s, file.len);
+    mem_free(line);
+    text_free(&file);
+    return rc;
+}
+
 static int write_folder(const struct samples *s, const char *dir)
 {
     int64_t size = s->channels * s->height * s->width;
@@ -211,6 +248,10 @@ int sample_files_write(const struct samples *s, const char *path)
         return write_npy(s, path);
     case FORM_SAFETENSORS:
         return write_safetensors(s, path);
+    case FORM_CSV:
+        return write_csv(s, path);
+    case FORM_TXT:
+        return write_txt(s, path);
     case FORM_FOLDER:
         break;
     }

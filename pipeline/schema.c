@@ -67,6 +67,9 @@ const struct config_key schema[] = {
      "steps with a standard deviation up to this have no likelihood and are masked"},
     {"sampler.clamp_last", CONFIG_BOOL, "true", ANY, NULL, YES,
      "the last step lands on training time 0 and keeps its noise, as the paper's code does"},
+    {"sampler.guidance", CONFIG_REAL, "1", 0, 100, NULL, YES,
+     "classifier-free guidance: 1 none; else the prediction is without + guidance * (given - "
+     "without) the class, in rollout and update, at twice the cost; needs null_class"},
 
     {"rollout.samples", CONFIG_INT, "64", 1, 1e8, NULL, YES,
      "samples per iteration; paper: 256"},
@@ -163,10 +166,28 @@ const struct config_key schema[] = {
 
     {"pretrain.data", CONFIG_TEXT, "", ANY, NULL, YES,
      "training data file (required by `sluice pretrain`)"},
-    {"pretrain.format", CONFIG_CHOICE, "auto", ANY, "auto|cifar|idx|npy|csv", YES,
-     "format of the data file; auto: by name and content"},
+    {"pretrain.format", CONFIG_CHOICE, "auto", ANY, "auto|cifar|idx|npy|csv|text", YES,
+     "format of the data file; text: a csv file's column of strings, one-hot; auto: by name "
+     "and content, never text"},
     {"pretrain.labels", CONFIG_TEXT, "", ANY, NULL, YES,
-     "label file beside an idx file; for csv `last` takes the last column"},
+     "class labels: FILE.csv:COLUMN (by the name in its first line, a row per sample), the "
+     "label file beside an idx file, or `last`, the last column of a csv"},
+    {"pretrain.column", CONFIG_TEXT, "", ANY, NULL, YES,
+     "text: the column, by the name in the first line; empty: the first column of a file "
+     "without such a line"},
+    {"pretrain.alphabet", CONFIG_TEXT, "", ANY, NULL, YES,
+     "text: its characters, in the order of the channels; a blank fills shorter texts up; "
+     "empty: those of the network's config, or else those that occur"},
+    {"pretrain.length", CONFIG_INT, "0", 0, 1e6, NULL, YES,
+     "text: characters per sample; 0: the longest text's"},
+    {"pretrain.normalize", CONFIG_CHOICE, "none", ANY, "none|standard|log", YES,
+     "numbers: to mean 0 and variance 1, over all of them; log: their logarithms; mean and "
+     "deviation go into the network's config, and a network that has them keeps its own"},
+    {"pretrain.rows", CONFIG_INT, "0", 0, 1e12, NULL, YES,
+     "train on the first so many samples of the file; 0: all"},
+    {"pretrain.label_dropout", CONFIG_REAL, "0", 0, 1, NULL, YES,
+     "fraction of labels replaced by \"no class\", for guidance; the network needs "
+     "null_class; Ho & Salimans 2022: 0.1 to 0.2"},
     {"pretrain.keep_classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
      "class labels to train on; empty: all"},
     {"pretrain.network", CONFIG_TEXT, "", ANY, NULL, YES,
@@ -190,7 +211,7 @@ const struct config_key schema[] = {
     {"pretrain.ema_decay", CONFIG_REAL, "0.995", 0, 0.99999999, NULL, YES,
      "running average of the weights, which is what is exported; 0: off; Ho et al.: 0.9999"},
     {"pretrain.flip", CONFIG_BOOL, "true", ANY, NULL, YES,
-     "mirror pictures left to right at random"},
+     "mirror pictures left to right at random; series and text need false"},
     {"pretrain.log_every", CONFIG_INT, "50", COUNT, NULL, NO,
      "steps between log lines"},
     {"pretrain.save_every", CONFIG_INT, "500", COUNT, NULL, NO,

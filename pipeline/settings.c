@@ -136,6 +136,8 @@ static int fit_network(struct task *t, const struct config *c)
     t->d = dim[0] * dim[1] * dim[2];
     if (fit_classes(t) != 0)
         return -1;
+    if (model_set_guidance(t->model, config_real(c, "sampler.guidance")) != 0)
+        return err_add("sampler.guidance");
     if ((t->algo->needs & NEEDS_LOG_PROB) != 0 && t->sampler.live_steps == 0)
         return err_set(ERR_USAGE,
                        "algorithm.name: %s needs log-probabilities, but no sampler step is "

@@ -1,5 +1,5 @@
 /* Pretraining steps. Item b of step k is element (k * batch + b) of an endless sequence of
- * permutations of the data; timestep, noise and flip are keyed by (step, item). */
+ * permutations of the data; timestep, noise, flip and dropped labels are keyed by (step, item). */
 #include "stages/pretrain.h"
 
 #include "io/sys/err.h"
@@ -20,7 +20,8 @@ struct batch {
     int64_t *label; /* [B] */
 };
 
-int pretrain_check(const struct model *m, const struct dataset *d)
+int pretrain_check(const struct model *m, const struct dataset *d,
+                   const struct pretrain_options *o)
 {
     int64_t dim[3];
     model_sample_shape(m, dim);
@@ -35,6 +36,10 @@ int pretrain_check(const struct model *m, const struct dataset *d)
     if (model_classes(m) > 0 && d->classes > model_classes(m))
         return err_set(ERR_USAGE, "pretrain.data has %lld classes, the network %lld",
                        (long long)d->classes, (long long)model_classes(m));
+    if (o->label_dropout > 0 && model_null_label(m) < 0)
+        return err_set(ERR_USAGE,
+                       "pretrain.label_dropout: the network knows no \"no class\"; set "
+                       "null_class in its config.json, or 0");
     return d->n > 0 ? 0 : err_set(ERR_USAGE, "pretrain.data: no sample is left");
 }
 
@@ -80,6 +85,9 @@ static void fill(struct batch *b, int64_t i, int64_t k)
                        b->target + k * t->d, t->d);
     b->timesteps[k] = (float)time;
     b->label[k] = b->d->label == NULL ? 0 : b->d->label[b->item[i]];
+    if (b->o->label_dropout > 0 &&
+        rng_uniform(rng_key(t->seed, RNG_DATA, 2, b->step, i, 0), 0) < b->o->label_dropout)
+        b->label[k] = model_null_label(t->model);
 }
 
 static int leaf_gradient(void *ctx, int64_t leaf)

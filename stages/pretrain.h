@@ -15,6 +15,7 @@ struct pretrain_options {
     struct trainer_options trainer;
     double ema_decay;
     bool flip;        /* random horizontal flips */
+    double label_dropout; /* probability of "no class" in place of a label */
 };
 
 /* Optimizer step number `step` (from 1) of t->model on data d; *loss and *norm receive its
@@ -24,7 +25,8 @@ int pretrain_step(struct task *t, const struct comm *c, const struct dataset *d,
                   const struct pretrain_options *o, int64_t step, double *loss,
                   double *norm);
 
-/* Sizes, channels and labels of data against a network. ERR_USAGE. */
-int pretrain_check(const struct model *m, const struct dataset *d);
+/* Sizes, channels and labels of data, and label_dropout, against a network. ERR_USAGE. */
+int pretrain_check(const struct model *m, const struct dataset *d,
+                   const struct pretrain_options *o);
 
 #endif

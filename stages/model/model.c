@@ -12,6 +12,8 @@
 #include "stages/model/folder.h"
 #include "stages/model/gaussian.h"
 #include "stages/model/kind.h"
+#include "stages/model/mlp.h"
+#include "stages/model/transformer1d.h"
 #include "stages/model/unet2d.h"
 
 #include <math.h>
@@ -22,6 +24,8 @@
 static const struct model_kind *const kinds[] = {
     &unet2d_kind,
     &gaussian_kind,
+    &mlp_kind,
+    &transformer1d_kind,
 };
 
 struct model {
@@ -29,6 +33,8 @@ struct model {
     void *net;
     struct param_set *params;
     char *config; /* the text of config.json */
+    struct coding coding;
+    double guidance; /* 1: none */
 };
 
 void model_destroy(struct model *m)
@@ -50,8 +56,10 @@ static const struct model_kind *find_kind(const struct json *config, const char 
     if (name == NULL)
         return kinds[0];
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kinds[i]->class_name, name) == 0)
+        if (strcmp(kinds[i]->class_name, name) == 0) {
+            text_free(&all);
             return kinds[i];
+        }
         text_add(&all, "%s%s", i > 0 ? ", " : "", kinds[i]->class_name);
     }
     err_set(ERR_INPUT, "%s: _class_name: '%s' is not supported; supported: %s", path,
@@ -60,12 +68,27 @@ static const struct model_kind *find_kind(const struct json *config, const char 
     return NULL;
 }
 
+/* Text has a channel for each character. */
+static int check_coding(const struct model *m, const char *path)
+{
+    int64_t dim[3], letters = (int64_t)strlen(m->coding.alphabet);
+    m->kind->sample_shape(m->net, dim);
+    if (m->coding.kind == CODING_TEXT && (dim[0] != letters || dim[1] != 1))
+        return err_set(ERR_INPUT,
+                       "%s: data: an alphabet of %lld needs samples of %lld x 1 x length, "
+                       "the network has %lld x %lld x %lld",
+                       path, (long long)letters, (long long)letters, (long long)dim[0],
+                       (long long)dim[1], (long long)dim[2]);
+    return 0;
+}
+
 /* The network of a config's text (taken over), parameters declared but not allocated. */
 static struct model *create_from(char *text, const char *config_path, bool old_names)
 {
     struct model *m = mem_alloc(1, sizeof *m);
     int rc = -1;
     m->params = param_create();
+    m->guidance = 1;
     m->config = text;
     struct json *config = json_parse(text, (int64_t)strlen(text), config_path);
     if (config == NULL)
@@ -79,6 +102,9 @@ static struct model *create_from(char *text, const char *config_path, bool old_n
         goto done;
     m->net = m->kind->create(config, config_path);
     if (m->net == NULL)
+        goto done;
+    if (coding_read(config, config_path, &m->coding) != 0 ||
+        check_coding(m, config_path) != 0)
         goto done;
     rc = m->kind->declare(m->net, m->params, old_names);
     if (rc != 0)
@@ -198,15 +224,42 @@ static void init(struct param_set *s, int64_t i, uint64_t seed)
     }
 }
 
-struct model *model_new(const char *config_json, uint64_t seed)
+static void init_small(struct param *p, uint64_t seed)
 {
-    struct model *m = create(config_json, false);
+    uint64_t key = rng_key(seed, RNG_INIT, (int64_t)rng_fnv1a64(p->name), 0, 0, 0);
+    rng_normal(key, p->t.data, tensor_count(&p->t));
+    for (int64_t k = 0; k < tensor_count(&p->t); k++)
+        p->t.data[k] *= 0.02f;
+}
+
+struct model *model_new_text(const char *json, const char *name, uint64_t seed)
+{
+    struct model *m = create_from(mem_text(json), name, false);
     if (m == NULL)
         return NULL;
     param_allocate(m->params, true);
-    for (int64_t i = 0; i < param_number(m->params); i++)
-        init(m->params, i, seed);
+    for (int64_t i = 0; i < param_number(m->params); i++) {
+        const char *parameter = param_at(m->params, i)->name;
+        enum model_start how = MODEL_START_USUAL;
+        if (m->kind->start != NULL)
+            how = m->kind->start(m->net, parameter);
+        if (how == MODEL_START_USUAL)
+            init(m->params, i, seed);
+        else if (how == MODEL_START_SMALL)
+            init_small(param_at(m->params, i), seed);
+    }
     param_touch(m->params);
+    return m;
+}
+
+struct model *model_new(const char *config_json, uint64_t seed)
+{
+    char *text;
+    int64_t len;
+    if (file_read(config_json, CONFIG_MAX, &text, &len) != 0)
+        return NULL;
+    struct model *m = model_new_text(text, config_json, seed);
+    mem_free(text);
     return m;
 }
 
@@ -230,15 +283,72 @@ struct param_set *model_params(struct model *m)
     return m->params;
 }
 
+const struct coding *model_coding(const struct model *m)
+{
+    return &m->coding;
+}
+
+int64_t model_null_label(const struct model *m)
+{
+    return m->kind->null_label != NULL ? m->kind->null_label(m->net) : -1;
+}
+
+int model_set_guidance(struct model *m, double weight)
+{
+    if (weight != 1 && model_null_label(m) < 0)
+        return err_set(ERR_USAGE,
+                       "a guidance of %g needs a network that knows \"no class\": its "
+                       "config.json has no null_class",
+                       weight);
+    m->guidance = weight;
+    return 0;
+}
+
+/* Both evaluations in one batch: all items with their labels, then all without. */
+static struct tensor *forward_guided(struct model *m, struct tape *t,
+                                     const struct model_input *in)
+{
+    int64_t dim[3], n = in->batch, null = model_null_label(m);
+    model_sample_shape(m, dim);
+    const int64_t each = dim[0] * in->height * in->width;
+    float *x = tape_keepsake(t, 2 * n * each, sizeof *x);
+    float *timesteps = tape_keepsake(t, 2 * n, sizeof *timesteps);
+    int64_t *labels = tape_keepsake(t, 2 * n, sizeof *labels);
+    for (int half = 0; half < 2; half++) {
+        memcpy(x + half * n * each, in->x, (size_t)(n * each) * sizeof *x);
+        memcpy(timesteps + half * n, in->timesteps, (size_t)n * sizeof *timesteps);
+        for (int64_t i = 0; i < n; i++)
+            labels[half * n + i] = half == 0 ? in->labels[i] : null;
+    }
+    struct model_input both = *in;
+    both.batch = 2 * n;
+    both.x = x;
+    both.timesteps = timesteps;
+    both.labels = labels;
+    struct tensor *y = m->kind->forward(m->net, m->params, t, &both, NULL);
+    if (y == NULL)
+        return NULL;
+    struct tensor *guided = op_guide(t, y, (float)m->guidance);
+    tape_release(t, y);
+    return guided;
+}
+
 struct tensor *model_forward(struct model *m, struct tape *t,
                              const struct model_input *in, struct tensor **x)
 {
-    return m->kind->forward(m->net, m->params, t, in, x);
+    if (m->guidance == 1)
+        return m->kind->forward(m->net, m->params, t, in, x);
+    if (in->want_dx || x != NULL || in->labels == NULL || in->batch < 1) {
+        err_set(ERR_INPUT, "with guidance labels are needed, and the gradient with "
+                           "respect to x is not computed");
+        return NULL;
+    }
+    return forward_guided(m, t, in);
 }
 
 double model_flops(const struct model *m)
 {
-    return m->kind->flops(m->net);
+    return m->kind->flops(m->net) * (m->guidance == 1 ? 1 : 2);
 }
 
 int model_export(struct model *m, const float *values, const char *scheduler_json,

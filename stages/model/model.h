@@ -3,6 +3,7 @@
 #ifndef SLUICE_STAGES_MODEL_MODEL_H
 #define SLUICE_STAGES_MODEL_MODEL_H
 
+#include "io/coding.h"
 #include "stages/nn/ops.h"
 
 /* What one evaluation takes. Arrays are borrowed for the call. */
@@ -28,6 +29,8 @@ struct model *model_open(const char *folder, int64_t seed, bool with_grad);
  * initialisation of the peer's library in distribution (uniform +-1/sqrt(fan_in); norms 1
  * and 0), keyed by seed. */
 struct model *model_new(const char *config_json, uint64_t seed);
+/* The same from the text of a config.json (name: for messages). */
+struct model *model_new_text(const char *json, const char *name, uint64_t seed);
 /* A network from the text of a config.json (name: for messages), weights all zero.
  * old_names: the attention names of diffusers before 0.17. NULL: ERR_INPUT. */
 struct model *model_from_config(const char *json, const char *name, bool old_names,
@@ -40,6 +43,10 @@ void model_destroy(struct model *m);
  * number of classes (0: unconditional). */
 void model_sample_shape(const struct model *m, int64_t dim[3]);
 int64_t model_classes(const struct model *m);
+/* The label that means "no class", -1 where the network knows none. */
+int64_t model_null_label(const struct model *m);
+/* How its data are coded: "data" of the config.json. */
+const struct coding *model_coding(const struct model *m);
 const char *model_class_name(const struct model *m); /* "UNet2DModel" */
 struct param_set *model_params(struct model *m);
 
@@ -50,6 +57,12 @@ struct param_set *model_params(struct model *m);
  * on the rest of the batch. */
 struct tensor *model_forward(struct model *m, struct tape *t,
                              const struct model_input *in, struct tensor **x);
+
+/* From now on model_forward gives without + weight * (given - without), of the prediction
+ * given its label and that for "no class" (classifier-free guidance, Ho & Salimans 2022):
+ * two evaluations in one batch; gradients are those of the guided output, and x's is
+ * refused. 1, the default: one evaluation. ERR_USAGE without a null label. */
+int model_set_guidance(struct model *m, double weight);
 
 /* Floating-point operations of one forward evaluation per item (2 per multiply-add). */
 double model_flops(const struct model *m);

@@ -67,6 +67,7 @@ static const struct key keys[] = {
     {"class_embed_type", ONLY_NULL, 0, 0, 0, NULL},
     {"num_class_embeds", COUNT_0, FIELD(classes), 1, 1 << 24, NULL},
     {"num_train_timesteps", ANY, 0, 0, 0, NULL},
+    {"data", ANY, 0, 0, 0, NULL}, /* io/coding.h */
 };
 
 enum { KEYS = sizeof keys / sizeof keys[0] };

@@ -42,6 +42,26 @@ struct tensor *op_group_norm(struct tape *t, struct inputs x, struct param *gamm
 
 struct tensor *op_silu(struct tape *t, struct tensor *x);
 
+/* 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). (Hendrycks & Gimpel 2016.) */
+struct tensor *op_gelu(struct tape *t, struct tensor *x);
+
+/* Conditions of items: table [N, K C], float32, holds K chunks of C numbers per item.
+ *
+ * modulated_norm: x [N, .., C]; every row of C has mean 0 and variance 1 (population
+ * variance, eps inside the root), then * (1 + scale[n]) + shift[n]: layer norm without
+ * parameters of its own, as adaLN-Zero has it (Peebles & Xie 2023, section 3.2).
+ * gate: x + gate[n] * h, shapes as x. */
+struct modulate {
+    int64_t shift, scale; /* numbers of chunks */
+};
+struct tensor *op_modulated_norm(struct tape *t, struct tensor *x, struct tensor *table,
+                                 struct modulate at, float eps);
+struct tensor *op_gate(struct tape *t, struct tensor *x, struct tensor *h,
+                       struct tensor *table, int64_t gate);
+
+/* x [N, ..] + table [..], the same for all items: learned positions of tokens. */
+struct tensor *op_add_table(struct tape *t, struct tensor *x, struct param *table);
+
 /* (a + b) / divisor, same shapes. */
 struct tensor *op_add(struct tape *t, struct tensor *a, struct tensor *b,
                       float divisor);
@@ -69,6 +89,11 @@ struct tensor *op_affine(struct tape *t, struct tensor *x, float scale, float sh
  * numbers are copied; no gradient goes to them. */
 struct tensor *op_affine_items(struct tape *t, struct tensor *x, const float *scale,
                                const float *shift);
+
+/* both [2 N, ..], float32: its first N items given a condition, the others without one
+ * -> [N, ..]: without + weight * (given - without), classifier-free guidance (Ho &
+ * Salimans 2022, with weight = 1 + w). */
+struct tensor *op_guide(struct tape *t, struct tensor *both, float weight);
 
 /* x + b[0] everywhere; b [1]. */
 struct tensor *op_add_scalar(struct tape *t, struct tensor *x, struct param *b);

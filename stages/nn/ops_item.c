@@ -34,6 +34,31 @@ struct tensor *op_affine_items(struct tape *t, struct tensor *x, const float *sc
     return y;
 }
 
+static void guide_backward(struct tape *t, const struct node *n)
+{
+    const float weight = *(const float *)n->saved;
+    const int64_t half = tensor_count(n->out);
+    bool add;
+    float *dx = tape_sink(t, n->in[0], &add);
+    accumulate_scaled(half, DTYPE_F32, weight, n->out->grad, dx, add);
+    accumulate_scaled(half, DTYPE_F32, 1 - weight, n->out->grad, dx + half, add);
+}
+
+struct tensor *op_guide(struct tape *t, struct tensor *both, float weight)
+{
+    int64_t dim[4] = {both->dim[0] / 2, both->dim[1], both->dim[2], both->dim[3]};
+    ERR_BUG_IF(both->type != DTYPE_F32 || both->dim[0] % 2 != 0);
+    struct tensor *y = tape_result(t, both->nd, dim, DTYPE_F32, both->wants_grad);
+    const int64_t half = tensor_count(y);
+    const float *given = both->data, *without = both->data + half;
+    for (int64_t i = 0; i < half; i++)
+        y->data[i] = without[i] + weight * (given[i] - without[i]);
+    struct node *n = tape_node(t, y, guide_backward, &weight, sizeof weight);
+    if (n != NULL)
+        n->in[0] = both;
+    return y;
+}
+
 static void add_scalar_backward(struct tape *t, const struct node *n)
 {
     struct param *b = *(struct param *const *)n->saved;

@@ -15,7 +15,8 @@
 
 struct layer {
     const char *name;
-    char what; /* c conv, l linear, n norm, a attention, e norm + silu on [N, T, C] */
+    char what; /* c conv, l linear, n norm, a attention, e norm + silu on [N, T, C],
+               m modulated norm, gelu, gate, table */
     int64_t side, in, out, k;
     struct conv_shape s;
 };
@@ -37,8 +38,21 @@ static const struct layer layers[] = {
     {"norm 30 @5 + silu", 'e', 5, 30, 5, 1, {0}},
     {"attention 64 @8, 8 heads", 'a', 8, 64, 8, 1, {0}},
     {"attention 32 @17, 1 head", 'a', 17, 32, 1, 1, {0}},
+    {"transformer branch 60 @9", 'm', 9, 60, 1, 1, {0}},
+    {"transformer branch 64 @32", 'm', 32, 64, 1, 1, {0}},
 };
 #define LAYERS (sizeof layers / sizeof layers[0])
+
+/* The table is made from x itself, so that its gradient ends there. */
+static struct tensor *branch(struct tape *t, struct tensor *x, struct param_set *p)
+{
+    const int64_t n = x->dim[0], c = x->dim[2], rows = x->dim[1];
+    const int64_t chunks[2] = {n, rows * c};
+    struct tensor *table = op_affine(t, op_view(t, x, 2, chunks), 0.5f, 0.1f);
+    struct modulate at = {.shift = 3, .scale = 1};
+    struct tensor *h = op_gelu(t, op_modulated_norm(t, x, table, at, 1e-6f));
+    return op_gate(t, op_add_table(t, x, param_at(p, 4)), h, table, 2);
+}
 
 static struct tensor *apply(const struct layer *l, struct tape *t, struct tensor *x,
                             struct param_set *p)
@@ -53,6 +67,8 @@ static struct tensor *apply(const struct layer *l, struct tape *t, struct tensor
     case 'a':
         x = op_view(t, x, 3, flat);
         return op_attention(t, x, op_affine(t, x, 0.5f, 0), op_silu(t, x), (int)l->out);
+    case 'm':
+        return branch(t, op_view(t, x, 3, flat), p);
     default:
         return op_group_norm(t, (struct inputs){x, NULL}, param_at(p, 2), param_at(p, 3),
                              (int)l->out, 1e-5f, l->what == 'e');
@@ -66,6 +82,7 @@ static struct param_set *params_of(const struct layer *l)
     param_declare(p, "w.bias", 1, (const int64_t[]){l->out});
     param_declare(p, "n.weight", 1, (const int64_t[]){l->in});
     param_declare(p, "n.bias", 1, (const int64_t[]){l->in});
+    param_declare(p, "table", 2, (const int64_t[]){l->side * l->side, l->in});
     param_allocate(p, 1);
     for (int64_t i = 0; i < param_number(p); i++) {
         struct param *q = param_at(p, i);

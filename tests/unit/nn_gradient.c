@@ -234,6 +234,71 @@ static struct tensor *layout(struct tape *t, struct tensor **in, struct param_se
     return op_add(t, op_to_channels_first(t, y), in[0], 1);
 }
 
+static struct tensor *gelu(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    (void)p;
+    return op_add(t, op_gelu(t, op_affine(t, in[0], 2, 0.25f)), in[0], 1);
+}
+
+/* The table has three chunks of which one is not used. */
+static struct tensor *modulated_norm(struct tape *t, struct tensor **in,
+                                     struct param_set *p)
+{
+    (void)p;
+    struct modulate at = {.shift = 2, .scale = 0};
+    struct tensor *y = op_modulated_norm(t, in[0], in[1], at, 1e-5f);
+    return op_add(t, op_modulated_norm(t, op_silu(t, y), in[1], at, 1e-5f), in[0], 1);
+}
+
+static struct tensor *gate(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    (void)p;
+    struct tensor *y = op_gate(t, in[0], op_silu(t, in[1]), in[2], 1);
+    return op_gate(t, y, in[1], in[2], 0);
+}
+
+static struct tensor *gate_same(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    (void)p;
+    return op_gate(t, in[0], in[0], in[1], 0);
+}
+
+static struct tensor *add_table(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    return op_add(t, op_silu(t, op_add_table(t, in[0], P(0))), in[0], 1);
+}
+
+static struct tensor *guide(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    (void)p;
+    return op_add(t, op_guide(t, op_silu(t, in[0]), 2.5f), op_guide(t, in[0], 0.5f), 1);
+}
+
+/* A transformer's branch, its inside made again in the backward. */
+static void branch(struct tape *t, const void *ctx, struct tensor *const *in,
+                   struct tensor **out)
+{
+    struct param_set *p = *(struct param_set *const *)ctx;
+    struct modulate at = {.shift = 0, .scale = 1};
+    struct tensor *h = op_modulated_norm(t, in[0], in[1], at, 1e-5f);
+    struct tensor *wide = op_linear(t, one(op_affine(t, h, 0.2f, 0)), P(0), P(1), NULL);
+    struct tensor *y = op_gelu(t, wide);
+    tape_release(t, h);
+    tape_release(t, wide);
+    *out = op_gate(t, in[0], y, in[1], 2);
+    tape_release(t, y);
+}
+
+static struct tensor *branches(struct tape *t, struct tensor **in, struct param_set *p)
+{
+    struct tensor *given[4] = {in[0], in[1]};
+    branch(t, &p, given, &given[0]);
+    tape_set_recompute(t, true);
+    given[0] = tape_segment(t, branch, &p, sizeof p, given, 2);
+    tape_set_recompute(t, false);
+    return given[0];
+}
+
 static struct tensor *view(struct tape *t, struct tensor **in, struct param_set *p)
 {
     (void)p;
@@ -306,6 +371,14 @@ static const struct op_case cases[] = {
      attention},
     {"attention, q = k = v", {{3, {2, 70, 8}}}, {{0}}, attention_one},
     {"embedding", {{0}}, {{2, {5, 6}}}, embedding},
+    {"gelu", {{3, {3, 5, 7}}}, {{0}}, gelu},
+    {"modulated norm", {{3, {2, 19, 12}}, {2, {2, 36}}}, {{0}}, modulated_norm},
+    {"modulated norm [N, C]", {{2, {3, 21}}, {2, {3, 63}}}, {{0}}, modulated_norm},
+    {"gate", {{3, {2, 18, 11}}, {3, {2, 18, 11}}, {2, {2, 22}}}, {{0}}, gate},
+    {"gate, x = h", {{3, {2, 3, 8}}, {2, {2, 8}}}, {{0}}, gate_same},
+    {"add a table", {{3, {3, 5, 7}}}, {{2, {5, 7}}}, add_table},
+    {"guide", {{3, {4, 3, 5}}}, {{0}}, guide},
+    {"branches", {{3, {2, 5, 32}}, {2, {2, 96}}}, {{2, {32, 32}}, {1, {32}}}, branches},
     {"layout", {{4, {2, 3, 4, 5}}}, {{0}}, layout},
     {"view", {{4, {2, 3, 4, 5}}}, {{0}}, view},
 };

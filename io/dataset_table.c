@@ -1,0 +1,182 @@
+/* Columns of a csv file, found by the name in its first line: texts and class labels.
+ * Fields are without quotes, as in tables of sequences and molecules. */
+#include "io/dataset.h"
+
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/mem.h"
+#include "io/sys/text.h"
+
+#include <string.h>
+
+enum { MAX_LABEL = 1000000 };
+
+/* The fields of one column, in order. */
+struct column {
+    char **field;
+    int64_t n, cap;
+};
+
+static void column_free(struct column *c)
+{
+    for (int64_t i = 0; i < c->n; i++)
+        mem_free(c->field[i]);
+    mem_free(c->field);
+}
+
+/* Field k of the line [p, end), NULL where there are fewer. */
+static char *field_of(const char *p, const char *end, int64_t k)
+{
+    for (; k > 0; k--) {
+        p = memchr(p, ',', (size_t)(end - p));
+        if (p == NULL)
+            return NULL;
+        p++;
+    }
+    const char *stop = memchr(p, ',', (size_t)(end - p));
+    if (stop == NULL)
+        stop = end;
+    while (stop > p && (stop[-1] == '\r' || stop[-1] == ' '))
+        stop--;
+    return text_new("%.*s", (int)(stop - p), p);
+}
+
+/* The number of the column called `name` in the first line, -1 where there is none. */
+static int64_t find_column(const char *p, const char *end, const char *name)
+{
+    for (int64_t k = 0;; k++) {
+        char *field = field_of(p, end, k);
+        bool here = field != NULL && strcmp(field, name) == 0, last = field == NULL;
+        mem_free(field);
+        if (here)
+            return k;
+        if (last)
+            return -1;
+    }
+}
+
+static int add_field(struct column *c, const char *p, const char *end, int64_t k)
+{
+    char *field = field_of(p, end, k);
+    if (field == NULL || memchr(p, '"', (size_t)(end - p)) != NULL) {
+        mem_free(field);
+        return err_set(ERR_INPUT, "has too few columns, or quotes, which are not read");
+    }
+    if (c->n == c->cap) {
+        c->field = mem_resize(c->field, c->cap, c->cap * 2 + 256, sizeof *c->field);
+        c->cap = c->cap * 2 + 256;
+    }
+    c->field[c->n++] = field;
+    return 0;
+}
+
+static int read_column(struct column *c, const char *path, const char *name)
+{
+    const unsigned char *map;
+    int64_t len, k = 0, line = 0;
+    int rc = 0;
+    *c = (struct column){0};
+    if (file_map(path, &map, &len) != 0)
+        return -1;
+    const char *p = (const char *)map, *all = p + len;
+    for (; rc == 0 && p < all; line++) {
+        const char *end = memchr(p, '\n', (size_t)(all - p));
+        const char *stop = end == NULL ? all : end;
+        if (line == 0 && name[0] != '\0') {
+            k = find_column(p, stop, name);
+            if (k < 0)
+                rc = err_set(ERR_INPUT, "%s: no column of the first line is called '%s'",
+                             path, name);
+        } else if (stop > p && !(stop == p + 1 && *p == '\r')) {
+            rc = add_field(c, p, stop, k);
+            if (rc != 0)
+                err_add("%s:%lld", path, (long long)line + 1);
+        }
+        p = end == NULL ? all : end + 1;
+    }
+    file_unmap(map, len);
+    if (rc == 0 && c->n == 0)
+        rc = err_set(ERR_INPUT, "%s: holds no rows", path);
+    return rc;
+}
+
+/* The characters that occur, in order, after a blank where lengths differ. */
+static int find_alphabet(const struct column *c, int64_t length, struct coding *coding)
+{
+    bool used[256] = {false};
+    char letters[257];
+    int n = 0;
+    for (int64_t i = 0; i < c->n; i++) {
+        for (const char *s = c->field[i]; *s != '\0'; s++)
+            used[(unsigned char)*s] = true;
+        if ((int64_t)strlen(c->field[i]) < length)
+            used[' '] = true;
+    }
+    for (int k = 1; k < 256; k++)
+        if (used[k])
+            letters[n++] = (char)k;
+    letters[n] = '\0';
+    return coding_set_alphabet(coding, letters);
+}
+
+int dataset_read_text(struct dataset *d, const char *path, const char *column,
+                      int64_t length, struct coding *coding)
+{
+    struct column c;
+    int rc = read_column(&c, path, column);
+    *d = (struct dataset){0};
+    int64_t longest = 0;
+    for (int64_t i = 0; i < c.n && rc == 0; i++) {
+        int64_t n = (int64_t)strlen(c.field[i]);
+        longest = n > longest ? n : longest;
+    }
+    length = length > 0 ? length : longest;
+    if (rc == 0 && longest == 0)
+        rc = err_set(ERR_INPUT, "%s: all texts are empty", path);
+    if (rc == 0 && coding->kind != CODING_TEXT)
+        rc = find_alphabet(&c, length, coding);
+    if (rc == 0) {
+        *d = (struct dataset){.n = c.n,
+                              .channels = (int64_t)strlen(coding->alphabet),
+                              .height = 1,
+                              .width = length};
+        d->sample = mem_alloc(d->n * d->channels * length, sizeof *d->sample);
+    }
+    for (int64_t i = 0; i < c.n && rc == 0; i++)
+        if (coding_encode_text(coding, c.field[i], length,
+                               d->sample + i * d->channels * length) != 0)
+            rc = err_add("%s: row %lld", path, (long long)i + 1);
+    column_free(&c);
+    if (rc != 0)
+        dataset_free(d);
+    return rc;
+}
+
+int dataset_read_labels(struct dataset *d, const char *path, const char *column)
+{
+    struct column c;
+    int rc = read_column(&c, path, column);
+    if (rc == 0 && c.n != d->n)
+        rc = err_set(ERR_INPUT, "%s: has %lld rows, the data have %lld samples", path,
+                     (long long)c.n, (long long)d->n);
+    mem_free(d->label);
+    d->label = rc == 0 ? mem_alloc(d->n, sizeof *d->label) : NULL;
+    d->classes = 0;
+    for (int64_t i = 0; i < d->n && rc == 0; i++) {
+        int64_t v;
+        if (!text_to_i64(c.field[i], &v) || v < 0 || v > MAX_LABEL)
+            rc = err_set(ERR_INPUT, "%s: row %lld: '%.40s' is no class number from 0 to %d",
+                         path, (long long)i + 1, c.field[i], MAX_LABEL);
+        else
+            d->label[i] = v;
+        if (rc == 0 && v >= d->classes)
+            d->classes = v + 1;
+    }
+    column_free(&c);
+    if (rc != 0) {
+        mem_free(d->label);
+        d->label = NULL;
+        d->classes = 0;
+    }
+    return rc;
+}
