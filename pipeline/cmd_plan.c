@@ -489,12 +489,13 @@ int cmd_plan(int argc, char **argv)
             mem_free(rest);
             return 0;
         }
-        if (strcmp(argv[i], "--ranks") == 0 && i + 1 < argc) {
-            if (!text_to_i64(argv[++i], &p.ranks) || p.ranks < 1 || p.ranks > 10000000)
-                rc = err_set(ERR_USAGE, "--ranks takes a whole number from 1");
-        } else if (strcmp(argv[i], "--gflops") == 0 && i + 1 < argc) {
+        if (strcmp(argv[i], "--ranks") == 0) {
+            if (++i == argc || !text_to_i64(argv[i], &p.ranks) || p.ranks < 1 ||
+                p.ranks > 10000000)
+                rc = err_set(ERR_USAGE, "--ranks takes a whole number from 1 to 10000000");
+        } else if (strcmp(argv[i], "--gflops") == 0) {
             p.rate_given = true;
-            if (!text_to_f64(argv[++i], &gflops) || gflops <= 0)
+            if (++i == argc || !text_to_f64(argv[i], &gflops) || gflops <= 0)
                 rc = err_set(ERR_USAGE, "--gflops takes a number above 0");
             p.rate = gflops * 1e9;
         } else {

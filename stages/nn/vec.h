@@ -96,8 +96,8 @@ static inline vec vec_exp_parts(vec x, float sign, vec *k)
     return MULADD(p, r, SPLAT(1.0f));
 }
 
-/* exp: within 2 units in the last place on [-87, 88], clamped outside, NaN stays NaN.
- */
+/* exp: within 2.1 units of 2^-23 of the value on [-87, 88] (2 with fused products),
+ * clamped outside, NaN stays NaN. */
 static inline vec vec_exp(vec x)
 {
     vec k;
