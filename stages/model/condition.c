@@ -1,5 +1,5 @@
-/* Time and class as one vector. Sinusoids are those of the U-Net: cosines first, periods
- * up to 10,000 times 2 pi. */
+/* Time and class as one vector. Sinusoids are those of the U-Net: cosines first,
+ * periods up to 10,000 times 2 pi. */
 #include "stages/model/condition.h"
 
 #include "io/sys/err.h"
@@ -26,14 +26,33 @@ void condition_declare(struct condition *c, struct param_set *s)
     c->time2 = dense_declare(s, c->width, c->width, "time_embedding.linear_2");
     c->table = -1;
     if (c->classes > 0)
-        c->table = param_declare(s, "class_embedding.weight", 2,
-                                 (const int64_t[]){c->classes + c->null_class, c->width});
+        c->table =
+            param_declare(s, "class_embedding.weight", 2,
+                          (const int64_t[]){c->classes + c->null_class, c->width});
+}
+
+int condition_check_values(const struct model_input *in, int64_t classes,
+                           int64_t labels)
+{
+    for (int64_t i = 0; i < in->batch; i++)
+        if (!isfinite(in->timesteps[i]))
+            return err_set(ERR_INPUT, "timestep %lld is not finite", (long long)i);
+    if (classes > 0 && in->labels == NULL)
+        return err_set(ERR_INPUT,
+                       "this network is conditioned on %lld classes: class labels are "
+                       "needed",
+                       (long long)classes);
+    for (int64_t i = 0; i < in->batch && classes > 0; i++)
+        if (in->labels[i] < 0 || in->labels[i] >= labels)
+            return err_set(ERR_INPUT, "class label %lld of item %lld is not in 0..%lld",
+                           (long long)in->labels[i], (long long)i,
+                           (long long)labels - 1);
+    return 0;
 }
 
 int condition_check_input(const struct condition *c, const struct model_input *in,
                           const int64_t shape[3])
 {
-    const int64_t labels = c->classes + c->null_class;
     if (in->batch < 1 || in->height != shape[1] || in->width != shape[2])
         return err_set(ERR_INPUT,
                        "x is [%lld, %lld, %lld, %lld]: this network takes samples of "
@@ -41,26 +60,15 @@ int condition_check_input(const struct condition *c, const struct model_input *i
                        (long long)in->batch, (long long)shape[0], (long long)in->height,
                        (long long)in->width, (long long)shape[0], (long long)shape[1],
                        (long long)shape[2]);
-    for (int64_t i = 0; i < in->batch; i++)
-        if (!isfinite(in->timesteps[i]))
-            return err_set(ERR_INPUT, "timestep %lld is not finite", (long long)i);
-    if (c->classes > 0 && in->labels == NULL)
-        return err_set(ERR_INPUT,
-                       "this network is conditioned on %lld classes: class labels are "
-                       "needed",
-                       (long long)c->classes);
-    for (int64_t i = 0; i < in->batch && c->classes > 0; i++)
-        if (in->labels[i] < 0 || in->labels[i] >= labels)
-            return err_set(ERR_INPUT, "class label %lld of item %lld is not in 0..%lld",
-                           (long long)in->labels[i], (long long)i, (long long)labels - 1);
-    return 0;
+    return condition_check_values(in, c->classes, c->classes + c->null_class);
 }
 
 struct tensor *condition_run(const struct condition *c, struct param_set *s,
                              struct tape *t, const struct model_input *in)
 {
     const int64_t dim[2] = {in->batch, c->width};
-    const struct unet2d_config sines = {.channels = {c->width}, .flip_sin_to_cos = true};
+    const struct unet2d_config sines = {.channels = {c->width},
+                                        .flip_sin_to_cos = true};
     struct tensor *e = tape_tensor(t, 2, dim, false);
     unet2d_sinusoids(&sines, in->timesteps, in->batch, e->data);
     e = dense_run(t, s, c->time1, e);

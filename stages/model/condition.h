@@ -23,6 +23,10 @@ int condition_check(const struct condition *c, const char *path);
 /* time_embedding.linear_1, .linear_2, class_embedding.weight. */
 void condition_declare(struct condition *c, struct param_set *s);
 
+/* Times are finite, and labels given where there are classes, each below `labels`, or -1
+ * with ERR_INPUT. For every network. */
+int condition_check_values(const struct model_input *in, int64_t classes, int64_t labels);
+
 /* The input has this shape, finite times and known labels, or -1 with ERR_INPUT. */
 int condition_check_input(const struct condition *c, const struct model_input *in,
                           const int64_t shape[3]);

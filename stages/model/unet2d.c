@@ -7,6 +7,7 @@
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/model/condition.h"
 
 #include <math.h>
 #include <string.h>
@@ -287,20 +288,7 @@ static int check_input(const struct unet2d_config *c, const struct model_input *
             "width must be multiples of %lld",
             (long long)in->height, (long long)in->width, (long long)c->levels - 1,
             (long long)step);
-    for (int64_t i = 0; i < in->batch; i++)
-        if (!isfinite(in->timesteps[i]))
-            return err_set(ERR_INPUT, "timestep %lld is not finite", (long long)i);
-    if (c->classes > 0 && in->labels == NULL)
-        return err_set(ERR_INPUT,
-                       "this network is conditioned on %lld classes: class labels are "
-                       "needed",
-                       (long long)c->classes);
-    for (int64_t i = 0; i < in->batch && c->classes > 0; i++)
-        if (in->labels[i] < 0 || in->labels[i] >= c->classes)
-            return err_set(ERR_INPUT, "class label %lld of item %lld is not in 0..%lld",
-                           (long long)in->labels[i], (long long)i,
-                           (long long)c->classes - 1);
-    return 0;
+    return condition_check_values(in, c->classes, c->classes);
 }
 
 static struct tensor *forward(const void *net, struct param_set *set, struct tape *t,

@@ -42,9 +42,9 @@ static struct filters *filters_of(const struct conv_args *a)
     return f;
 }
 
-/* Packed filters take 16/9 of the weights' memory, once for each direction. A network that
- * is large keeps them only where it is not trained: packing them in each call of a training
- * step costs about 2 % at 16 items. */
+/* Packed filters take 16/9 of the weights' memory, once for each direction. A network
+ * that is large keeps them only where it is not trained: packing them in each call of a
+ * training step costs about 2 % at 16 items. */
 #define LARGE (INT64_C(16) << 20)
 
 static bool keeps_filters(const struct conv_args *a, bool dx)
@@ -63,8 +63,8 @@ static void pack(const struct conv_args *a, bool dx, float *to)
     arena_release(a->scratch, mark);
 }
 
-/* The filter, packed for the current weights; rotated and transposed for dx. Valid during
- * the call. */
+/* The filter, packed for the current weights; rotated and transposed for dx. Valid
+ * during the call. */
 static const float *filter(const struct conv_args *a, bool dx)
 {
     const int64_t size = dx ? winograd_packed(a->o, a->c) : winograd_packed(a->c, a->o);
@@ -85,10 +85,12 @@ static const float *filter(const struct conv_args *a, bool dx)
     return *to;
 }
 
-/* From very few channels (in) oneDNN's plain sum is faster. */
-static bool by_winograd(const struct conv_args *a, int64_t in)
+/* From very few channels oneDNN's plain sum is faster. */
+enum { FEW = 4 };
+
+static bool by_winograd(const struct conv_args *a)
 {
-    return in > 4 && a->kh == 3 && a->kw == 3 && a->stride == 1 && a->pad[0] == 1 &&
+    return a->kh == 3 && a->kw == 3 && a->stride == 1 && a->pad[0] == 1 &&
            a->pad[1] == 1 && a->pad[2] == 1 && a->pad[3] == 1;
 }
 
@@ -99,7 +101,7 @@ static float *work_for(const struct winograd_shape *s, struct arena *scratch)
 
 static void conv_f32(const struct conv_args *a)
 {
-    if (!by_winograd(a, a->c)) {
+    if (a->c <= FEW || !by_winograd(a)) {
         onednn_conv(a);
         return;
     }
@@ -114,7 +116,7 @@ static void conv_f32(const struct conv_args *a)
 
 static void conv_dx_f32(const struct conv_args *a)
 {
-    if (!by_winograd(a, a->o)) {
+    if (a->o <= FEW || !by_winograd(a)) {
         onednn_conv_dx(a);
         return;
     }
@@ -126,7 +128,7 @@ static void conv_dx_f32(const struct conv_args *a)
 
 static void conv_dw_f32(const struct conv_args *a)
 {
-    if (!by_winograd(a, 5)) {
+    if (!by_winograd(a)) {
         onednn_conv_dw(a);
         return;
     }
