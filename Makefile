@@ -4,6 +4,7 @@
 # CC_UNDER=gcc   the compiler under mpicc        (gcc or clang)
 # CFLAGS=...     default: -O3 -g -march=native, for the processor that compiles
 # HDF5=name      pkg-config's name of HDF5       (default hdf5-openmpi, hdf5-mpi or hdf5)
+# SCALAPACK=name pkg-config's name of ScaLAPACK  (default scalapack-openmpi or scalapack)
 # LDFLAGS=-L...  where libraries without pkg-config lie (oneDNN)
 # SAN=1          AddressSanitizer and UBSan
 # V=1            show commands
@@ -18,7 +19,10 @@ WERROR  ?= -Werror
 ifndef HDF5
 HDF5    := $(firstword $(foreach p,hdf5-openmpi hdf5-mpi hdf5,$(shell pkg-config --exists $p && echo $p)) hdf5)
 endif
-PKGS    := $(HDF5) jansson yaml-0.1 libpng libjpeg libcrypto
+ifndef SCALAPACK
+SCALAPACK := $(firstword $(foreach p,scalapack-openmpi scalapack,$(shell pkg-config --exists $p && echo $p)) scalapack)
+endif
+PKGS    := $(HDF5) petsc $(SCALAPACK) jansson yaml-0.1 libpng libjpeg libcrypto
 VERSION := 0.1.0
 COMMIT  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 

@@ -165,7 +165,15 @@ static int derive(struct plan *p)
     p->optimizer_steps = p->epochs * parts(p->samples, p->batch);
     if (p->model != NULL && p->reward->open != NULL) {
         void *ctx = NULL;
-        if (p->reward->open(p->dim[0], p->dim[1], p->dim[2], &ctx) != 0)
+        const struct reward_scene scene = {
+            .channels = p->dim[0],
+            .height = p->dim[1],
+            .width = p->dim[2],
+            .classes = model_classes(p->model),
+            .coding = model_coding(p->model),
+            .config = c,
+        };
+        if (p->reward->open(&scene, &ctx) != 0)
             return -1;
         if (p->reward->close != NULL)
             p->reward->close(ctx);

@@ -144,9 +144,16 @@ static int fit_network(struct task *t, const struct config *c)
                        "random (sampler.eta=%g); set sampler.eta=1",
                        t->algo->name, config_real(c, "sampler.eta"));
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
-    return t->reward->open == NULL
-               ? 0
-               : t->reward->open(t->channels, t->height, t->width, &t->reward_ctx);
+    const struct reward_scene scene = {
+        .channels = t->channels,
+        .height = t->height,
+        .width = t->width,
+        .classes = t->n_classes,
+        .coding = model_coding(t->model),
+        .config = c,
+        .seed = t->seed,
+    };
+    return t->reward->open == NULL ? 0 : t->reward->open(&scene, &t->reward_ctx);
 }
 
 int settings_open_network(struct task *t, const struct config *c, int64_t version,

@@ -16,7 +16,7 @@ struct scores {
     double *score;
     uint8_t *status;
     struct shard_parent parent;
-    int64_t version;
+    int64_t version, iteration, first; /* its policy; number of sample 0 */
 };
 
 static int load(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
@@ -28,6 +28,8 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
     if (in == NULL)
         return -1;
     s->n = n;
+    s->iteration = iteration;
+    s->first = shard * t->shard_samples;
     s->version = shard_head(in)->policy_version;
     snprintf(s->parent.content, sizeof s->parent.content, "%s", shard_content(in));
     s->sample = shard_get(in, "final_sample", COLUMN_F32, 4,
@@ -53,6 +55,8 @@ static int score(struct task *t, struct scores *s)
         .width = t->width,
         .sample = s->sample,
         .label = t->n_classes > 0 ? s->label : NULL,
+        .iteration = s->iteration,
+        .first = s->first,
         .score = s->score,
         .status = s->status,
     };

@@ -19,6 +19,11 @@ enum rng_use {
     RNG_INIT = 7,    /* weight initialisation */
     RNG_RENOISE = 8, /* timestep and noise of final samples that are noised again:
                         (iteration, inner epoch, sample, 2 draw and 2 draw + 1) */
+    RNG_QUERY = 9,     /* noise of a reward's answers: (iteration, sample) */
+    RNG_SEARCH = 10,   /* guided sampling and noise optimisation */
+    RNG_FEATURES = 11, /* random features, resampling and draws of learned rewards */
+    RNG_TRUNCATE = 12, /* which steps of a chain keep their gradient */
+    RNG_CLASSIFIER = 13, /* classifier training: order, corruption, initial values */
     RNG_TEST = 99,
 };
 

@@ -12,6 +12,8 @@ static int score(void *ctx, const struct reward_batch *b)
         for (int64_t k = 0; k < size; k++)
             sum += (double)b->sample[i * size + k];
         b->score[i] = sum / (double)size;
+        for (int64_t k = 0; k < size && b->gradient != NULL; k++)
+            b->gradient[i * size + k] = isfinite(sum) ? 1.0f / (float)size : 0;
         b->status[i] = isfinite(sum) ? REWARD_OK : REWARD_NON_FINITE;
         if (b->status[i] != REWARD_OK)
             b->score[i] = (double)NAN;
@@ -24,5 +26,6 @@ const struct reward brightness = {
     .help = "mean of all elements of the sample (a picture's are in [-1, 1])",
     .units = "1",
     .deterministic = 1,
+    .differentiable = 1,
     .score = score,
 };

@@ -11,17 +11,17 @@
 
 #define QUALITY 95
 
-static int open_jpeg(int64_t channels, int64_t height, int64_t width, void **ctx)
+static int open_jpeg(const struct reward_scene *s, void **ctx)
 {
-    if (channels != 1 && channels != 3)
+    if (s->channels != 1 && s->channels != 3)
         return err_set(
             ERR_USAGE,
             "JPEG rewards need pictures of 1 or 3 channels, samples have %lld",
-            (long long)channels);
-    if (height < 1 || width < 1 || height > 65500 || width > 65500)
+            (long long)s->channels);
+    if (s->height < 1 || s->width < 1 || s->height > 65500 || s->width > 65500)
         return err_set(ERR_USAGE, "JPEG rewards cannot take pictures of %lld x %lld",
-                       (long long)height, (long long)width);
-    *ctx = mem_alloc(height * width, 3); /* one picture's bytes */
+                       (long long)s->height, (long long)s->width);
+    *ctx = mem_alloc(s->height * s->width, 3); /* one picture's bytes */
     return 0;
 }
 

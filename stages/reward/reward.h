@@ -3,6 +3,9 @@
 #ifndef SLUICE_STAGES_REWARD_REWARD_H
 #define SLUICE_STAGES_REWARD_REWARD_H
 
+#include "io/coding.h"
+#include "io/config.h"
+
 #include <stdint.h>
 
 enum reward_status {
@@ -14,21 +17,39 @@ enum reward_status {
 };
 const char *reward_status_name(enum reward_status s);
 
-/* Samples as the sampler left them: [n, channels, height, width], pictures in [-1, 1]. */
+/* What samples look like and what the run says. config and coding outlive the
+ * scorer, the struct does not. */
+struct reward_scene {
+    int64_t channels, height, width;
+    int64_t classes; /* of the network; 0: unconditional */
+    const struct coding *coding;
+    const struct config *config;
+    uint64_t seed;
+};
+
+/* Samples as the sampler left them: [n, channels, height, width], pictures in [-1, 1],
+ * others as the scene's coding says. */
 struct reward_batch {
     int64_t n, channels, height, width;
     const float *sample;
-    const int64_t *label; /* [n] class labels, or NULL */
-    double *score;        /* out [n]; NaN where the status is not ok */
-    uint8_t *status;      /* out [n], enum reward_status */
+    const int64_t *label;     /* [n] class labels, or NULL */
+    int64_t iteration, first; /* sample i is number first + i of the iteration: the key of
+                               * a noisy reward's noise */
+    double *score;            /* out [n]; NaN where the status is not ok */
+    uint8_t *status;          /* out [n], enum reward_status */
+    float *gradient; /* out [n, channels, height, width] d score / d sample, 0 where the
+                      * status is not ok; NULL: not wanted, and always where the reward is
+                      * not differentiable */
 };
 
 struct reward {
     const char *name, *help, *units;
-    int deterministic; /* same sample, same score */
+    int deterministic;  /* same sample, same score */
+    int differentiable; /* fills gradient */
     /* Prepares the scorer for samples of this shape; *ctx is its own. ERR_USAGE where
-     * the shape makes no sense for it. NULL-able. */
-    int (*open)(int64_t channels, int64_t height, int64_t width, void **ctx);
+     * the shape or the configuration makes no sense for it, ERR_INPUT for a bad file.
+     * NULL-able. */
+    int (*open)(const struct reward_scene *s, void **ctx);
     void (*close)(void *ctx); /* NULL-able */
     /* Scores a batch. -1 only for trouble that concerns the whole run. */
     int (*score)(void *ctx, const struct reward_batch *b);

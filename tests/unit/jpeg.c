@@ -34,6 +34,13 @@ static int same_bytes(const struct st_file *f, const struct st_tensor *rgb)
     return same;
 }
 
+static int open_for(const struct reward *r, int64_t channels, int64_t size, void **ctx)
+{
+    const struct reward_scene scene = {
+        .channels = channels, .height = size, .width = size};
+    return r->open(&scene, ctx);
+}
+
 static void files(const struct st_file *f)
 {
     int64_t n = 0, wrong = 0;
@@ -78,9 +85,15 @@ static void rewards(const struct st_file *f)
     }
     tap_ok(wrong == 0 && near <= 4, "pixels of %lld: %lld one apart, %lld more",
            (long long)images->count, (long long)near, (long long)wrong);
-    if (r->open(3, 32, 32, &ctx) != 0)
+    if (open_for(r, 3, 32, &ctx) != 0)
         ERR_BUG("%s", err_text());
-    struct reward_batch b = {4, 3, 32, 32, sample, NULL, score, status};
+    struct reward_batch b = {.n = 4,
+                             .channels = 3,
+                             .height = 32,
+                             .width = 32,
+                             .sample = sample,
+                             .score = score,
+                             .status = status};
     tap_ok(r->score(ctx, &b) == 0, "score");
     for (int i = 0; i < 4; i++)
         tap_ok(score[i] == want[i] && status[i] == REWARD_OK,
@@ -102,8 +115,14 @@ static void statuses(void)
         for (int k = 0; k < 64; k++)
             sample[i][k] = sinf((float)(k * (i + 1)));
     sample[1][63] = NAN;
-    struct reward_batch b = {3, 1, 8, 8, sample[0], NULL, minus, status};
-    if (small->open(1, 8, 8, &ctx) != 0)
+    struct reward_batch b = {.n = 3,
+                             .channels = 1,
+                             .height = 8,
+                             .width = 8,
+                             .sample = sample[0],
+                             .score = minus,
+                             .status = status};
+    if (open_for(small, 1, 8, &ctx) != 0)
         ERR_BUG("%s", err_text());
     tap_ok(small->score(ctx, &b) == 0 && status[1] == REWARD_NON_FINITE &&
                isnan(minus[1]) && status[0] == REWARD_OK && status[2] == REWARD_OK,
@@ -116,7 +135,7 @@ static void statuses(void)
     tap_ok(plus[0] == -minus[0] && plus[2] == -minus[2] && plus[0] > 0.5,
            "one is the other's negative");
     small->close(ctx);
-    tap_ok(small->open(4, 8, 8, &ctx) == -1 && err_code() == ERR_USAGE, "%s",
+    tap_ok(open_for(small, 4, 8, &ctx) == -1 && err_code() == ERR_USAGE, "%s",
            err_text());
     err_clear();
     tap_ok(reward_find("jpeg_compressability") == NULL && err_code() == ERR_USAGE, "%s",
