@@ -9,6 +9,7 @@
 #include "stages/task.h"
 #include "stages/update_internal.h"
 
+#include "io/origin.h"
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/err.h"
@@ -110,7 +111,7 @@ static int check_ratio(struct update *u)
         }
     }
     u->metric[METRIC_RATIO_ABSDEV_MAX] = worst;
-    if (worst == 0 || task_version(u->t, u->iteration) != u->iteration)
+    if (worst == 0 || !u->on_policy)
         return 0;
     int64_t sample, step;
     update_pairs_of(u, at, &sample, &step);
@@ -245,12 +246,40 @@ static int seal(struct update *u, struct policy_counters *counters)
     return rc;
 }
 
+/* Do the samples come from the very policy that is updated? In a replay they do where the
+ * policy that made them has its content. */
+static int settle_origin(struct update *u)
+{
+    struct task *t = u->t;
+    char rel[96];
+    u->on_policy = task_version(t, u->iteration) == u->iteration;
+    if (!t->replay || !u->on_policy)
+        return 0;
+    struct shard *s = task_open(t, rundir_rollout(rel, u->iteration, 0), SHARD_ROLLOUT);
+    if (s == NULL)
+        return -1;
+    const struct shard_head *h = shard_head(s);
+    u->on_policy =
+        h->parents > 0 && strcmp(h->parent[0].content, u->parent[0].content) == 0;
+    shard_close(s);
+    return 0;
+}
+
+/* The policy that made the samples. */
+static int load_behaviour(struct task *t, int64_t version)
+{
+    char rel[96];
+    return t->replay ? companion_load_file(&t->behaviour, t, origin_policy(rel, version),
+                                           version)
+                     : companion_load(&t->behaviour, t, version);
+}
+
 /* Networks that the method compares with. */
 static int load_companions(struct update *u)
 {
     struct task *t = u->t;
     if ((u->needs & NEEDS_BEHAVIOUR) != 0 &&
-        companion_load(&t->behaviour, t, task_version(t, u->iteration)) != 0)
+        load_behaviour(t, task_version(t, u->iteration)) != 0)
         return -1;
     if ((u->needs & NEEDS_REFERENCE) == 0)
         return 0;
@@ -271,7 +300,8 @@ static int prepare(struct update *u)
     u->chain = algo_on_chain(t->algo);
     u->needs = algo_needs(t->algo, &t->algo_options);
     rundir_policy(u->parent[0].path, u->iteration);
-    if (task_policy_content(t, u->iteration, u->parent[0].content) != 0)
+    if (task_policy_content(t, u->iteration, u->parent[0].content) != 0 ||
+        settle_origin(u) != 0)
         return -1;
     double start = task_now(t);
     int rc = update_pairs_load(u);
