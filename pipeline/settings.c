@@ -148,7 +148,7 @@ static int fit_network(struct task *t, const struct config *c)
         .channels = t->channels,
         .height = t->height,
         .width = t->width,
-        .classes = t->n_classes,
+        .classes = model_classes(t->model),
         .coding = model_coding(t->model),
         .config = c,
         .seed = t->seed,

@@ -4,12 +4,13 @@
 #include "io/sys/err.h"
 #include "io/sys/text.h"
 #include "stages/reward/brightness.h"
+#include "stages/reward/classifier.h"
 #include "stages/reward/jpeg.h"
 
 #include <string.h>
 
 static const struct reward *const list[] = {&jpeg_compressibility,
-                                            &jpeg_incompressibility, &brightness,
+                                            &jpeg_incompressibility, &brightness, &reward_classifier,
                                             NULL};
 
 const struct reward *const *reward_all(void)
