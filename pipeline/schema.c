@@ -138,6 +138,9 @@ const struct config_key schema[] = {
      "fraction of the sampler's steps that each sample trains on; paper: 1"},
     {"update.lr", CONFIG_REAL, "3e-4", 0, 10, NULL, YES,
      "learning rate of AdamW; paper: 3e-4 with LoRA, 1e-5 for all weights"},
+    {"update.embedding_lr", CONFIG_REAL, "1", 0, 1e6, NULL, YES,
+     "learning rate of the embeddings that `sluice graft` added, as a multiple of update.lr; "
+     "CTRL: 10 to 50"},
     {"update.beta1", CONFIG_REAL, "0.9", 0, 0.999999, NULL, YES,
      "AdamW: decay of the mean gradient; paper: 0.9"},
     {"update.beta2", CONFIG_REAL, "0.999", 0, 0.99999999, NULL, YES,

@@ -23,6 +23,7 @@ static void read_update(struct update_options *u, const struct config *c)
                   .beta2 = config_real(c, "update.beta2"),
                   .eps = config_real(c, "update.eps"),
                   .weight_decay = config_real(c, "update.weight_decay")},
+        .embedding_lr = config_real(c, "update.embedding_lr"),
         .max_grad_norm = config_real(c, "update.max_grad_norm"),
         .ema_decay = config_real(c, "update.ema_decay"),
         .ema_warmup = config_bool(c, "update.ema_warmup"),
