@@ -39,6 +39,11 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
+    if (algo_differentiates(t->algo) && !t->reward->differentiable)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s needs the reward's gradient, and reward.name %s "
+                       "has none: use a differentiable reward or a method such as ddpo_is",
+                       t->algo->name, t->reward->name);
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
     t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
     int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
@@ -144,6 +149,17 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s needs log-probabilities, but no sampler step is "
                        "random (sampler.eta=%g); set sampler.eta=1",
                        t->algo->name, config_real(c, "sampler.eta"));
+    if (algo_differentiates(t->algo) && sampler_clips(&t->sampler))
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s follows gradients through the sampler, which "
+                       "stop where samples are clipped: set sampler.clip_sample=false and "
+                       "use a schedule without thresholding",
+                       t->algo->name);
+    if (t->algo->pairs == PAIRS_LEAN && model_guidance(t->model) != 1)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s has no bounded adjoint under guidance: set "
+                       "sampler.guidance=1",
+                       t->algo->name);
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     const struct reward_scene scene = {
         .channels = t->channels,

@@ -307,9 +307,14 @@ int model_set_guidance(struct model *m, double weight)
     return 0;
 }
 
+double model_guidance(const struct model *m)
+{
+    return m->guidance;
+}
+
 /* Both evaluations in one batch: all items with their labels, then all without. */
 static struct tensor *forward_guided(struct model *m, struct tape *t,
-                                     const struct model_input *in)
+                                     const struct model_input *in, struct tensor **given)
 {
     int64_t dim[3], n = in->batch, null = model_null_label(m);
     model_sample_shape(m, dim);
@@ -328,7 +333,7 @@ static struct tensor *forward_guided(struct model *m, struct tape *t,
     both.x = x;
     both.timesteps = timesteps;
     both.labels = labels;
-    struct tensor *y = m->kind->forward(m->net, m->params, t, &both, NULL);
+    struct tensor *y = m->kind->forward(m->net, m->params, t, &both, given);
     if (y == NULL)
         return NULL;
     struct tensor *guided = op_guide(t, y, (float)m->guidance);
@@ -341,12 +346,22 @@ struct tensor *model_forward(struct model *m, struct tape *t,
 {
     if (m->guidance == 1)
         return m->kind->forward(m->net, m->params, t, in, x);
-    if (in->want_dx || x != NULL || in->labels == NULL || in->batch < 1) {
-        err_set(ERR_INPUT, "with guidance labels are needed, and the gradient with "
-                           "respect to x is not computed");
+    if (in->labels == NULL || in->batch < 1) {
+        err_set(ERR_INPUT, "guidance needs labels");
         return NULL;
     }
-    return forward_guided(m, t, in);
+    return forward_guided(m, t, in, x);
+}
+
+/* Under guidance x holds both evaluations' inputs, which are the same. */
+void model_dx(const struct tensor *x, int64_t batch, float *dx)
+{
+    int64_t n = tensor_count(x) / x->dim[0] * batch;
+    ERR_BUG_IF(x->dim[0] != batch && x->dim[0] != 2 * batch);
+    memcpy(dx, x->grad, (size_t)n * sizeof *dx);
+    if (x->dim[0] == 2 * batch)
+        for (int64_t i = 0; i < n; i++)
+            dx[i] += x->grad[n + i];
 }
 
 double model_flops(const struct model *m)
