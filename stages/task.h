@@ -40,6 +40,7 @@ struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
     struct adamw adamw;
+    double embedding_lr; /* of new labels' embeddings, a multiple of adamw.lr */
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
