@@ -14,7 +14,7 @@
 
 static const struct algo *const list[] = {&ddpo_is,    &ddpo_sf, &flow_grpo,
                                          &dance_grpo, &dpok,    &rwr,
-                                         &rwr_sparse, &nft,     NULL};
+                                         &rwr_sparse, &nft,     &distil, NULL};
 
 const struct algo *const *algo_all(void)
 {
