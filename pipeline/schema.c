@@ -81,6 +81,28 @@ const struct config_key schema[] = {
     {"rollout.classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
      "class labels to draw from; empty: all of the model's"},
 
+    {"search.kind", CONFIG_TEXT, "none", ANY, NULL, YES,
+     "search at sampling time with the reward at hand; the end of `sluice config` lists them; "
+     "for methods that learn from any final samples: distil, rwr, rwr_sparse"},
+    {"search.candidates", CONFIG_INT, "4", 1, 1e4, NULL, YES,
+     "best_of: chains per sample kept; svdd: next states tried at each step; Li et al. 2024: 20"},
+    {"search.alpha", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
+     "svdd, smc: temperature in the reward's units; 0 (svdd): always the best candidate"},
+    {"search.resample", CONFIG_REAL, "0.5", 0, 1, NULL, YES,
+     "smc: resample where the effective number of samples falls below this fraction; the end "
+     "always does"},
+    {"search.weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "noise: nats that a reward of 1 is worth"},
+    {"search.iterations", CONFIG_INT, "20", 0, 1e6, NULL, YES,
+     "noise: most iterations per sample; each is two forward and one backward evaluation per "
+     "step of the sampler"},
+    {"search.tolerance", CONFIG_REAL, "1e-3", 0, 1e9, NULL, YES,
+     "noise: stop where the gradient by the normal numbers has this norm"},
+    {"search.method", CONFIG_CHOICE, "lmvm", ANY, "lmvm|cg", YES,
+     "noise: limited-memory BFGS or nonlinear conjugate gradients"},
+    {"search.start", CONFIG_BOOL, "true", ANY, NULL, YES,
+     "noise: move the start of the chain too, not its steps alone"},
+
     {"reward.name", CONFIG_TEXT, "jpeg_compressibility", ANY, NULL, YES,
      "reward to maximise; the end of `sluice config` lists them"},
     {"reward.on_failure", CONFIG_CHOICE, "drop", ANY, "drop|stop", YES,

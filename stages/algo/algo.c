@@ -17,7 +17,8 @@
 
 static const struct algo *const list[] = {&ddpo_is,    &ddpo_sf, &flow_grpo,
                                          &dance_grpo, &dpok,    &rwr,
-                                         &rwr_sparse, &nft, &draft_k, &draft_lv, &alignprop, &adjoint_matching, NULL};
+                                         &rwr_sparse, &nft,     &distil, &draft_k,
+                                         &draft_lv,   &alignprop, &adjoint_matching, NULL};
 
 const struct algo *const *algo_all(void)
 {

@@ -101,6 +101,7 @@ struct algo {
     enum algo_pairs pairs;
     int on_policy_only; /* 1: refuses more than one optimizer step per iteration */
     int by_prompt;      /* 1: compares samples of one prompt, so it needs several of each */
+    int any_samples;    /* 1: learns from final samples wherever they come from */
     int drops_zero;     /* 1: samples with advantage 0 do not enter the update */
     double kl_weight;   /* where algorithm.kl_weight is auto */
     /* Own options: size of their struct, and their reading from the configuration. */
