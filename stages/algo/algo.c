@@ -4,17 +4,22 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
+#include "stages/algo/control.h"
 #include "stages/algo/ddpo.h"
 #include "stages/algo/dpok.h"
 #include "stages/algo/grpo.h"
 #include "stages/algo/nft.h"
+#include "stages/algo/pcl.h"
+#include "stages/algo/ppo.h"
 #include "stages/algo/rwr.h"
 
 #include <string.h>
 
 static const struct algo *const list[] = {&ddpo_is,    &ddpo_sf, &flow_grpo,
                                          &dance_grpo, &dpok,    &rwr,
-                                         &rwr_sparse, &nft,     NULL};
+                                         &rwr_sparse, &nft,     &ppo,
+                                         &control,    &pcl,     &trajectory_balance,
+                                         NULL};
 
 const struct algo *const *algo_all(void)
 {
