@@ -2,6 +2,7 @@
 #include "pipeline/arguments.h"
 
 #include "io/sys/err.h"
+#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
 #include "pipeline/schema.h"
@@ -105,5 +106,30 @@ const char *arguments_path(const char *name, const char *help, int argc, char **
     else
         err_set(ERR_USAGE, "which file or run directory? See `sluice %s --help`", name);
     *code = cmd_fail(name);
+    return NULL;
+}
+
+struct config *arguments_directory(const char *dir, int n, char **overrides)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/config.yaml", dir) >= (int)sizeof path ||
+        !file_exists(path)) {
+        err_set(ERR_INPUT, "%s: has no config.yaml: this is no run directory", dir);
+        return NULL;
+    }
+    struct config *c = config_create(schema);
+    struct text t = {0};
+    int rc = config_read(c, path);
+    text_add(&t, "run.dir=%s", dir);
+    if (rc == 0)
+        rc = config_override(c, t.s);
+    if (rc == 0) /* the limit of the job that wrote the file is not this job's */
+        rc = config_override(c, "run.max_walltime=0");
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = config_override(c, overrides[i]);
+    text_free(&t);
+    if (rc == 0)
+        return c;
+    config_destroy(c);
     return NULL;
 }

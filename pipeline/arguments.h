@@ -9,6 +9,10 @@
 struct config *arguments_job(const char *name, const char *help, int argc, char **argv,
                              int *code);
 
+/* The configuration of a run directory, DIR/config.yaml, with run.dir=DIR, no time limit and
+ * then the overrides. NULL: ERR_INPUT, ERR_USAGE. */
+struct config *arguments_directory(const char *dir, int n, char **overrides);
+
 /* `sluice NAME PATH [--json]`: the path, or NULL as above. */
 const char *arguments_path(const char *name, const char *help, int argc, char **argv,
                            int *code);

@@ -14,9 +14,8 @@ struct companion {
     float *out; /* [micro_batch, d] */
 };
 
-static int from_file(struct companion *c, struct task *t, int64_t version)
+static int from_file(struct companion *c, struct policy *p)
 {
-    struct policy *p = task_open_policy(t, version);
     int rc = 0;
     if (p == NULL)
         return -1;
@@ -38,18 +37,40 @@ static int from_memory(struct companion *c, struct task *t, int64_t version)
     return task_policy_content(t, version, c->content);
 }
 
-int companion_load(struct companion **c, struct task *t, int64_t version)
+/* Whether *c, made on the first call, is of that version already. */
+static bool is_loaded(struct companion **c, const struct task *t, int64_t version)
 {
     if (*c != NULL && (*c)->version == version)
-        return 0;
-    double start = task_now(t);
+        return true;
     if (*c == NULL) {
         *c = mem_alloc(1, sizeof **c);
         (*c)->out = mem_alloc(t->micro_batch * t->d, sizeof(float));
     }
-    bool here = (*c)->model != NULL && t->loaded_version == version;
     (*c)->version = -1;
-    int rc = here ? from_memory(*c, t, version) : from_file(*c, t, version);
+    return false;
+}
+
+int companion_load(struct companion **c, struct task *t, int64_t version)
+{
+    if (is_loaded(c, t, version))
+        return 0;
+    double start = task_now(t);
+    bool here = (*c)->model != NULL && t->loaded_version == version;
+    int rc = here ? from_memory(*c, t, version) : from_file(*c, task_open_policy(t, version));
+    if (rc == 0)
+        (*c)->version = version;
+    task_spend(t, TIME_IO, start);
+    return rc;
+}
+
+int companion_load_file(struct companion **c, struct task *t, const char *relative,
+                        int64_t version)
+{
+    char path[4096];
+    if (is_loaded(c, t, version))
+        return 0;
+    double start = task_now(t);
+    int rc = from_file(*c, policy_open(task_path(t, relative, path)));
     if (rc == 0)
         (*c)->version = version;
     task_spend(t, TIME_IO, start);

@@ -11,6 +11,9 @@ struct companion;
 /* Brings `version` into *c, made on the first call: from t->model where that version is
  * loaded, else from the policy file. 0 or -1 (ERR_INPUT). */
 int companion_load(struct companion **c, struct task *t, int64_t version);
+/* The same from a policy file, RELATIVE to the run directory, whatever is loaded. */
+int companion_load_file(struct companion **c, struct task *t, const char *relative,
+                        int64_t version);
 void companion_destroy(struct companion *c);
 
 /* One evaluation on t->tape, which must not be in use. *out [in->batch, d] stays valid

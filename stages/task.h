@@ -95,6 +95,7 @@ struct trainer;
 struct task {
     const char *dir; /* run directory */
     char run_id[48], config_digest[DIGEST_HEX];
+    bool replay; /* rollouts and rewards are another run's */
     uint64_t seed;
 
     int64_t samples, copies, shard_samples, shards; /* per iteration */

@@ -16,7 +16,8 @@ enum algo_needs {
     NEEDS_LOG_PROB = 2,   /* and the behaviour log-probability of every step */
     NEEDS_REFERENCE = 4,  /* update evaluates policy version 0 beside the network */
     NEEDS_BEHAVIOUR = 8,  /* and the version that made the samples */
-    NEEDS_STEP_ADVANTAGE = 32, /* advantage stores one number per step of the chain */
+    NEEDS_REWARD_GRADIENT = 16, /* reward stores d reward / d final sample */
+    NEEDS_STEP_ADVANTAGE = 32,  /* advantage stores one number per step of the chain */
     NEEDS_REFERENCE_DENSITY = 64, /* rollout stores the log-density of every step under
                                    * version 0 and the KL to it */
 };
