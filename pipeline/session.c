@@ -14,6 +14,7 @@
 #include "pipeline/settings.h"
 #include "pipeline/version.h"
 #include "pipeline/worker.h"
+#include "stages/linalg/petsc.h"
 
 #include <mpi.h>
 #include <stdio.h>
@@ -363,6 +364,7 @@ int session_run(const struct session_options *o)
     mem_free(s.hosts);
     mem_free(s.place);
     log_close();
+    petsc_end();
     MPI_Finalize();
     if (report)
         write_report(config_text(o->config, "run.dir"));
