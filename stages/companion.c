@@ -14,14 +14,15 @@ struct companion {
     float *out; /* [micro_batch, d] */
 };
 
-static int from_file(struct companion *c, struct policy *p)
+static int from_file(struct companion *c, const struct task *t, struct policy *p)
 {
     int rc = 0;
     if (p == NULL)
         return -1;
     if (c->model != NULL)
         rc = policy_weights(p, c->model, POLICY_WEIGHTS);
-    else if ((c->model = policy_model(p, POLICY_WEIGHTS, false)) == NULL)
+    else if ((c->model = policy_model(p, POLICY_WEIGHTS, false)) == NULL ||
+             model_set_guidance(c->model, model_guidance(t->model)) != 0)
         rc = -1;
     memcpy(c->content, policy_content_digest(p), DIGEST_HEX);
     policy_close(p);
@@ -56,7 +57,7 @@ int companion_load(struct companion **c, struct task *t, int64_t version)
         return 0;
     double start = task_now(t);
     bool here = (*c)->model != NULL && t->loaded_version == version;
-    int rc = here ? from_memory(*c, t, version) : from_file(*c, task_open_policy(t, version));
+    int rc = here ? from_memory(*c, t, version) : from_file(*c, t, task_open_policy(t, version));
     if (rc == 0)
         (*c)->version = version;
     task_spend(t, TIME_IO, start);
@@ -70,7 +71,7 @@ int companion_load_file(struct companion **c, struct task *t, const char *relati
     if (is_loaded(c, t, version))
         return 0;
     double start = task_now(t);
-    int rc = from_file(*c, policy_open(task_path(t, relative, path)));
+    int rc = from_file(*c, t, policy_open(task_path(t, relative, path)));
     if (rc == 0)
         (*c)->version = version;
     task_spend(t, TIME_IO, start);

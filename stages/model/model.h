@@ -63,6 +63,7 @@ struct tensor *model_forward(struct model *m, struct tape *t,
  * two evaluations in one batch; gradients are those of the guided output, and x's is
  * refused. 1, the default: one evaluation. ERR_USAGE without a null label. */
 int model_set_guidance(struct model *m, double weight);
+double model_guidance(const struct model *m);
 
 /* Floating-point operations of one forward evaluation per item (2 per multiply-add). */
 double model_flops(const struct model *m);
