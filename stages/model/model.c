@@ -312,11 +312,6 @@ int model_set_guidance(struct model *m, double weight)
     return 0;
 }
 
-double model_guidance(const struct model *m)
-{
-    return m->guidance;
-}
-
 /* Both evaluations in one batch: all items with their labels, then all without. */
 static struct tensor *forward_guided(struct model *m, struct tape *t,
                                      const struct model_input *in, struct tensor **given)
