@@ -78,7 +78,7 @@ static int write_config(const char *dir, const struct config *c)
     return rc;
 }
 
-static void new_run_id(char id[48], const struct task *t)
+void prepare_run_id(char id[48], uint64_t seed)
 {
     struct timespec ts;
     struct tm tm;
@@ -86,7 +86,7 @@ static void new_run_id(char id[48], const struct task *t)
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
     strftime(when, sizeof when, "%Y%m%dT%H%M%SZ", &tm);
-    uint64_t h = rng_mix64((uint64_t)ts.tv_nsec ^ ((uint64_t)getpid() << 32) ^ t->seed);
+    uint64_t h = rng_mix64((uint64_t)ts.tv_nsec ^ ((uint64_t)getpid() << 32) ^ seed);
     snprintf(id, 48, "%s-%08llx", when, (unsigned long long)(h & 0xffffffffu));
 }
 
@@ -103,14 +103,27 @@ static const char *advice_for(enum shard_kind kind)
                                   "made again with the same bits";
 }
 
+/* In a replay: one of the files of the run that is replayed. */
+static bool replayed(const struct task *t, const struct expected *e)
+{
+    return t->replay && (e->kind == SHARD_ROLLOUT || e->kind == SHARD_REWARD ||
+                         (e->kind == SHARD_POLICY && e->version == 0));
+}
+
 static int check_head(const struct task *t, const char *path, const struct shard_head *h,
                       const struct expected *e)
 {
-    if (strcmp(h->run_id, t->run_id) != 0)
+    struct origin from = {.run_id = ""};
+    bool other = replayed(t, e);
+    if (other && origin_read(t->dir, &from) != 0)
+        return -1;
+    const char *id = other ? from.source_run_id : t->run_id;
+    const char *digest = other ? from.source_digest : t->config_digest;
+    if (strcmp(h->run_id, id) != 0)
         return err_set(ERR_INPUT,
                        "%s: belongs to another run (%s), this directory to %s; %s", path,
-                       h->run_id, t->run_id, advice_for(e->kind));
-    if (strcmp(h->config_digest, t->config_digest) != 0)
+                       h->run_id, id, advice_for(e->kind));
+    if (strcmp(h->config_digest, digest) != 0)
         return err_set(ERR_INPUT, "%s: was made with another configuration; %s", path,
                        e->kind == SHARD_POLICY ? "choose another run.dir"
                                                : advice_for(e->kind));
@@ -162,7 +175,7 @@ static int check_file(const struct task *t, const char *rel, const struct expect
                    : err_add("damaged or foreign file in the run directory (%s)",
                              advice_for(e->kind));
     int rc = check_head(t, path, shard_head(s), e);
-    if (rc == 0)
+    if (rc == 0 && !replayed(t, e)) /* whose policies are elsewhere */
         rc = check_parents(t, path, shard_head(s));
     shard_close(s);
     return rc;
@@ -190,7 +203,8 @@ static int check_policies(struct task *t, const int64_t *version, int64_t n)
     char rel[96];
     int64_t oldest = version[n - 1] - t->max_staleness;
     int rc = 0;
-    read_run_id(t, version, n);
+    if (!t->replay)
+        read_run_id(t, version, n);
     for (int64_t i = n - 1; i >= 0 && version[i] >= oldest && rc == 0; i--) {
         const struct expected e = {SHARD_POLICY, version[i] - 1, -1, version[i]};
         rc = check_file(t, rundir_policy(rel, version[i]), &e);
@@ -204,7 +218,7 @@ static int find_policy(struct task *t, const struct config *c, struct prepared *
     int64_t *version, n;
     int rc = rundir_policies(t->dir, &version, &n);
     if (rc == 0 && n == 0) {
-        new_run_id(t->run_id, t);
+        prepare_run_id(t->run_id, t->seed);
         rc = settings_first_policy(t, c);
     } else if (rc == 0) {
         out->version = version[n - 1];
@@ -233,9 +247,12 @@ int prepare_directory(const char *dir, const struct config *c, const bool only[G
 int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
                 struct prepared *out)
 {
+    struct origin from;
     *out = (struct prepared){0};
-    if (enter(t->dir, c, only, &out->resumed) != 0)
+    if (enter(t->dir, c, only, &out->resumed) != 0 || origin_read(t->dir, &from) != 0)
         return -1;
+    t->replay = out->replay = from.run_id[0] != '\0';
+    snprintf(t->run_id, sizeof t->run_id, "%s", from.run_id);
     if (only[GROUP_ROLLOUT] && only[GROUP_UPDATE] && rundir_sweep(t->dir) != 0)
         return -1;
     /* Last, so that a configuration which is refused binds nobody. */

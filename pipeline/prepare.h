@@ -4,6 +4,7 @@
 #define SLUICE_PIPELINE_PREPARE_H
 
 #include "io/config.h"
+#include "io/origin.h"
 #include "scheduler/ledger.h"
 #include "stages/task.h"
 
@@ -11,6 +12,7 @@ struct prepared {
     int64_t version; /* newest sealed policy */
     bool resumed;    /* the directory held a run already */
     char run_id[48];
+    bool replay; /* the directory is one of a replay */
 };
 
 /* Creates or enters a run directory: locks, then config.yaml, which must agree. Errors as
@@ -26,5 +28,8 @@ int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
 
 /* Tells the ledger which work of the window is sealed, after checking each file wholly. */
 int prepare_ledger(const struct task *t, int64_t version, struct ledger *ledger);
+
+/* A new run's id: the time, and what else tells runs apart. */
+void prepare_run_id(char id[48], uint64_t seed);
 
 #endif

@@ -14,6 +14,7 @@
 #include "pipeline/settings.h"
 #include "pipeline/version.h"
 #include "pipeline/worker.h"
+#include "stages/linalg/petsc.h"
 
 #include <mpi.h>
 #include <stdio.h>
@@ -183,6 +184,7 @@ static int make_coordinator(struct session *s)
         .shards = t->shards,
         .max_staleness = t->max_staleness,
         .version = s->prepared.version,
+        .stored = s->prepared.replay,
     };
     struct text hosts = {0}, places = {0};
     placement_describe(s->place, s->world.size, &places);
@@ -234,6 +236,7 @@ static int make_run(struct session *s)
         comm_bcast(&s->world, &s->prepared, sizeof s->prepared, s->coordinator_rank) != 0)
         return -1;
     memcpy(s->task.run_id, s->prepared.run_id, sizeof s->task.run_id);
+    s->task.replay = s->prepared.replay;
     open_log(s);
     if (place_ranks(s) != 0)
         return -1;
@@ -303,13 +306,37 @@ static int start_mpi(struct session *s)
     return 0;
 }
 
+/* What one rank decides about the run directory, for all. Collective. */
+static int begin(struct session *s)
+{
+    struct {
+        char dir[4096];
+        int64_t iterations;
+    } d = {.dir = ""};
+    const struct session_options *o = s->o;
+    if (o->begin == NULL)
+        return 0;
+    if (comm_agree(&s->world,
+                   s->world.rank == 0 ? o->begin(o->ctx, d.dir, &d.iterations) : 0) != 0 ||
+        comm_bcast(&s->world, &d, sizeof d, 0) != 0)
+        return -1;
+    char *dir = text_new("run.dir=%s", d.dir);
+    char *number = text_new("run.iterations=%lld", (long long)d.iterations);
+    int rc = config_override(o->config, dir);
+    if (rc == 0)
+        rc = config_override(o->config, number);
+    mem_free(dir);
+    mem_free(number);
+    return rc;
+}
+
 int session_run(const struct session_options *o)
 {
     struct session s = {.o = o};
     int code;
     if (start_mpi(&s) != 0)
         return ERR_ENV;
-    if (placement_threads(o->config, s.world.rank) != 0 ||
+    if (begin(&s) != 0 || placement_threads(o->config, s.world.rank) != 0 ||
         compute_settle(o->config, &s.world) != 0 || make_layout(&s) != 0 ||
         make_groups(&s) != 0 || make_run(&s) != 0) {
         code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
@@ -337,6 +364,7 @@ int session_run(const struct session_options *o)
     mem_free(s.hosts);
     mem_free(s.place);
     log_close();
+    petsc_end();
     MPI_Finalize();
     if (report)
         write_report(config_text(o->config, "run.dir"));

@@ -14,6 +14,10 @@ struct session_options {
     enum group group;
     int argc; /* command line, for the provenance */
     char **argv;
+    /* Before the run: makes the run directory and settles run.dir and what follows from
+     * it, on one rank; all get dir and iterations. NULL-able. */
+    int (*begin)(void *ctx, char dir[4096], int64_t *iterations);
+    void *ctx;
 };
 
 /* Initialises and finalises MPI. Returns the process's exit code; messages are printed.

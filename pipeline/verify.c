@@ -5,6 +5,7 @@
 
 #include "io/index.h"
 #include "io/json.h"
+#include "io/origin.h"
 #include "io/rundir.h"
 #include "io/safetensors.h"
 #include "io/shard.h"
@@ -34,6 +35,7 @@ struct table {
     struct entry *entry; /* sorted by path once it is complete */
     int64_t n, cap;
     int64_t newest; /* policy version, -1: none */
+    struct origin origin;
     struct verify_report *report;
 };
 
@@ -240,12 +242,22 @@ static bool retained_away(const struct table *t, const struct entry *missing)
     return true;
 }
 
+/* In a replay: whether a file is one of the run that is replayed. */
+static bool replayed(const struct table *t, const struct entry *e)
+{
+    return t->origin.run_id[0] != '\0' &&
+           (e->kind == SHARD_ROLLOUT || e->kind == SHARD_REWARD ||
+            (e->kind == SHARD_POLICY && e->iteration == 0));
+}
+
 static void check_parents(struct table *t, const struct entry *e)
 {
     for (int64_t i = 0; i < e->head.parents; i++) {
         const struct shard_parent *p = &e->head.parent[i];
         struct entry named;
         const struct entry *found = find(t, p->path);
+        if (replayed(t, e) && strncmp(p->path, "policy/", 7) == 0)
+            continue; /* of the other run */
         if (found != NULL && found->good && strcmp(found->content, p->content) != 0)
             add(t->report, true, e->path,
                 "was made from another %s than the one that is there now (digest "
@@ -272,6 +284,14 @@ static void check_lineage(struct table *t, const struct entry *e,
                           const struct entry *first)
 {
     char need[PATH];
+    if (replayed(t, e)) {
+        if (strcmp(e->head.run_id, t->origin.source_run_id) != 0 ||
+            strcmp(e->head.config_digest, t->origin.source_digest) != 0)
+            add(t->report, true, e->path,
+                "belongs to the run '%s', the replayed one is '%s' (replay.json)",
+                e->head.run_id, t->origin.source_run_id);
+        return;
+    }
     if (strcmp(e->head.run_id, first->head.run_id) != 0)
         add(t->report, true, e->path, "belongs to the run '%s', %s to '%s'",
             e->head.run_id, first->path, first->head.run_id);
@@ -347,6 +367,8 @@ static void verify_run(const char *dir, struct verify_report *r)
 {
     static const char *const sub[] = {"policy", "rollout", "reward", "advantage"};
     struct table t = {.dir = dir, .newest = -1, .report = r};
+    if (origin_read(dir, &t.origin) != 0)
+        add(r, true, "replay.json", "%s", err_text());
     char **name;
     int64_t n;
     const struct entry *first = NULL;
@@ -363,7 +385,7 @@ static void verify_run(const char *dir, struct verify_report *r)
         const struct entry *e = &t.entry[i];
         if (e->kind == SHARD_POLICY && e->iteration > t.newest)
             t.newest = e->iteration;
-        if (e->good &&
+        if (e->good && !replayed(&t, e) &&
             (first == NULL || (first->kind != SHARD_POLICY && e->kind == SHARD_POLICY)))
             first = e;
     }

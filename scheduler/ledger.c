@@ -35,8 +35,9 @@ static void clear_slot(struct ledger *l, struct slot *s)
 {
     for (int k = 0; k < 2; k++) {
         for (int64_t i = 0; i < l->o.shards; i++)
-            s->shard[k][i] = WAITING;
-        s->sealed[k] = s->next[k] = 0;
+            s->shard[k][i] = l->o.stored ? SEALED : WAITING;
+        s->sealed[k] = l->o.stored ? l->o.shards : 0;
+        s->next[k] = 0;
     }
     s->advantage = s->update = WAITING;
 }
@@ -47,9 +48,11 @@ struct ledger *ledger_create(const struct ledger_options *o)
     l->o = *o;
     l->window = o->max_staleness + 1;
     l->slot = mem_alloc(l->window, sizeof *l->slot);
-    for (int64_t i = 0; i < l->window; i++)
+    for (int64_t i = 0; i < l->window; i++) {
         for (int k = 0; k < 2; k++)
             l->slot[i].shard[k] = mem_alloc(o->shards, 1);
+        clear_slot(l, &l->slot[i]);
+    }
     return l;
 }
 

@@ -23,6 +23,7 @@ struct ledger_options {
     int64_t iterations, shards, max_staleness;
     int64_t version; /* the newest sealed policy at the start */
     bool only[GROUPS]; /* groups that this job serves */
+    bool stored; /* all rollouts and rewards exist (a replay) */
 };
 
 struct ledger;

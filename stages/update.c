@@ -7,72 +7,35 @@
  * size), and each micro-batch is one leaf of the canonical gradient tree. The loss is the mean over the step's pairs, so the order
  * matters to no result beyond rounding, and the rounding is the same for any layout. */
 #include "stages/task.h"
+#include "stages/update_internal.h"
 
+#include "io/origin.h"
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "stages/companion.h"
+#include "stages/model/label.h"
 #include "stages/policy.h"
-#include "stages/renoise.h"
-#include "stages/trainer.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
-
-enum { STAT_LOG_RATIO2, STAT_RATIO, STAT_CLIPPED, STAT_LOSS, STAT_KL, STATS };
-
-/* Rollout files kept open: opening one checks it, which costs far more than a sample's
- * rows, and permuted samples come from all shards in turn. */
-enum { SOURCES = 16 };
-
-struct update {
-    struct task *t;
-    const struct comm *c;
-    int64_t iteration;
-
-    int64_t usable; /* samples that take part */
-    int64_t *sample; /* [usable] their numbers in the iteration, ascending */
-    double *advantage; /* [samples] */
-    struct shard_parent parent[3]; /* policy, advantage, version 0 if compared with */
-    int64_t parents;
-    bool chain; /* pairs are steps of the chain */
-    double metric[METRICS];
-
-    /* the optimizer step at hand */
-    int64_t epoch, batch_at, batch_n;        /* samples order[batch_at .. + batch_n) */
-    int64_t *order;                          /* [usable] permuted positions */
-    int64_t steps_each, live_n, *live; /* pairs per sample; their steps (or draws) */
-    int64_t pairs, leaves, first, number;    /* of the step; own leaves */
-    double *stat;                            /* [leaves * B * STATS] */
-    int64_t stat_cap;
-    int64_t *leaf_rows;                      /* [ranks] for gathering */
-
-    /* one trajectory, and one micro-batch */
-    struct shard *source[SOURCES]; /* shard s is in place s mod SOURCES, or NULL */
-    int64_t source_of[SOURCES];
-    int64_t loaded; /* sample in `latents`, -1 none */
-    float *latents; /* [steps + 1, d], or the final sample [d] */
-    double *log_prob; /* [steps] */
-    float *x, *next, *seed, *timesteps; /* [B, d] x 3, [B] */
-    float *clean, *noise, *work; /* where noised: [B, d], [d]; losses: [B, 2, d] */
-    int64_t *label, *all_label, *perm;  /* [B], [samples], [live_n] */
-    int64_t perm_sample;                /* sample whose order is in perm, -1 none */
-    struct algo_pair *pair;             /* [B] */
-};
 
 static void update_free(struct update *u)
 {
-    void *const all[] = {u->sample,  u->advantage, u->order,     u->live,      u->stat,
+    void *const all[] = {u->sample,  u->advantage, u->step_advantage, u->reward, u->scored_content, u->order,     u->live,      u->stat,
                          u->leaf_rows, u->latents, u->log_prob,  u->x,         u->next,
                          u->seed,    u->timesteps, u->label,     u->all_label, u->perm,
                          u->pair,    u->clean,     u->noise,     u->work};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
-    for (int i = 0; i < SOURCES; i++)
-        shard_close(u->source[i]);
+    for (int i = 0; i < SOURCES; i++) {
+        shard_close(u->rollout.file[i]);
+        shard_close(u->scored.file[i]);
+    }
+    update_walk_destroy(u->walk);
+    update_ends_destroy(u->ends);
 }
 
 /* Optimizer state of version `version`: from the file unless it is here already. */
@@ -87,6 +50,9 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
     if (t->trainer == NULL)
         t->trainer =
             trainer_create(c, model_params(t->model), t->update.ema_decay > 0);
+    const struct param *table = param_find(model_params(t->model), LABEL_TABLE);
+    if (table != NULL) /* it is the last parameter */
+        trainer_tail_rate(t->trainer, table->offset, t->update.embedding_lr);
     trainer_slice(t->trainer, &at, &len);
     double start = task_now(t);
     struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
@@ -104,58 +70,6 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
     return rc;
 }
 
-/* Reads the advantage file: who takes part, and the reward metrics. */
-static int load_advantage(struct update *u)
-{
-    struct task *t = u->t;
-    int64_t n = t->samples, expect[1] = {n};
-    rundir_advantage(u->parent[1].path, u->iteration);
-    struct shard *in = task_open(t, u->parent[1].path, SHARD_ADVANTAGE);
-    if (in == NULL)
-        return -1;
-    snprintf(u->parent[1].content, DIGEST_HEX, "%s", shard_content(in));
-    u->advantage = shard_get(in, "advantage", COLUMN_F64, 1, expect, NULL);
-    double *reward = shard_get(in, "reward", COLUMN_F64, 1, expect, NULL);
-    uint8_t *usable = shard_get(in, "usable", COLUMN_U8, 1, expect, NULL);
-    u->all_label = shard_get(in, "prompt_id", COLUMN_I64, 1, expect, NULL);
-    shard_close(in);
-    int rc = -1;
-    if (u->advantage == NULL || reward == NULL || usable == NULL || u->all_label == NULL)
-        goto done;
-    u->sample = mem_alloc(n, sizeof *u->sample);
-    double sum = 0, low = INFINITY, high = -INFINITY, dev = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (usable[i]) {
-            u->sample[u->usable++] = i;
-            sum += reward[i];
-            low = fmin(low, reward[i]);
-            high = fmax(high, reward[i]);
-        }
-    if (u->usable == 0) {
-        err_set(ERR_REWARD, "%s: no sample is usable", u->parent[1].path);
-        goto done;
-    }
-    double mean = sum / (double)u->usable;
-    for (int64_t k = 0; k < u->usable; k++)
-        dev += (reward[u->sample[k]] - mean) * (reward[u->sample[k]] - mean);
-    u->metric[METRIC_REWARD_MEAN] = mean;
-    u->metric[METRIC_REWARD_STD] = sqrt(dev / (double)u->usable);
-    u->metric[METRIC_REWARD_MIN] = low;
-    u->metric[METRIC_REWARD_MAX] = high;
-    u->metric[METRIC_SAMPLES] = (double)n;
-    u->metric[METRIC_FAILED] = (double)(n - u->usable);
-    int64_t kept = 0;
-    for (int64_t k = 0; k < u->usable; k++)
-        if (!t->algo->drops_zero || u->advantage[u->sample[k]] != 0)
-            u->sample[kept++] = u->sample[k];
-    u->usable = kept;
-    rc = kept > 0 ? 0 : err_set(ERR_NUMERIC, "%s: every weight is 0", u->parent[1].path);
-done:
-    mem_free(reward);
-    mem_free(usable);
-    return rc;
-}
-
 static int update_init(struct update *u)
 {
     struct task *t = u->t;
@@ -163,7 +77,7 @@ static int update_init(struct update *u)
     u->loaded = u->perm_sample = -1;
     u->order = mem_alloc(u->usable, sizeof *u->order);
     u->steps_each = t->pairs_each;
-    int64_t most = t->algo->pairs == PAIRS_NOISED ? u->steps_each : steps;
+    int64_t most = u->chain || t->algo->pairs == PAIRS_NOISED_GRID ? steps : u->steps_each;
     u->live = mem_alloc(most, sizeof *u->live);
     for (int64_t i = 0; i < most; i++)
         if (!u->chain || t->sampler.step[i].mask)
@@ -181,195 +95,11 @@ static int update_init(struct update *u)
     u->noise = mem_alloc(u->chain ? 0 : t->d, sizeof *u->noise);
     u->work = mem_alloc(2 * b * t->d, sizeof *u->work);
     u->perm = mem_alloc(u->live_n, sizeof *u->perm);
+    if (algo_walks(t->algo))
+        u->walk = update_walk_create(t);
+    if ((u->needs & NEEDS_SCORER) != 0)
+        u->ends = update_ends_create(t);
     return 0;
-}
-
-/* The checked rollout file of a shard, open until its place is needed. */
-static struct shard *source_of(struct update *u, int64_t shard)
-{
-    struct task *t = u->t;
-    char rel[96];
-    enum column_type type;
-    int nd, nd_p, at = (int)(shard % SOURCES);
-    int64_t dim[SHARD_MAX_ND], dim_p[SHARD_MAX_ND];
-    if (u->source[at] != NULL && u->source_of[at] == shard)
-        return u->source[at];
-    shard_close(u->source[at]);
-    struct shard *in =
-        task_open(t, rundir_rollout(rel, u->iteration, shard), SHARD_ROLLOUT);
-    if (in != NULL && u->chain &&
-        (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
-         dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d ||
-         dim[0] != task_shard_size(t, shard) ||
-         !shard_has(in, "log_prob", NULL, &nd_p, dim_p) || nd_p != 2 ||
-         dim_p[1] != t->sampler.steps)) {
-        err_set(ERR_INPUT,
-                "%s/%s: 'latents' or 'log_prob' is missing or of another shape", t->dir,
-                rel);
-        shard_close(in);
-        in = NULL;
-    }
-    u->source[at] = in;
-    u->source_of[at] = shard;
-    return in;
-}
-
-/* Reads one sample's trajectory. */
-static int load_trajectory(struct update *u, int64_t sample)
-{
-    struct task *t = u->t;
-    int64_t row = sample % t->shard_samples;
-    if (u->loaded == sample)
-        return 0;
-    double start = task_now(t);
-    struct shard *in = source_of(u, sample / t->shard_samples);
-    int rc = -1;
-    if (in != NULL && !u->chain)
-        rc = shard_get_rows(in, "final_sample", COLUMN_F32, row, 1, u->latents);
-    else if (in != NULL &&
-             shard_get_rows(in, "latents", COLUMN_F32, row, 1, u->latents) == 0 &&
-             shard_get_rows(in, "log_prob", COLUMN_F64, row, 1, u->log_prob) == 0)
-        rc = 0;
-    u->loaded = rc == 0 ? sample : -1;
-    task_spend(t, TIME_IO, start);
-    return rc;
-}
-
-/* Which sample and step (or draw) pair number `pair` of the optimizer step is. */
-static void pair_of(struct update *u, int64_t pair, int64_t *sample, int64_t *step)
-{
-    struct task *t = u->t;
-    *sample = u->sample[u->order[u->batch_at + pair / u->steps_each]];
-    if (u->perm_sample != *sample) {
-        rng_permutation(
-            rng_key(t->seed, RNG_STEPS, u->iteration, u->epoch, *sample, 0), u->perm,
-            u->live_n);
-        u->perm_sample = *sample;
-    }
-    int64_t at = pair % u->steps_each;
-    *step = u->live[t->algo->pairs == PAIRS_FIRST_STEPS ? at : u->perm[at]];
-}
-
-/* The part of fill_slot that noises u->latents, the final sample. */
-static void fill_noised(struct update *u, int64_t sample, int64_t b, struct algo_pair *p)
-{
-    struct task *t = u->t;
-    struct renoise r = {.iteration = u->iteration,
-                        .epoch = u->epoch,
-                        .sample = sample,
-                        .draw = p->step,
-                        .time = -1};
-    if (t->algo->pairs == PAIRS_NOISED_GRID)
-        r.time = t->sampler.step[p->step].t;
-    float *clean = u->clean + b * t->d, *target = u->next + b * t->d;
-    memcpy(clean, u->latents, (size_t)t->d * sizeof *clean);
-    r.time = renoise_pair(t, &r, clean, u->noise, u->x + b * t->d, target);
-    u->timesteps[b] = (float)r.time;
-    p->clean = clean;
-    p->target = target;
-    p->alpha_bar = (double)t->schedule.alpha_bar[r.time];
-}
-
-/* Copies pair into slot b of the micro-batch. */
-static int fill_slot(struct update *u, int64_t pair, int64_t b, int64_t *step,
-                     struct algo_pair *p)
-{
-    struct task *t = u->t;
-    int64_t sample;
-    pair_of(u, pair, &sample, step);
-    if (load_trajectory(u, sample) != 0)
-        return -1;
-    u->label[b] = u->all_label[sample];
-    *p = (struct algo_pair){.sampler = &t->sampler,
-                            .step = *step,
-                            .d = t->d,
-                            .x = u->x + b * t->d,
-                            .work = u->work + 2 * b * t->d,
-                            .advantage = u->advantage[sample],
-                            .weight = 1.0 / (double)u->pairs};
-    if (!u->chain) {
-        fill_noised(u, sample, b, p);
-        return 0;
-    }
-    memcpy(u->x + b * t->d, u->latents + *step * t->d, (size_t)t->d * sizeof *u->x);
-    memcpy(u->next + b * t->d, u->latents + (*step + 1) * t->d,
-           (size_t)t->d * sizeof *u->next);
-    u->timesteps[b] = (float)t->sampler.step[*step].t;
-    p->next = u->next + b * t->d;
-    p->log_prob_old = u->log_prob[*step];
-    return 0;
-}
-
-/* The loss of pair k of a micro-batch that starts at pair `from`; its gradient. */
-static int pair_loss(struct update *u, int64_t from, int64_t k, const float *predicted)
-{
-    struct task *t = u->t;
-    struct algo_result r = {0};
-    u->pair[k].o = predicted + k * t->d;
-    int rc = t->algo->loss(&t->algo_options, &u->pair[k], &r, u->seed + k * t->d);
-    double *s = u->stat + (from + k) * STATS;
-    s[STAT_LOG_RATIO2] = r.approx_kl;
-    s[STAT_RATIO] = r.ratio;
-    s[STAT_CLIPPED] = r.clipped;
-    s[STAT_LOSS] = r.loss;
-    s[STAT_KL] = r.kl;
-    return rc;
-}
-
-/* The loss of every pair [from, from + m). An error stays with the thread that met it, so
- * the first pair that fails is looked at again by this one. */
-static int batch_loss(struct update *u, int64_t from, int64_t m, const float *predicted)
-{
-    int64_t failed = m;
-#pragma omp parallel for schedule(static) reduction(min : failed)
-    for (int64_t k = 0; k < m; k++)
-        if (pair_loss(u, from, k, predicted) != 0) {
-            err_clear();
-            failed = k < failed ? k : failed;
-        }
-    return failed < m ? pair_loss(u, from, failed, predicted) : 0;
-}
-
-/* trainer_leaf_f: forward, loss and backward of one micro-batch. */
-static int leaf_gradient(void *ctx, int64_t leaf)
-{
-    struct update *u = ctx;
-    struct task *t = u->t;
-    int64_t b = t->micro_batch, from = leaf * b, step;
-    int64_t m = u->pairs - from < b ? u->pairs - from : b;
-    int rc = task_progress(t, "update iteration %lld micro-batch %lld of %lld",
-                           (long long)u->iteration, (long long)leaf,
-                           (long long)u->leaves);
-    for (int64_t k = 0; k < m && rc == 0; k++)
-        rc = fill_slot(u, from + k, k, &step, &u->pair[k]);
-    struct model_input in = {.batch = m,
-                             .height = t->height,
-                             .width = t->width,
-                             .x = u->x,
-                             .timesteps = u->timesteps,
-                             .labels = t->n_classes > 0 ? u->label : NULL};
-    const float *reference = NULL, *behaviour = NULL;
-    if (rc == 0)
-        rc = companion_forward(t->reference, t, &in, &reference);
-    if (rc == 0)
-        rc = companion_forward(t->behaviour, t, &in, &behaviour);
-    double start = task_now(t);
-    tape_begin(t->tape, true);
-    struct tensor *out = rc == 0 ? model_forward(t->model, t->tape, &in, NULL) : NULL;
-    if (out == NULL)
-        rc = -1;
-    task_spend(t, TIME_NETWORK, start);
-    for (int64_t k = 0; k < m && rc == 0; k++) {
-        u->pair[k].reference = reference != NULL ? reference + k * t->d : NULL;
-        u->pair[k].behaviour = behaviour != NULL ? behaviour + k * t->d : NULL;
-    }
-    if (rc == 0)
-        rc = batch_loss(u, from, m, out->data);
-    start = task_now(t);
-    if (rc == 0)
-        rc = tape_backward(t->tape, out, u->seed);
-    task_spend(t, TIME_NETWORK, start);
-    return rc;
 }
 
 /* Before the first optimizer step the recomputed log-probabilities must equal the stored
@@ -386,10 +116,10 @@ static int check_ratio(struct update *u)
         }
     }
     u->metric[METRIC_RATIO_ABSDEV_MAX] = worst;
-    if (worst == 0 || task_version(u->t, u->iteration) != u->iteration)
+    if (worst == 0 || !u->on_policy)
         return 0;
     int64_t sample, step;
-    pair_of(u, at, &sample, &step);
+    update_pairs_of(u, at, &sample, &step);
     return err_set(ERR_NUMERIC,
                    "iteration %lld: the ratio before the first optimizer step is not "
                    "exactly 1 (max |ratio - 1| = %.3g, sample %lld step %lld): rollout "
@@ -431,7 +161,8 @@ static int optimizer_step(struct update *u, int64_t *done)
         o.ema_decay =
             optim_ema_decay(t->update.ema_decay, k->ema_updates + 1, t->update.ema_warmup);
     t->counters.version = t->loaded_version = -1; /* in between two versions */
-    int rc = trainer_step(t->trainer, &o, k->optimizer_step + 1, leaf_gradient, u, &norm);
+    int rc = trainer_step(t->trainer, &o, k->optimizer_step + 1,
+                          u->walk != NULL ? update_walk_leaf : update_loss_leaf, u, &norm);
     double optimizer_s, waiting_s, start = task_now(t);
     trainer_times(t->trainer, &optimizer_s, &waiting_s);
     t->spent[TIME_OPTIMIZER] += optimizer_s;
@@ -454,7 +185,8 @@ static int optimizer_step(struct update *u, int64_t *done)
     u->metric[METRIC_CLIP_FRACTION] += clipped / (double)u->pairs;
     u->metric[METRIC_LOSS] += loss;
     u->metric[METRIC_GRAD_NORM] += norm;
-    u->metric[METRIC_KL_REFERENCE] += t->reference != NULL ? distance / (double)u->pairs : NAN;
+    u->metric[METRIC_KL_REFERENCE] +=
+        (u->needs & NEEDS_REFERENCE) != 0 ? distance / (double)u->pairs : NAN;
     ++*done;
     return 0;
 }
@@ -520,15 +252,42 @@ static int seal(struct update *u, struct policy_counters *counters)
     return rc;
 }
 
+/* Do the samples come from the very policy that is updated? In a replay they do where the
+ * policy that made them has its content. */
+static int settle_origin(struct update *u)
+{
+    struct task *t = u->t;
+    char rel[96];
+    u->on_policy = task_version(t, u->iteration) == u->iteration;
+    if (!t->replay || !u->on_policy)
+        return 0;
+    struct shard *s = task_open(t, rundir_rollout(rel, u->iteration, 0), SHARD_ROLLOUT);
+    if (s == NULL)
+        return -1;
+    const struct shard_head *h = shard_head(s);
+    u->on_policy =
+        h->parents > 0 && strcmp(h->parent[0].content, u->parent[0].content) == 0;
+    shard_close(s);
+    return 0;
+}
+
+/* The policy that made the samples. */
+static int load_behaviour(struct task *t, int64_t version)
+{
+    char rel[96];
+    return t->replay ? companion_load_file(&t->behaviour, t, origin_policy(rel, version),
+                                           version)
+                     : companion_load(&t->behaviour, t, version);
+}
+
 /* Networks that the method compares with. */
 static int load_companions(struct update *u)
 {
     struct task *t = u->t;
-    unsigned needs = algo_needs(t->algo, &t->algo_options);
-    if ((needs & NEEDS_BEHAVIOUR) != 0 &&
-        companion_load(&t->behaviour, t, task_version(t, u->iteration)) != 0)
+    if ((u->needs & NEEDS_BEHAVIOUR) != 0 &&
+        load_behaviour(t, task_version(t, u->iteration)) != 0)
         return -1;
-    if ((needs & NEEDS_REFERENCE) == 0)
+    if ((u->needs & NEEDS_REFERENCE) == 0)
         return 0;
     if (companion_load(&t->reference, t, 0) != 0)
         return -1;
@@ -545,11 +304,13 @@ static int prepare(struct update *u)
     struct task *t = u->t;
     u->parents = 2;
     u->chain = algo_on_chain(t->algo);
+    u->needs = algo_needs(t->algo, &t->algo_options);
     rundir_policy(u->parent[0].path, u->iteration);
-    if (task_policy_content(t, u->iteration, u->parent[0].content) != 0)
+    if (task_policy_content(t, u->iteration, u->parent[0].content) != 0 ||
+        settle_origin(u) != 0)
         return -1;
     double start = task_now(t);
-    int rc = load_advantage(u);
+    int rc = update_pairs_load(u);
     task_spend(t, TIME_IO, start);
     return rc != 0 || load_companions(u) != 0 ? -1 : update_init(u);
 }

@@ -302,3 +302,19 @@ void file_unmap(const unsigned char *p, int64_t len)
     if (p != NULL)
         munmap((void *)(uintptr_t)p, (size_t)len);
 }
+
+int file_link(const char *from, const char *to)
+{
+    const unsigned char *p;
+    int64_t len;
+    if (link(from, to) == 0 || errno == EEXIST)
+        return 0;
+    if (errno != EXDEV && errno != EPERM && errno != EMLINK && errno != ENOTSUP &&
+        errno != ENOSYS && errno != EACCES)
+        return err_set_errno("cannot link", from);
+    if (file_map(from, &p, &len) != 0)
+        return -1;
+    int rc = file_write(to, p, len);
+    file_unmap(p, len);
+    return rc;
+}

@@ -23,6 +23,10 @@ char *file_tmp_name(const char *path);
 /* fsync tmp, rename to path, fsync the directory; removes tmp when that fails. ERR_IO. */
 int file_publish(const char *tmp, const char *path);
 
+/* Gives a sealed file a second name: a hard link, or a copy where the file system has
+ * none. What is there under that name stays. ERR_INPUT, ERR_IO. */
+int file_link(const char *from, const char *to);
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 

@@ -4,13 +4,23 @@
 #include "io/sys/err.h"
 #include "io/sys/text.h"
 #include "stages/reward/brightness.h"
+#include "stages/reward/classifier.h"
 #include "stages/reward/jpeg.h"
+#include "stages/reward/power.h"
+#include "stages/reward/table.h"
 
 #include <string.h>
 
-static const struct reward *const list[] = {&jpeg_compressibility,
-                                            &jpeg_incompressibility, &brightness,
-                                            NULL};
+static const struct reward *const list[] = {
+    &jpeg_compressibility, &jpeg_incompressibility,
+    &brightness,           &power_peak,
+    &power_energy,         &power_ramp,
+    &power_cost,           &power_peak_hard,
+    &power_energy_hard,    &power_ramp_hard,
+    &power_cost_hard,      &table,
+    &reward_classifier,
+    NULL,
+};
 
 const struct reward *const *reward_all(void)
 {

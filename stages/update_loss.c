@@ -1,0 +1,81 @@
+/* Gradients of the leaves of an optimizer step: forward, loss, backward of a
+ * micro-batch of pairs. */
+#include "stages/update_internal.h"
+
+#include "io/sys/err.h"
+
+/* The loss of pair k of a micro-batch that starts at pair `from`; its gradient. */
+static int pair_loss(struct update *u, int64_t from, int64_t k, const float *predicted)
+{
+    struct task *t = u->t;
+    struct algo_result r = {0};
+    u->pair[k].o = predicted + k * t->d;
+    int rc = t->algo->loss(&t->algo_options, &u->pair[k], &r, u->seed + k * t->d);
+    double *s = u->stat + (from + k) * STATS;
+    s[STAT_LOG_RATIO2] = r.approx_kl;
+    s[STAT_RATIO] = r.ratio;
+    s[STAT_CLIPPED] = r.clipped;
+    s[STAT_LOSS] = r.loss;
+    s[STAT_KL] = r.kl;
+    return rc;
+}
+
+/* The loss of every pair [from, from + m). An error stays with the thread that met it,
+ * so the first pair that fails is looked at again by this one. */
+static int batch_loss(struct update *u, int64_t from, int64_t m, const float *predicted)
+{
+    int64_t failed = m;
+#pragma omp parallel for schedule(static) reduction(min : failed)
+    for (int64_t k = 0; k < m; k++)
+        if (pair_loss(u, from, k, predicted) != 0) {
+            err_clear();
+            failed = k < failed ? k : failed;
+        }
+    return failed < m ? pair_loss(u, from, failed, predicted) : 0;
+}
+
+/* trainer_leaf_f: forward, loss and backward of one micro-batch. */
+int update_loss_leaf(void *ctx, int64_t leaf)
+{
+    struct update *u = ctx;
+    struct task *t = u->t;
+    int64_t b = t->micro_batch, from = leaf * b;
+    int64_t m = u->pairs - from < b ? u->pairs - from : b;
+    int rc =
+        task_progress(t, "update iteration %lld micro-batch %lld of %lld",
+                      (long long)u->iteration, (long long)leaf, (long long)u->leaves);
+    for (int64_t k = 0; k < m && rc == 0; k++)
+        rc = update_pairs_fill(u, from + k, k);
+    struct model_input in = {.batch = m,
+                             .height = t->height,
+                             .width = t->width,
+                             .x = u->x,
+                             .timesteps = u->timesteps,
+                             .labels = t->n_classes > 0 ? u->label : NULL};
+    /* rollout may have left one on this rank that the update does not need */
+    struct companion *first = (u->needs & NEEDS_REFERENCE) != 0 ? t->reference : NULL;
+    const float *reference = NULL, *behaviour = NULL;
+    if (rc == 0)
+        rc = companion_forward(first, t, &in, &reference);
+    if (rc == 0)
+        rc = companion_forward(t->behaviour, t, &in, &behaviour);
+    double start = task_now(t);
+    tape_begin(t->tape, true);
+    struct tensor *out = rc == 0 ? model_forward(t->model, t->tape, &in, NULL) : NULL;
+    if (out == NULL)
+        rc = -1;
+    task_spend(t, TIME_NETWORK, start);
+    for (int64_t k = 0; k < m && rc == 0; k++) {
+        u->pair[k].reference = reference != NULL ? reference + k * t->d : NULL;
+        u->pair[k].behaviour = behaviour != NULL ? behaviour + k * t->d : NULL;
+    }
+    if (rc == 0 && u->ends != NULL)
+        rc = update_ends_score(u, from, m, out->data);
+    if (rc == 0)
+        rc = batch_loss(u, from, m, out->data);
+    start = task_now(t);
+    if (rc == 0)
+        rc = tape_backward(t->tape, out, u->seed);
+    task_spend(t, TIME_NETWORK, start);
+    return rc;
+}
