@@ -139,6 +139,32 @@ const struct config_key schema[] = {
     {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, YES,
      "table: answers in the whole run, later samples fail; 0: no limit"},
 
+    {"surrogate.kind", CONFIG_CHOICE, "none", ANY, "none|greedy|ucb|bootstrap|thompson", YES,
+     "learn the reward from few answers and train on its optimistic estimate: the mean; mean + "
+     "bonus * deviation; the best of several fits; the value under a draw of the posterior"},
+    {"surrogate.period", CONFIG_INT, "5", 1, 1e9, NULL, YES,
+     "iterations per round; the first of a round asks the true reward, all train on the estimate"},
+    {"surrogate.rounds", CONFIG_INT, "4", 1, 1e9, NULL, YES,
+     "rounds that ask; later ones keep the last estimate; 1: not adaptive; SEIKO: 4"},
+    {"surrogate.queries", CONFIG_INT, "auto", 1, 1e8, "auto", YES,
+     "samples that an asking iteration asks, from the first; auto: all"},
+    {"surrogate.noise", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
+     "deviation of normal noise that is added to every answer; SEIKO: 0.1"},
+    {"surrogate.feature_kind", CONFIG_CHOICE, "auto", ANY, "auto|onehot_pairs|fourier|linear", YES,
+     "what the estimate is linear in: characters and pairs of them (text), random Fourier "
+     "features, or the sample's elements; auto: onehot_pairs for text, else fourier"},
+    {"surrogate.features", CONFIG_INT, "auto", 1, 8191, "auto", YES,
+     "fourier: how many; auto: 256"},
+    {"surrogate.length", CONFIG_REAL, "auto", 1e-9, 1e9, "auto", YES,
+     "fourier: distance of samples over which rewards differ; auto: root of their elements"},
+    {"surrogate.lambda", CONFIG_REAL, "0.1", 1e-12, 1e12, NULL, YES,
+     "ridge: noise variance over the prior variance of a feature's weight; SEIKO: 0.001"},
+    {"surrogate.bonus", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
+     "ucb: C of the bonus; thompson: deviation of the draw; about the answers' noise times "
+     "1 to 3; SEIKO: 0.01"},
+    {"surrogate.heads", CONFIG_INT, "4", 2, 1000, NULL, YES,
+     "bootstrap: fits, each to a resample of the answers; SEIKO: 4"},
+
     {"algorithm.name", CONFIG_TEXT, "ddpo_is", ANY, NULL, YES,
      "method; the end of `sluice config` lists them; paper: ddpo_is"},
     {"algorithm.logprob", CONFIG_CHOICE, "mean", ANY, "mean|sum", YES,

@@ -7,6 +7,7 @@
 #include "pipeline/compute.h"
 #include "stages/companion.h"
 #include "stages/policy.h"
+#include "stages/reward/learned.h"
 #include "stages/trainer.h"
 
 #include <math.h>
@@ -53,7 +54,11 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
-    if (algo_differentiates(t->algo) && !t->reward->differentiable)
+    bool learns = !config_is(c, "surrogate.kind", "none");
+    if (learns && t->max_staleness > 0)
+        return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
+                                  "that it starts with: set max_staleness=0");
+    if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
         return err_set(ERR_USAGE,
                        "algorithm.name: %s needs the reward's gradient, and reward.name %s "
                        "has none: use a differentiable reward or a method such as ddpo_is",
@@ -68,6 +73,10 @@ static int read_method(struct task *t, const struct config *c)
                        "algorithm.name %s learns from: use distil, rwr or rwr_sparse, or "
                        "search.kind=none",
                        t->search.kind->name, t->algo->name);
+    if (search_acts(&t->search) && learns)
+        return err_set(ERR_USAGE, "search.kind: %s asks the true reward again and again, "
+                                  "which surrogate.kind is to save: set one of both to none",
+                       t->search.kind->name);
     int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
     if (t->algo->on_policy_only &&
         (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
@@ -89,6 +98,7 @@ int settings_read(struct task *t, const struct config *c)
         .shard_samples = config_int(c, "rollout.shard_samples"),
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
+        .learned_as_of = -1,
         .loaded_version = -1,
         .used_version = -1,
         .appear_s = 60,
@@ -214,6 +224,8 @@ static int fit_network(struct task *t, const struct config *c)
         .config = c,
         .seed = t->seed,
     };
+    if (learned_open(&scene, &t->learned) != 0)
+        return -1;
     return t->reward->open == NULL ? 0 : t->reward->open(&scene, &t->reward_ctx);
 }
 
@@ -274,6 +286,7 @@ void settings_close(struct task *t)
 {
     if (t->reward != NULL && t->reward->close != NULL)
         t->reward->close(t->reward_ctx);
+    learned_close(t->learned);
     trainer_destroy(t->trainer);
     companion_destroy(t->reference);
     companion_destroy(t->behaviour);

@@ -50,6 +50,6 @@ const struct reward *reward_find(const char *name)
 const char *reward_status_name(enum reward_status s)
 {
     static const char *const names[] = {"ok", "failed", "timed out", "infeasible",
-                                        "non-finite"};
+                                        "non-finite", "not asked"};
     return (unsigned)s < sizeof names / sizeof *names ? names[s] : "unknown";
 }
