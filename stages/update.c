@@ -15,6 +15,8 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "stages/companion.h"
+#include "stages/model/label.h"
 #include "stages/policy.h"
 
 #include <math.h>
@@ -48,6 +50,9 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
     if (t->trainer == NULL)
         t->trainer =
             trainer_create(c, model_params(t->model), t->update.ema_decay > 0);
+    const struct param *table = param_find(model_params(t->model), LABEL_TABLE);
+    if (table != NULL) /* it is the last parameter */
+        trainer_tail_rate(t->trainer, table->offset, t->update.embedding_lr);
     trainer_slice(t->trainer, &at, &len);
     double start = task_now(t);
     struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
@@ -183,7 +188,8 @@ static int optimizer_step(struct update *u, int64_t *done)
     u->metric[METRIC_CLIP_FRACTION] += clipped / (double)u->pairs;
     u->metric[METRIC_LOSS] += loss;
     u->metric[METRIC_GRAD_NORM] += norm;
-    u->metric[METRIC_KL_REFERENCE] += t->reference != NULL ? distance / (double)u->pairs : NAN;
+    u->metric[METRIC_KL_REFERENCE] +=
+        (u->needs & NEEDS_REFERENCE) != 0 ? distance / (double)u->pairs : NAN;
     ++*done;
     return 0;
 }

@@ -12,6 +12,7 @@
 #include "stages/model/folder.h"
 #include "stages/model/gaussian.h"
 #include "stages/model/kind.h"
+#include "stages/model/label.h"
 #include "stages/model/mlp.h"
 #include "stages/model/transformer1d.h"
 #include "stages/model/unet2d.h"
@@ -241,7 +242,9 @@ struct model *model_new_text(const char *json, const char *name, uint64_t seed)
     for (int64_t i = 0; i < param_number(m->params); i++) {
         const char *parameter = param_at(m->params, i)->name;
         enum model_start how = MODEL_START_USUAL;
-        if (m->kind->start != NULL)
+        if (strcmp(parameter, LABEL_TABLE) == 0)
+            how = MODEL_START_ZERO;
+        else if (m->kind->start != NULL)
             how = m->kind->start(m->net, parameter);
         if (how == MODEL_START_USUAL)
             init(m->params, i, seed);
@@ -293,6 +296,11 @@ int64_t model_null_label(const struct model *m)
     return m->kind->null_label != NULL ? m->kind->null_label(m->net) : -1;
 }
 
+double model_guidance(const struct model *m)
+{
+    return m->guidance;
+}
+
 int model_set_guidance(struct model *m, double weight)
 {
     if (weight != 1 && model_null_label(m) < 0)
@@ -302,11 +310,6 @@ int model_set_guidance(struct model *m, double weight)
                        weight);
     m->guidance = weight;
     return 0;
-}
-
-double model_guidance(const struct model *m)
-{
-    return m->guidance;
 }
 
 /* Both evaluations in one batch: all items with their labels, then all without. */
@@ -396,4 +399,37 @@ void model_digest(struct model *m, const float *values, char hex[65])
                    tensor_count(&p->t) * (int64_t)sizeof *values);
     }
     digest_finish(d, hex);
+}
+
+/* The config's text with one more key. */
+static char *with_labels(const char *config, int64_t labels)
+{
+    const char *end = strrchr(config, '}');
+    while (strchr(" \t\r\n", end[-1]) != NULL)
+        end--;
+    return text_new("%.*s%s\n  \"num_label_embeds\": %lld\n}\n", (int)(end - config), config,
+                    end[-1] == '{' ? "" : ",", (long long)labels);
+}
+
+struct model *model_graft(struct model *m, int64_t labels)
+{
+    bool old_names = false;
+    for (int64_t i = 0; i < param_number(m->params); i++)
+        old_names = old_names || strstr(param_at(m->params, i)->name, ".query.") != NULL;
+    if (param_find(m->params, LABEL_TABLE) != NULL) {
+        err_set(ERR_INPUT, "this network has new labels already (num_label_embeds)");
+        return NULL;
+    }
+    char *config = with_labels(m->config, labels);
+    struct model *grafted = model_from_config(config, "config.json", old_names, false);
+    mem_free(config);
+    if (grafted == NULL)
+        return NULL;
+    for (int64_t i = 0; i < param_number(m->params); i++) {
+        const struct param *from = param_at(m->params, i);
+        struct param *to = param_find(grafted->params, from->name);
+        memcpy(to->t.data, from->t.data, (size_t)tensor_count(&to->t) * sizeof(float));
+    }
+    param_touch(grafted->params);
+    return grafted;
 }

@@ -77,6 +77,11 @@ double model_flops(const struct model *m);
 int model_export(struct model *m, const float *values, const char *scheduler_json,
                  const char *folder);
 
+/* The same network with `labels` new ones (label.h) whose embeddings are zero: it gives the
+ * bits that m gives, whatever the label. NULL: ERR_INPUT, it has new labels already, or is of
+ * a kind that takes none. */
+struct model *model_graft(struct model *m, int64_t labels);
+
 /* The path of the scheduler's config beside a model folder ("" when there is none);
  * caller frees with mem_free. */
 char *model_scheduler_path(const char *folder);
