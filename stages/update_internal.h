@@ -58,7 +58,7 @@ struct update {
     struct algo_pair *pair;             /* [B] */
     struct ends *ends;                  /* where the method needs the scorer */
     struct natural *natural;            /* while such a step is made, else NULL */
-    struct chains *walk;                  /* where whole chains are its pairs */
+    struct update_walk *walk;                  /* where whole chains are its pairs */
 };
 
 /* Reads the iteration's advantage file (parent[1]): who takes part, and the reward
@@ -84,8 +84,8 @@ int update_loss_leaf(void *ctx, int64_t leaf);
 
 /* The same where a leaf is a micro-batch of whole chains, and what it works with. */
 int update_walk_leaf(void *ctx, int64_t leaf);
-struct chains *update_walk_create(const struct task *t);
-void update_walk_destroy(struct chains *w);
+struct update_walk *update_walk_create(const struct task *t);
+void update_walk_destroy(struct update_walk *w);
 
 /* One optimizer step along the natural gradient; *grad_norm as trainer_step. 0 or -1.
  * Collective. update_natural_keep remembers the transitions of the pairs [from, from + m)
