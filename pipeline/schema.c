@@ -270,6 +270,16 @@ const struct config_key schema[] = {
      "AdamW: weight decay; paper: 1e-4"},
     {"update.max_grad_norm", CONFIG_REAL, "1.0", 0, 1e9, NULL, YES,
      "gradients are scaled down to this norm; 0: never; paper: 1"},
+    {"update.optimizer", CONFIG_CHOICE, "adamw", ANY, "adamw|natural", YES,
+     "natural: steps along the natural gradient, of the length that update.kl_radius says; "
+     "lr, weight_decay and max_grad_norm have no effect; methods on the chain"},
+    {"update.kl_radius", CONFIG_REAL, "1e-3", 1e-12, 1e6, NULL, YES,
+     "natural: KL between the transitions before and after a step, mean over its pairs, nat"},
+    {"update.cg_iterations", CONFIG_INT, "10", 1, 10000, NULL, YES,
+     "natural: conjugate-gradient iterations; each costs two passes over the step's pairs"},
+    {"update.cg_damping", CONFIG_REAL, "1e-3", 0, 1e9, NULL, YES,
+     "natural: added to the Fisher matrix's diagonal, as a part of its mean along the "
+     "gradient"},
     {"update.ema_decay", CONFIG_REAL, "0", 0, 0.99999999, NULL, YES,
      "running average of the weights, kept beside them; 0: off"},
     {"update.ema_warmup", CONFIG_BOOL, "true", ANY, NULL, YES,

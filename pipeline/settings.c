@@ -28,6 +28,11 @@ static void read_update(struct update_options *u, const struct config *c)
         .max_grad_norm = config_real(c, "update.max_grad_norm"),
         .ema_decay = config_real(c, "update.ema_decay"),
         .ema_warmup = config_bool(c, "update.ema_warmup"),
+        .optimizer = config_is(c, "update.optimizer", "natural") ? OPTIMIZER_NATURAL
+                                                                 : OPTIMIZER_ADAMW,
+        .kl_radius = config_real(c, "update.kl_radius"),
+        .cg_damping = config_real(c, "update.cg_damping"),
+        .cg_iterations = config_int(c, "update.cg_iterations"),
     };
 }
 
@@ -58,6 +63,13 @@ static int read_method(struct task *t, const struct config *c)
     if (learns && t->max_staleness > 0)
         return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
                                   "that it starts with: set max_staleness=0");
+    if (t->update.optimizer == OPTIMIZER_NATURAL &&
+        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        return err_set(ERR_USAGE,
+                       "update.optimizer: natural needs a method whose pairs are steps of "
+                       "the chain, and algorithm.name %s has others: use adamw or a method "
+                       "such as ddpo_is",
+                       t->algo->name);
     if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
         return err_set(ERR_USAGE,
                        "algorithm.name: %s needs the reward's gradient, and reward.name %s "
