@@ -18,6 +18,7 @@ static const struct command commands[] = {
     {"run", "run the pipeline; the same command resumes (MPI)", cmd_run},
     {"stage", "run one stage over a run directory (MPI)", cmd_stage},
     {"replay", "advantage and update again over stored rollouts (MPI)", cmd_replay},
+    {"evaluate", "measure samples: reward, fidelity, diversity, KL (MPI)", cmd_evaluate},
     {"pretrain", "train a network on a data set by denoising (MPI)", cmd_pretrain},
     {"classifier", "train a classifier on labelled data, as a reward (MPI)", cmd_classifier},
     {"graft", "add labels to a trained network, for conditional control", cmd_graft},

@@ -81,6 +81,28 @@ const struct config_key schema[] = {
     {"rollout.classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
      "class labels to draw from; empty: all of the model's"},
 
+    {"search.kind", CONFIG_TEXT, "none", ANY, NULL, YES,
+     "search at sampling time with the reward at hand; the end of `sluice config` lists them; "
+     "for methods that learn from any final samples: distil, rwr, rwr_sparse"},
+    {"search.candidates", CONFIG_INT, "4", 1, 1e4, NULL, YES,
+     "best_of: chains per sample kept; svdd: next states tried at each step; Li et al. 2024: 20"},
+    {"search.alpha", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
+     "svdd, smc: temperature in the reward's units; 0 (svdd): always the best candidate"},
+    {"search.resample", CONFIG_REAL, "0.5", 0, 1, NULL, YES,
+     "smc: resample where the effective number of samples falls below this fraction; the end "
+     "always does"},
+    {"search.weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "noise: nats that a reward of 1 is worth"},
+    {"search.iterations", CONFIG_INT, "20", 0, 1e6, NULL, YES,
+     "noise: most iterations per sample; each is two forward and one backward evaluation per "
+     "step of the sampler"},
+    {"search.tolerance", CONFIG_REAL, "1e-3", 0, 1e9, NULL, YES,
+     "noise: stop where the gradient by the normal numbers has this norm"},
+    {"search.method", CONFIG_CHOICE, "lmvm", ANY, "lmvm|cg", YES,
+     "noise: limited-memory BFGS or nonlinear conjugate gradients"},
+    {"search.start", CONFIG_BOOL, "true", ANY, NULL, YES,
+     "noise: move the start of the chain too, not its steps alone"},
+
     {"reward.name", CONFIG_TEXT, "jpeg_compressibility", ANY, NULL, YES,
      "reward to maximise; the end of `sluice config` lists them"},
     {"reward.on_failure", CONFIG_CHOICE, "drop", ANY, "drop|stop", YES,
@@ -152,6 +174,34 @@ const struct config_key schema[] = {
      "rwr, rwr_sparse: weigh against samples of the same prompt, not of the iteration"},
     {"algorithm.nft_beta", CONFIG_REAL, "1", 1e-6, 1, NULL, YES,
      "nft: how far the positive policy lies from the old one; paper: 1, 0.1 for some rewards"},
+    {"algorithm.gamma", CONFIG_REAL, "1", 0, 1, NULL, YES,
+     "ppo: discount of a step"},
+    {"algorithm.lambda", CONFIG_REAL, "0.95", 0, 1, NULL, YES,
+     "ppo, control: weight of later steps' differences in an advantage; 1: what followed less "
+     "the value, 0: one step"},
+    {"algorithm.kl_reward", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
+     "ppo: weight of a step's KL to the first policy, subtracted from its reward"},
+    {"algorithm.control_alpha", CONFIG_REAL, "0.01", 0, 1e9, NULL, YES,
+     "control: weight of the KL of all steps to the first policy, in units of the reward"},
+    {"algorithm.pcl_alpha", CONFIG_REAL, "0.01", 1e-12, 1e9, NULL, YES,
+     "pcl, trajectory_balance: the same"},
+
+    {"value.kind", CONFIG_CHOICE, "ridge", ANY, "ridge|none", YES,
+     "ppo, control, pcl: value of a state: ridge regression on features of it, its step and "
+     "its class; or none: the mean over the prompt's other samples"},
+    {"value.linear", CONFIG_INT, "64", 1, 4096, NULL, YES,
+     "linear features: the state's elements, or so many random projections if it has more"},
+    {"value.features", CONFIG_INT, "32", 0, 4096, NULL, YES,
+     "random cosine features of the state"},
+    {"value.knots", CONFIG_INT, "4", 1, 64, NULL, YES,
+     "points along the chain between which the coefficients are interpolated"},
+    {"value.ridge", CONFIG_REAL, "auto", 0, 1e12, "auto", YES,
+     "penalty of the coefficients, times the mean square of the features; auto: the one with "
+     "the least error on samples that were left out"},
+    {"value.folds", CONFIG_INT, "4", 2, 64, NULL, YES,
+     "parts of an iteration's samples: a sample's value comes from a fit without its part"},
+    {"value.memory", CONFIG_REAL, "0.8", 0, 0.999, NULL, YES,
+     "weight of the previous iterations' data in the fit, per iteration"},
 
     {"algorithm.reward_target", CONFIG_REAL, "auto", -1e9, 1e9, "auto", YES,
      "draft_k, draft_lv, alignprop: the loss is |reward - target|; auto: -reward"},

@@ -30,12 +30,26 @@ static void read_update(struct update_options *u, const struct config *c)
     };
 }
 
+static void read_value(struct value_options *v, const struct config *c)
+{
+    *v = (struct value_options){
+        .kind = config_is(c, "value.kind", "none") ? VALUE_NONE : VALUE_RIDGE,
+        .linear = config_int(c, "value.linear"),
+        .features = config_int(c, "value.features"),
+        .knots = config_int(c, "value.knots"),
+        .folds = config_int(c, "value.folds"),
+        .ridge = config_is(c, "value.ridge", "auto") ? -1 : config_real(c, "value.ridge"),
+        .memory = config_real(c, "value.memory"),
+    };
+}
+
 static int read_method(struct task *t, const struct config *c)
 {
     t->algo = algo_find(config_text(c, "algorithm.name"));
     if (t->algo == NULL)
         return err_add("algorithm.name");
     algo_options_read(&t->algo_options, t->algo, c);
+    read_value(&t->value, c);
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
@@ -46,6 +60,14 @@ static int read_method(struct task *t, const struct config *c)
                        t->algo->name, t->reward->name);
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
     t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
+    if (search_read(&t->search, c) != 0)
+        return -1;
+    if (search_acts(&t->search) && !t->algo->any_samples)
+        return err_set(ERR_USAGE,
+                       "search.kind: what %s finds are not samples of the policy, which "
+                       "algorithm.name %s learns from: use distil, rwr or rwr_sparse, or "
+                       "search.kind=none",
+                       t->search.kind->name, t->algo->name);
     int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
     if (t->algo->on_policy_only &&
         (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
@@ -128,6 +150,26 @@ static int fit_classes(struct task *t)
     return 0;
 }
 
+/* Samples in a row of one label where every shard holds whole rows of them, else 0. */
+static int64_t copies_together(const struct task *t)
+{
+    if (t->n_classes == 0)
+        return t->samples < t->shard_samples ? t->samples : t->shard_samples;
+    return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
+}
+
+static int fit_search(struct task *t, const struct config *c)
+{
+    const struct chain chain = {.sampler = &t->sampler, .reward = t->reward};
+    if (search_check(&t->search, &chain, copies_together(t)) != 0)
+        return -1;
+    if ((t->search.kind->needs & SEARCH_GRADIENT) != 0 &&
+        config_real(c, "sampler.guidance") != 1)
+        return err_set(ERR_USAGE, "search.kind: %s needs sampler.guidance=1",
+                       t->search.kind->name);
+    return 0;
+}
+
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
  * together and the method? */
 static int fit_network(struct task *t, const struct config *c)
@@ -160,6 +202,8 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s has no bounded adjoint under guidance: set "
                        "sampler.guidance=1",
                        t->algo->name);
+    if (fit_search(t, c) != 0)
+        return -1;
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     const struct reward_scene scene = {
         .channels = t->channels,

@@ -13,6 +13,7 @@
 #include "stages/nn/backend.h"
 #include "stages/nn/optim.h"
 #include "stages/reward/reward.h"
+#include "stages/search/search.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,6 +45,15 @@ struct update_options {
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
+};
+
+/* How the values of states are estimated (stages/value.h). */
+enum value_kind { VALUE_RIDGE, VALUE_NONE };
+struct value_options {
+    enum value_kind kind;
+    int64_t linear, features, knots, folds;
+    double ridge; /* < 0: chosen */
+    double memory;
 };
 
 /* Counters that live in the policy file. */
@@ -111,8 +121,8 @@ struct task {
         char content[DIGEST_HEX]; /* "": not known */
     } policy;
     struct trainer *trainer;            /* update ranks only */
-    /* Networks that the method compares with, update ranks only: version 0, and the one
-     * that made the samples. */
+    /* Networks that the method compares with: version 0 (rollout and update), and the one
+     * that made the samples (update). */
     struct companion *reference, *behaviour;
     struct policy_counters counters;    /* of the trainer's state */
 
@@ -123,9 +133,11 @@ struct task {
     int64_t pairs_each; /* of a sample and inner epoch */
     const struct reward *reward;
     void *reward_ctx;
+    struct search_options search; /* in rollouts */
     double max_failed_fraction;
     bool stop_on_failure;
     struct update_options update;
+    struct value_options value;
 
     /* Progress: a phase for people, and the hook that keeps the rank answering. */
     char phase[96];
@@ -178,6 +190,10 @@ int task_load_weights(struct task *t, int64_t version);
 struct policy *task_open_policy(struct task *t, int64_t version);
 /* The content digest of a policy file: as the lease said, or from the file. */
 int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX]);
+
+/* What sampling needs of t (stages/search/chain.h), for chain_open; it ticks through
+ * task_progress. t outlives it. */
+struct chain task_chain(struct task *t);
 
 /* rollout: samples a shard of an iteration with a policy version; seals its file. */
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard);
