@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* Sample i of `from` (whose samples start at `at`) becomes w's. */
-static void take(const struct chain *c, struct walk *w, const struct walk *from, int64_t at,
-                 int64_t b)
+static void take(const struct chain *c, struct walk *w, const struct walk *from,
+                 int64_t at, int64_t b)
 {
     size_t row = (size_t)(w->states * c->d) * sizeof(float);
     int64_t i = at + b, steps = c->sampler->steps;
@@ -48,7 +48,8 @@ static int draw_batch(struct chain *c, const struct search_options *o, struct wa
 
 static int draw(struct chain *c, const struct search_options *o, struct walk *w)
 {
-    int64_t size = w->n < c->micro_batch ? w->n : c->micro_batch, steps = c->sampler->steps;
+    int64_t size = w->n < c->micro_batch ? w->n : c->micro_batch,
+            steps = c->sampler->steps;
     struct walk try = {.iteration = w->iteration, .states = w->states};
     try.latents = mem_alloc(size * w->states * c->d, sizeof *try.latents);
     try.sample = mem_alloc(size * c->d, sizeof *try.sample);

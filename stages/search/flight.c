@@ -12,9 +12,9 @@ struct flight {
     struct chain *c;
     const struct search_options *o;
     const struct walk *w;
-    int64_t i;                          /* the sample */
-    int64_t controls, *step;            /* [controls] the states they lead to, ascending */
-    float *plain, *noise, *state;       /* [N + 1, d] zbar, z, x */
+    int64_t i;                    /* the sample */
+    int64_t controls, *step;      /* [controls] the states they lead to, ascending */
+    float *plain, *noise, *state; /* [N + 1, d] zbar, z, x */
     float *out, *seed, *adjoint, *back; /* [d] each */
     double reward;                      /* of the point at hand */
     struct flight_best best;
@@ -101,7 +101,8 @@ static int fly(struct flight *f)
     for (int64_t k = 0; k < steps; k++)
         if (advance(f, k, f->state + k * d, f->state + (k + 1) * d) != 0)
             return -1;
-    return chain_score(f->c, f->w, f->i, 1, f->state + steps * d, &f->reward, f->adjoint);
+    return chain_score(f->c, f->w, f->i, 1, f->state + steps * d, &f->reward,
+                       f->adjoint);
 }
 
 /* d mu / d x and d mu / d o of a step: mu is linear in both, without an offset, and each
@@ -113,8 +114,8 @@ static void slopes(const struct sampler *s, int64_t k, float *by_x, float *by_o)
     sampler_mean(s, k, 1, &zero, &one, by_o, NULL);
 }
 
-/* adjoint: from d J / d x_N back along the chain; on the way gradient <- its parts by the
- * controls. */
+/* adjoint: from d J / d x_N back along the chain; on the way gradient <- its parts by
+ * the controls. */
 static int fly_back(struct flight *f, double *gradient)
 {
     struct chain *c = f->c;

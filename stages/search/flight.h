@@ -1,5 +1,5 @@
-/* One sample's chain as a function of its noise: the numbers z = zbar + u that drive it,
- * zbar those of a plain rollout, u the controls, and
+/* One sample's chain as a function of its noise: the numbers z = zbar + u that drive
+ * it, zbar those of a plain rollout, u the controls, and
  *
  *     J(u) = -weight r(x_N(u)) + |u|^2 / 2
  *

@@ -1,11 +1,10 @@
-/* Every sample is a problem of its own, so its result depends on no other sample. The best
- * point that was evaluated is kept; a point without a score ends the search. */
+/* Every sample is a problem of its own, so its result depends on no other sample. The
+ * best point that was evaluated is kept; a point without a score ends the search. */
 #include "stages/search/noise.h"
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "stages/search/flight.h"
-
 
 static int draw_one(struct flight *f, const struct search_options *o, struct walk *w,
                     int64_t i)
