@@ -23,9 +23,23 @@ static void read_update(struct update_options *u, const struct config *c)
                   .beta2 = config_real(c, "update.beta2"),
                   .eps = config_real(c, "update.eps"),
                   .weight_decay = config_real(c, "update.weight_decay")},
+        .embedding_lr = config_real(c, "update.embedding_lr"),
         .max_grad_norm = config_real(c, "update.max_grad_norm"),
         .ema_decay = config_real(c, "update.ema_decay"),
         .ema_warmup = config_bool(c, "update.ema_warmup"),
+    };
+}
+
+static void read_value(struct value_options *v, const struct config *c)
+{
+    *v = (struct value_options){
+        .kind = config_is(c, "value.kind", "none") ? VALUE_NONE : VALUE_RIDGE,
+        .linear = config_int(c, "value.linear"),
+        .features = config_int(c, "value.features"),
+        .knots = config_int(c, "value.knots"),
+        .folds = config_int(c, "value.folds"),
+        .ridge = config_is(c, "value.ridge", "auto") ? -1 : config_real(c, "value.ridge"),
+        .memory = config_real(c, "value.memory"),
     };
 }
 
@@ -35,9 +49,15 @@ static int read_method(struct task *t, const struct config *c)
     if (t->algo == NULL)
         return err_add("algorithm.name");
     algo_options_read(&t->algo_options, t->algo, c);
+    read_value(&t->value, c);
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
+    if (algo_differentiates(t->algo) && !t->reward->differentiable)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s needs the reward's gradient, and reward.name %s "
+                       "has none: use a differentiable reward or a method such as ddpo_is",
+                       t->algo->name, t->reward->name);
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
     t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
     if (search_read(&t->search, c) != 0)
@@ -171,6 +191,17 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s needs log-probabilities, but no sampler step is "
                        "random (sampler.eta=%g); set sampler.eta=1",
                        t->algo->name, config_real(c, "sampler.eta"));
+    if (algo_differentiates(t->algo) && sampler_clips(&t->sampler))
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s follows gradients through the sampler, which "
+                       "stop where samples are clipped: set sampler.clip_sample=false and "
+                       "use a schedule without thresholding",
+                       t->algo->name);
+    if (t->algo->pairs == PAIRS_LEAN && model_guidance(t->model) != 1)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s has no bounded adjoint under guidance: set "
+                       "sampler.guidance=1",
+                       t->algo->name);
     if (fit_search(t, c) != 0)
         return -1;
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
@@ -178,7 +209,7 @@ static int fit_network(struct task *t, const struct config *c)
         .channels = t->channels,
         .height = t->height,
         .width = t->width,
-        .classes = t->n_classes,
+        .classes = model_classes(t->model),
         .coding = model_coding(t->model),
         .config = c,
         .seed = t->seed,

@@ -41,9 +41,19 @@ struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
     struct adamw adamw;
+    double embedding_lr; /* of new labels' embeddings, a multiple of adamw.lr */
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
+};
+
+/* How the values of states are estimated (stages/value.h). */
+enum value_kind { VALUE_RIDGE, VALUE_NONE };
+struct value_options {
+    enum value_kind kind;
+    int64_t linear, features, knots, folds;
+    double ridge; /* < 0: chosen */
+    double memory;
 };
 
 /* Counters that live in the policy file. */
@@ -111,8 +121,8 @@ struct task {
         char content[DIGEST_HEX]; /* "": not known */
     } policy;
     struct trainer *trainer;            /* update ranks only */
-    /* Networks that the method compares with, update ranks only: version 0, and the one
-     * that made the samples. */
+    /* Networks that the method compares with: version 0 (rollout and update), and the one
+     * that made the samples (update). */
     struct companion *reference, *behaviour;
     struct policy_counters counters;    /* of the trainer's state */
 
@@ -127,6 +137,7 @@ struct task {
     double max_failed_fraction;
     bool stop_on_failure;
     struct update_options update;
+    struct value_options value;
 
     /* Progress: a phase for people, and the hook that keeps the rank answering. */
     char phase[96];

@@ -52,9 +52,11 @@ int update_loss_leaf(void *ctx, int64_t leaf)
                              .x = u->x,
                              .timesteps = u->timesteps,
                              .labels = t->n_classes > 0 ? u->label : NULL};
+    /* rollout may have left one on this rank that the update does not need */
+    struct companion *first = (u->needs & NEEDS_REFERENCE) != 0 ? t->reference : NULL;
     const float *reference = NULL, *behaviour = NULL;
     if (rc == 0)
-        rc = companion_forward(t->reference, t, &in, &reference);
+        rc = companion_forward(first, t, &in, &reference);
     if (rc == 0)
         rc = companion_forward(t->behaviour, t, &in, &behaviour);
     double start = task_now(t);
@@ -67,6 +69,8 @@ int update_loss_leaf(void *ctx, int64_t leaf)
         u->pair[k].reference = reference != NULL ? reference + k * t->d : NULL;
         u->pair[k].behaviour = behaviour != NULL ? behaviour + k * t->d : NULL;
     }
+    if (rc == 0 && u->ends != NULL)
+        rc = update_ends_score(u, from, m, out->data);
     if (rc == 0)
         rc = batch_loss(u, from, m, out->data);
     start = task_now(t);
