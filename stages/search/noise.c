@@ -6,7 +6,7 @@
 #include "io/sys/mem.h"
 #include "stages/search/flight.h"
 
-static int draw_one(struct flight *f, const struct search_options *o, struct walk *w,
+static int draw_one(struct flight *f, const struct search_options *o, struct draw *w,
                     int64_t i)
 {
     const struct minimise_options mo = {.method = o->method,
@@ -24,7 +24,7 @@ static int draw_one(struct flight *f, const struct search_options *o, struct wal
     return flight_land(f, w, best->u);
 }
 
-static int draw(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw(struct chain *c, const struct search_options *o, struct draw *w)
 {
     struct flight *f = flight_create(c, o, w);
     int rc = 0;

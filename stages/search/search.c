@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-static int draw_plain(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw_plain(struct chain *c, const struct search_options *o, struct draw *w)
 {
     (void)o;
     for (int64_t at = 0; at < w->n; at += c->micro_batch) {
@@ -79,6 +79,9 @@ bool search_acts(const struct search_options *o)
 /* The part about the reward. */
 static int check_reward(const struct search *s, const struct reward *r)
 {
+    if ((s->needs & SEARCH_SCORES) != 0 && r->score == NULL)
+        return err_set(ERR_USAGE, "search.kind: %s needs a reward: set reward.name",
+                       s->name);
     if ((s->needs & SEARCH_SCORES) != 0 && !r->deterministic)
         return err_set(
             ERR_USAGE,
@@ -99,7 +102,7 @@ int search_check(const struct search_options *o, const struct chain *c, int64_t 
     const struct search *s = o->kind;
     if (check_reward(s, c->reward) != 0)
         return -1;
-    if ((s->needs & SEARCH_GRADIENT) != 0 && (c->sampler->clip_sample || c->sampler->thresholding))
+    if ((s->needs & SEARCH_GRADIENT) != 0 && sampler_clips(c->sampler))
         return err_set(
             ERR_USAGE,
             "search.kind: %s follows gradients through the sampler, which end "
@@ -124,7 +127,7 @@ int search_check(const struct search_options *o, const struct chain *c, int64_t 
     return 0;
 }
 
-int search_draw(const struct search_options *o, struct chain *c, struct walk *w)
+int search_draw(const struct search_options *o, struct chain *c, struct draw *w)
 {
     for (int64_t i = 0; i < w->n; i++) {
         w->cost[i] = 0;

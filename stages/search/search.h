@@ -35,7 +35,7 @@ struct search {
     const char *name, *help;
     unsigned needs; /* enum search_needs */
     /* Fills latents, sample, log_prob, cost and plain of all of w's samples. */
-    int (*draw)(struct chain *c, const struct search_options *o, struct walk *w);
+    int (*draw)(struct chain *c, const struct search_options *o, struct draw *w);
 };
 
 /* NULL and ERR_USAGE (with the nearest name) for an unknown one. */
@@ -56,7 +56,7 @@ int search_check(const struct search_options *o, const struct chain *c, int64_t 
  * and on w alone. c is opened. Begins the PETSc session where `noise` is the search. 0
  * or -1.
  */
-int search_draw(const struct search_options *o, struct chain *c, struct walk *w);
+int search_draw(const struct search_options *o, struct chain *c, struct draw *w);
 
 /* weight[n] <- exp(v / alpha) / sum; alpha 0: 1 for the first largest, 0 for the
  * others. v = -infinity has weight 0; where all do, the weights are equal. */

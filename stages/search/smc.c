@@ -24,7 +24,7 @@ struct cloud {
 };
 
 /* The samples of one label, from sample `first` of it on; 0 where an earlier one is. */
-static int64_t members(const struct walk *w, int64_t first, int64_t *member)
+static int64_t members(const struct draw *w, int64_t first, int64_t *member)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < w->n; i++) {
@@ -38,7 +38,7 @@ static int64_t members(const struct walk *w, int64_t first, int64_t *member)
 }
 
 /* Histories up to state k move to their heirs. */
-static void inherit(const struct chain *c, struct walk *w, struct cloud *e, int64_t n)
+static void inherit(const struct chain *c, struct draw *w, struct cloud *e, int64_t n)
 {
     int64_t row = w->states * c->d, steps = c->sampler->steps;
     for (int64_t g = 0; g < n; g++) {
@@ -60,7 +60,7 @@ static void inherit(const struct chain *c, struct walk *w, struct cloud *e, int6
 }
 
 /* Resamples one group at state k where its weights are uneven (or it is the end). */
-static void resample(struct chain *c, struct walk *w, struct cloud *e, int64_t n,
+static void resample(struct chain *c, struct draw *w, struct cloud *e, int64_t n,
                      int64_t k)
 {
     double square = 0;
@@ -85,7 +85,7 @@ static void resample(struct chain *c, struct walk *w, struct cloud *e, int64_t n
 }
 
 /* The weights of all groups at state k, whose values are known; then resampling. */
-static void weigh(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
+static void weigh(struct chain *c, struct draw *w, struct cloud *e, int64_t k)
 {
     for (int64_t i = 0; i < w->n; i++) {
         double before = isfinite(e->last[i]) ? e->last[i] : 0;
@@ -102,7 +102,7 @@ static void weigh(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
 }
 
 /* Outputs and values of the states k of all samples. */
-static int look(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
+static int look(struct chain *c, struct draw *w, struct cloud *e, int64_t k)
 {
     for (int64_t at = 0; at < w->n; at += c->micro_batch) {
         int64_t m = w->n - at < c->micro_batch ? w->n - at : c->micro_batch;
@@ -124,7 +124,7 @@ static int look(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
 }
 
 /* Scores of the final samples. */
-static int look_last(struct chain *c, struct walk *w, struct cloud *e)
+static int look_last(struct chain *c, struct draw *w, struct cloud *e)
 {
     for (int64_t i = 0; i < w->n; i++)
         memcpy(e->x + i * c->d, chain_state(c, w, i, c->sampler->steps),
@@ -137,7 +137,7 @@ static int look_last(struct chain *c, struct walk *w, struct cloud *e)
     return 0;
 }
 
-static int walk_cloud(struct chain *c, struct walk *w, struct cloud *e)
+static int walk_cloud(struct chain *c, struct draw *w, struct cloud *e)
 {
     int64_t steps = c->sampler->steps;
     for (int64_t i = 0; i < w->n; i++)
@@ -158,7 +158,7 @@ static int walk_cloud(struct chain *c, struct walk *w, struct cloud *e)
     return 0;
 }
 
-static int draw(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw(struct chain *c, const struct search_options *o, struct draw *w)
 {
     int64_t n = w->n, steps = c->sampler->steps;
     struct cloud e = {.o = o};

@@ -18,7 +18,7 @@ struct beam {
 };
 
 /* Candidate j of the states that follow step k, and its values. */
-static int propose(struct chain *c, struct walk *w, struct beam *e, int64_t at,
+static int propose(struct chain *c, struct draw *w, struct beam *e, int64_t at,
                    int64_t m, int64_t k, int64_t j)
 {
     const struct sampler *s = c->sampler;
@@ -41,7 +41,7 @@ static int propose(struct chain *c, struct walk *w, struct beam *e, int64_t at,
 }
 
 /* One of the candidates becomes state k + 1 of sample at + b. */
-static void choose(struct chain *c, const struct search_options *o, struct walk *w,
+static void choose(struct chain *c, const struct search_options *o, struct draw *w,
                    struct beam *e, int64_t at, int64_t m, int64_t k, int64_t b)
 {
     int64_t i = at + b;
@@ -56,7 +56,7 @@ static void choose(struct chain *c, const struct search_options *o, struct walk 
     w->cost[i] += log((double)o->candidates * e->weight[j]);
 }
 
-static int draw_batch(struct chain *c, const struct search_options *o, struct walk *w,
+static int draw_batch(struct chain *c, const struct search_options *o, struct draw *w,
                       struct beam *e, int64_t at, int64_t m)
 {
     int64_t last = c->sampler->steps - 1;
@@ -84,7 +84,7 @@ static int draw_batch(struct chain *c, const struct search_options *o, struct wa
     return rc;
 }
 
-static int draw(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw(struct chain *c, const struct search_options *o, struct draw *w)
 {
     int64_t size = w->n < c->micro_batch ? w->n : c->micro_batch;
     int64_t one = size * c->d, many = o->candidates * one;

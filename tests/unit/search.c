@@ -31,7 +31,7 @@ struct bench {
     struct schedule schedule;
     struct sampler sampler;
     struct chain c;
-    struct walk w;
+    struct draw w;
     int64_t *label, *copy;
 };
 
@@ -80,7 +80,7 @@ static void bench_open(struct bench *b, const char *config, int64_t steps, int64
         b->label[i] = b->c.labelled ? i / copies % model_classes(b->c.model) : 0;
         b->copy[i] = b->c.labelled ? i % copies : i;
     }
-    b->w = (struct walk){.iteration = 3,
+    b->w = (struct draw){.iteration = 3,
                          .n = n,
                          .label = b->label,
                          .copy = b->copy,
