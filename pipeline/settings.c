@@ -180,16 +180,10 @@ static int64_t copies_together(const struct task *t)
     return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
 }
 
-static int fit_search(struct task *t, const struct config *c)
+static int fit_search(const struct task *t)
 {
     const struct chain chain = {.sampler = &t->sampler, .reward = t->reward};
-    if (search_check(&t->search, &chain, copies_together(t)) != 0)
-        return -1;
-    if ((t->search.kind->needs & SEARCH_GRADIENT) != 0 &&
-        config_real(c, "sampler.guidance") != 1)
-        return err_set(ERR_USAGE, "search.kind: %s needs sampler.guidance=1",
-                       t->search.kind->name);
-    return 0;
+    return search_check(&t->search, &chain, copies_together(t));
 }
 
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
@@ -224,7 +218,7 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s has no bounded adjoint under guidance: set "
                        "sampler.guidance=1",
                        t->algo->name);
-    if (fit_search(t, c) != 0)
+    if (fit_search(t) != 0)
         return -1;
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     const struct reward_scene scene = {
