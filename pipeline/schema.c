@@ -110,6 +110,12 @@ const struct config_key schema[] = {
      "table: deviation of the normal noise that is added to every answer"},
     {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, YES,
      "table: answers in the whole run, later samples fail; 0: no limit"},
+    {"reward.reference", CONFIG_TEXT, "", ANY, NULL, YES,
+     "memorisation: data file of pictures or numbers, or FILE.csv:COLUMN of texts"},
+    {"reward.reference_rows", CONFIG_INT, "0", 0, 1e12, NULL, YES,
+     "memorisation: compare with the first so many samples of it; 0: all"},
+    {"reward.distance_cap", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "memorisation: distance beyond which the reward does not grow"},
 
     {"algorithm.name", CONFIG_TEXT, "ddpo_is", ANY, NULL, YES,
      "method; the end of `sluice config` lists them; paper: ddpo_is"},
