@@ -133,11 +133,20 @@ const struct config_key schema[] = {
     {"reward.cost_cap", CONFIG_REAL, "6", -1e9, 1e9, NULL, YES,
      "power_cost_hard: what a day may cost"},
     {"reward.table", CONFIG_TEXT, "", ANY, NULL, YES,
-     "table: FILE.csv:KEYCOLUMN:SCORECOLUMN, columns by the names in the first line"},
+     "table, molecule_property: FILE.csv:KEYCOLUMN:SCORECOLUMN, columns by the names in the "
+     "first line"},
+    {"reward.fit_rows", CONFIG_INT, "5000", 16, 1e9, NULL, YES,
+     "molecule_property: most rows of reward.table that its model is fitted on"},
     {"reward.noise", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
      "table: deviation of the normal noise that is added to every answer"},
     {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, YES,
      "table: answers in the whole run, later samples fail; 0: no limit"},
+    {"reward.reference", CONFIG_TEXT, "", ANY, NULL, YES,
+     "memorisation: data file of pictures or numbers, or FILE.csv:COLUMN of texts"},
+    {"reward.reference_rows", CONFIG_INT, "0", 0, 1e12, NULL, YES,
+     "memorisation: compare with the first so many samples of it; 0: all"},
+    {"reward.distance_cap", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "memorisation: distance beyond which the reward does not grow"},
 
     {"surrogate.kind", CONFIG_CHOICE, "none", ANY, "none|greedy|ucb|bootstrap|thompson", YES,
      "learn the reward from few answers and train on its optimistic estimate: the mean; mean + "
