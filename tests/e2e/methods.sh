@@ -75,6 +75,18 @@ check() {
     is_code $? 0 "$name: verify" "$work/log"
     stages "$work/$name.stages" "$@"
     same_bits "$work/$name.stages" "$work/$name.ref" "$name, stages in turn"
+    case $name in # what is fitted goes on from the previous iteration's file
+    ppo | control | pcl)
+        dir=$work/$name.resumed
+        run_layout "$work/log" 3 run "$work/config.yaml" run.dir="$dir" "$@" \
+            run.iterations=1
+        is_code $? 0 "$name, one iteration" "$work/log"
+        run_layout "$work/log" 4 run "$work/config.yaml" run.dir="$dir" "$@"
+        is_code $? 0 "$name, the next one, in another layout" "$work/log"
+        same_bits "$dir" "$work/$name.ref" "$name, resumed"
+        rm -rf "$dir"
+        ;;
+    esac
     rm -rf "$work/$name".[034] "$work/$name.stages"
 }
 
