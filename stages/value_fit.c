@@ -14,7 +14,7 @@
 struct value_fit {
     const struct value_features *features;
     int64_t base, knots, blocks, folds, steps;
-    double penalty, memory_weight, used_penalty, explained;
+    double penalty, memory_weight, used_penalty;
     /* Sums of a fold: products [base, blocks, base], moments [knots, base], squares and
      * weights of the targets [1], [1]. */
     int64_t size, rows; /* of a fold's sums; of one row of products */
@@ -219,19 +219,15 @@ static int try_penalties(const struct value_fit *v, const struct comm *c, struct
 
 static int choose(struct value_fit *v, const struct comm *c, struct work *w)
 {
-    double *error = mem_alloc(PENALTIES * v->folds, sizeof *error), best = INFINITY,
-           level = 0;
+    double *error = mem_alloc(PENALTIES * v->folds, sizeof *error), best = INFINITY;
     int rc = try_penalties(v, c, w, error);
     for (int64_t i = 0; i < PENALTIES && rc == 0; i++) {
         double sum = 0;
         for (int64_t k = 0; k < v->folds; k++)
             sum += error[i * v->folds + k];
-        if (i == 0)
-            level = sum;
         if (sum < best) {
             best = sum;
             v->used_penalty = penalties[i];
-            v->explained = level > 0 ? 1 - sum / level : 0;
         }
     }
     mem_free(error);
@@ -249,7 +245,6 @@ int value_fit_solve(struct value_fit *v, const struct comm *c)
             v->memory[i] += v->fold[k * v->size + i];
     }
     v->used_penalty = v->penalty;
-    v->explained = NAN;
     if (rc == 0 && v->penalty < 0)
         rc = choose(v, c, &w);
     for (int64_t k = 0; k < v->folds && rc == 0; k++)
@@ -276,9 +271,4 @@ double value_fit_at(const struct value_fit *v, int64_t sample, int64_t step,
 double value_fit_penalty(const struct value_fit *v)
 {
     return v->used_penalty;
-}
-
-double value_fit_explained(const struct value_fit *v)
-{
-    return v->explained;
 }

@@ -97,7 +97,7 @@ check ddpo_is latents kl algorithm.kl_weight=0.1
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
 check nft final kl sampler.eta=0
-check ppo latents none algorithm.kl_reward=0.1 value.features=3 value.knots=2
+check ppo latents none algorithm.kl_reward=0.1 value.kind=mlp value.hidden=8 value.epochs=2
 check control latents kl value.features=3 value.knots=2
 check pcl latents none value.kind=none algorithm.kl_weight=0
 check trajectory_balance latents none update.batch=auto update.inner_epochs=1

@@ -65,7 +65,14 @@ static void fit(struct scene *s, const double *memory, double *kept)
     for (int i = 0; i < N * STEPS; i++)
         s->value[i] = value_fit_at(v, i / STEPS, i % STEPS, s->z + i * base);
     s->penalty = value_fit_penalty(v);
-    s->explained = value_fit_explained(v);
+    double square = 0, mean = 0, rest = 0; /* over the live steps */
+    for (int i = 0; i < N * STEPS; i++)
+        if (s->live[i % STEPS]) {
+            square += s->target[i] * s->target[i] / (N * 4);
+            mean += s->target[i] / (N * 4);
+            rest += pow(s->target[i] - s->value[i], 2) / (N * 4);
+        }
+    s->explained = 1 - rest / (square - mean * mean);
     if (kept != NULL)
         memcpy(kept, sums, (size_t)n * sizeof *sums);
     value_fit_destroy(v);
