@@ -39,13 +39,16 @@ static void read_update(struct update_options *u, const struct config *c)
 static void read_value(struct value_options *v, const struct config *c)
 {
     *v = (struct value_options){
-        .kind = config_is(c, "value.kind", "none") ? VALUE_NONE : VALUE_RIDGE,
+        .kind = (enum value_kind)config_choice(c, "value.kind"),
         .linear = config_int(c, "value.linear"),
         .features = config_int(c, "value.features"),
         .knots = config_int(c, "value.knots"),
         .folds = config_int(c, "value.folds"),
         .ridge = config_is(c, "value.ridge", "auto") ? -1 : config_real(c, "value.ridge"),
         .memory = config_real(c, "value.memory"),
+        .hidden = config_int(c, "value.hidden"),
+        .epochs = config_int(c, "value.epochs"),
+        .lr = config_real(c, "value.lr"),
     };
 }
 

@@ -56,12 +56,14 @@ struct update_options {
 };
 
 /* How the values of states are estimated (stages/value.h). */
-enum value_kind { VALUE_RIDGE, VALUE_NONE };
+enum value_kind { VALUE_RIDGE, VALUE_MLP, VALUE_NONE };
 struct value_options {
     enum value_kind kind;
     int64_t linear, features, knots, folds;
     double ridge; /* < 0: chosen */
     double memory;
+    int64_t hidden, epochs; /* mlp */
+    double lr;
 };
 
 /* Counters that live in the policy file. */
