@@ -24,6 +24,8 @@ static int from_file(struct companion *c, const struct task *t, struct policy *p
     else if ((c->model = policy_model(p, POLICY_WEIGHTS, false)) == NULL ||
              model_set_guidance(c->model, model_guidance(t->model)) != 0)
         rc = -1;
+    if (rc == 0) /* the null label is known: it is t's network */
+        rc = model_set_guidance(c->model, model_guidance(t->model));
     memcpy(c->content, policy_content_digest(p), DIGEST_HEX);
     policy_close(p);
     return rc;
@@ -103,6 +105,25 @@ int companion_forward(struct companion *c, struct task *t, const struct model_in
     }
     task_spend(t, TIME_NETWORK, start);
     return y != NULL ? 0 : -1;
+}
+
+int companion_pull(struct companion *c, struct task *t, const struct model_input *in,
+                   const float *seed, const float **out, float *dx)
+{
+    double start = task_now(t);
+    struct tensor *x = NULL;
+    struct model_input with = *in;
+    with.want_dx = true;
+    tape_begin(t->tape, true);
+    struct tensor *y = model_forward(c->model, t->tape, &with, &x);
+    int rc = y != NULL ? tape_backward(t->tape, y, seed) : -1;
+    if (rc == 0) {
+        memcpy(c->out, y->data, (size_t)(in->batch * t->d) * sizeof *c->out);
+        *out = c->out;
+        model_dx(x, in->batch, dx);
+    }
+    task_spend(t, TIME_NETWORK, start);
+    return rc;
 }
 
 const char *companion_content(const struct companion *c)

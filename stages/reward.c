@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 struct scores {
     int64_t n;
@@ -15,6 +16,7 @@ struct scores {
     int64_t *label, *index;
     double *score;
     uint8_t *status;
+    float *gradient; /* [n, d], where the method needs it */
     struct shard_parent parent;
     int64_t version, iteration, first; /* its policy; number of sample 0 */
 };
@@ -42,10 +44,20 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
     return rc;
 }
 
+static bool finite_gradient(const struct task *t, const struct scores *s, int64_t i)
+{
+    float worst = 0;
+    for (int64_t j = 0; s->gradient != NULL && j < t->d; j++)
+        worst += s->gradient[i * t->d + j] * 0.0f; /* NaN from any infinity or NaN */
+    return worst == 0;
+}
+
 static int score(struct task *t, struct scores *s)
 {
     s->score = mem_alloc(s->n, sizeof *s->score);
     s->status = mem_alloc(s->n, sizeof *s->status);
+    if ((algo_needs(t->algo, &t->algo_options) & NEEDS_REWARD_GRADIENT) != 0)
+        s->gradient = mem_alloc(s->n * t->d, sizeof *s->gradient);
     for (int64_t i = 0; i < s->n; i++)
         s->score[i] = NAN; /* what a reward leaves out is no score of 0 */
     struct reward_batch b = {
@@ -59,14 +71,18 @@ static int score(struct task *t, struct scores *s)
         .first = s->first,
         .score = s->score,
         .status = s->status,
+        .gradient = s->gradient,
     };
     if (t->reward->score(t->reward_ctx, &b) != 0)
         return err_add("reward %s", t->reward->name);
     for (int64_t i = 0; i < s->n; i++) {
-        if (s->status[i] == REWARD_OK && !isfinite(s->score[i]))
+        if (s->status[i] == REWARD_OK &&
+            (!isfinite(s->score[i]) || !finite_gradient(t, s, i)))
             s->status[i] = REWARD_NON_FINITE;
         if (s->status[i] != REWARD_OK)
             s->score[i] = NAN; /* a failed score is a status, never a number */
+        if (s->status[i] != REWARD_OK && s->gradient != NULL)
+            memset(s->gradient + i * t->d, 0, (size_t)t->d * sizeof *s->gradient);
     }
     return 0;
 }
@@ -90,6 +106,11 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
         {.name = "sample_index", .type = COLUMN_I64, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = "1", .data = s->index,
          .long_name = "number of the sample in its iteration"},
+        {.name = "reward_gradient", .type = COLUMN_F32, .nd = 4,
+         .dim = {s->n, t->channels, t->height, t->width},
+         .axis = {"sample", "channel", "height", "width"}, .units = t->reward->units,
+         .long_name = "d reward / d final sample (0 where the status is not ok)",
+         .data = s->gradient, .chunk_first = true},
     };
     struct shard_writer *w = shard_create(
         task_path(t, rundir_reward(rel, iteration, shard), path), &head);
@@ -97,7 +118,8 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
         return -1;
     int rc = shard_note(w, "reward_name", t->reward->name);
     for (size_t i = 0; i < sizeof col / sizeof *col && rc == 0; i++)
-        rc = shard_put(w, &col[i]);
+        if (col[i].data != NULL)
+            rc = shard_put(w, &col[i]);
     if (rc != 0) {
         shard_abort(w);
         return -1;
@@ -125,5 +147,6 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     mem_free(s.index);
     mem_free(s.score);
     mem_free(s.status);
+    mem_free(s.gradient);
     return rc;
 }
