@@ -233,6 +233,12 @@ static int companions(const struct plan *p)
     return ((p->needs & NEEDS_REFERENCE) != 0) + ((p->needs & NEEDS_BEHAVIOUR) != 0);
 }
 
+/* Rollout evaluates version 0 beside the policy. */
+static bool refers(const struct plan *p)
+{
+    return (p->needs & NEEDS_REFERENCE_DENSITY) != 0;
+}
+
 /* Ranks of the update group, over which optimizer state is spread. */
 static int64_t update_ranks(const struct plan *p)
 {
@@ -262,9 +268,9 @@ static void print_memory(const struct plan *p)
     double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
     double slots = 4 * n * (double)(config_int(p->c, "max_staleness") + 1);
     double shard = (double)p->shard * d * 4 * (double)(chain ? p->steps + 1 : 2);
-    double others = companions(p) * (8 * n + micro * d * 4);
+    double other = 8 * n + micro * d * 4, others = companions(p) * other;
     double rollout = 4 * n + slots + filters(n, false) + micro * p->probe.forward +
-                     p->probe.scratch + shard;
+                     p->probe.scratch + shard + (refers(p) ? other : 0);
     double update = 16 * n + state + (ema ? 12 : 8) * n + filters(n, true) + each +
                     p->probe.scratch + others + shard;
     double small = (double)p->shard * d * 4 * 2;
@@ -275,6 +281,8 @@ static void print_memory(const struct plan *p)
         "one shard",
         rollout / MIB, slots / MIB, filters(n, false) / MIB,
         micro * p->probe.forward / MIB);
+    if (refers(p))
+        line("", "version 0 of the weights, %.0f MiB of it", other / MIB);
     line("reward, advantage", "%.0f MiB: samples and scores", small / MIB);
     line(
         "update",
@@ -304,7 +312,12 @@ static void print_disk(const struct plan *p)
     int64_t policies = config_int(p->c, "run.keep_policies");
     int64_t every = config_int(p->c, "run.keep_every");
     int64_t states = (p->needs & NEEDS_TRAJECTORY) != 0 ? p->steps + 2 : 1;
-    double sample = (double)p->d * 4 * (double)states + 8.0 * (double)p->steps + 64;
+    double numbers = 8.0 * (double)p->steps; /* one per step */
+    double sample = (double)p->d * 4 * (double)states + numbers + 64;
+    if (refers(p))
+        sample += 2 * numbers;
+    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
+        sample += 3 * numbers;
     double iteration = (double)p->samples * sample;
     double policy = (double)p->parameters * (ema ? 16 : 12);
     int64_t kept = keep == 0 || keep > iterations ? iterations : keep;
@@ -326,7 +339,8 @@ static void print_disk(const struct plan *p)
 static void print_time(const struct plan *p)
 {
     int64_t iterations = config_int(p->c, "run.iterations");
-    double rollout = p->flops * (double)p->steps * (double)p->samples;
+    double rollout =
+        (refers(p) ? 2 : 1) * p->flops * (double)p->steps * (double)p->samples;
     double update =
         (3 + companions(p)) * p->flops * (double)(p->epochs * p->samples * p->trained);
     double total = (rollout + update) * (double)iterations;

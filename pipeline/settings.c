@@ -30,12 +30,26 @@ static void read_update(struct update_options *u, const struct config *c)
     };
 }
 
+static void read_value(struct value_options *v, const struct config *c)
+{
+    *v = (struct value_options){
+        .kind = config_is(c, "value.kind", "none") ? VALUE_NONE : VALUE_RIDGE,
+        .linear = config_int(c, "value.linear"),
+        .features = config_int(c, "value.features"),
+        .knots = config_int(c, "value.knots"),
+        .folds = config_int(c, "value.folds"),
+        .ridge = config_is(c, "value.ridge", "auto") ? -1 : config_real(c, "value.ridge"),
+        .memory = config_real(c, "value.memory"),
+    };
+}
+
 static int read_method(struct task *t, const struct config *c)
 {
     t->algo = algo_find(config_text(c, "algorithm.name"));
     if (t->algo == NULL)
         return err_add("algorithm.name");
     algo_options_read(&t->algo_options, t->algo, c);
+    read_value(&t->value, c);
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");

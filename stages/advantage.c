@@ -7,6 +7,7 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/value.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -204,16 +205,24 @@ static int put_tracker(struct shard_writer *w, const struct tracker *tracker)
     return rc;
 }
 
-static int seal(struct task *t, int64_t iteration, const struct signal *s,
-                const struct tracker *tracker, struct shard_parent *parent,
-                int64_t parents)
+/* The advantage file's contents. */
+struct result {
+    const struct signal *signal;
+    const struct tracker *tracker;
+    const struct value *value; /* NULL: the method has no steps of its own */
+    struct shard_parent *parent;
+    int64_t parents;
+};
+
+static int seal(struct task *t, int64_t iteration, const struct result *r)
 {
     char rel[96], path[4096];
     int64_t n = t->samples;
     struct shard_head head =
         task_head(t, SHARD_ADVANTAGE, iteration, -1, task_version(t, iteration));
-    head.parent = parent;
-    head.parents = parents;
+    head.parent = r->parent;
+    head.parents = r->parents;
+    const struct signal *s = r->signal;
     const struct column col[] = {
         {.name = "advantage", .type = COLUMN_F64, .units = "1", .data = s->advantage,
          .long_name = "advantage of the sample (0 where it is not usable)"},
@@ -243,7 +252,9 @@ static int seal(struct task *t, int64_t iteration, const struct signal *s,
         rc = shard_put(w, &c);
     }
     if (rc == 0)
-        rc = put_tracker(w, tracker);
+        rc = put_tracker(w, r->tracker);
+    if (rc == 0 && r->value != NULL)
+        rc = value_put(r->value, w);
     if (rc != 0) {
         shard_abort(w);
         return -1;
@@ -251,32 +262,58 @@ static int seal(struct task *t, int64_t iteration, const struct signal *s,
     return shard_seal(w, NULL);
 }
 
-/* Rank 0: signal and seal. parent holds the reward shards' digests and one free slot. */
-static int finish(struct task *t, int64_t iteration, const struct row *row,
-                  struct shard_parent *parent)
+/* Rank 0: tracker, signal (unless there is a value) and seal. parent holds the reward
+ * shards' digests and one free slot. */
+static int finish(struct task *t, int64_t iteration, struct signal *s,
+                  const struct value *value, struct shard_parent *parent)
 {
-    struct signal s;
-    int64_t parents = t->shards;
     struct tracker *tracker = tracker_create(t->algo_options.tracker_buffer,
                                              t->algo_options.tracker_min_count);
-    signal_init(&s, t, iteration, row);
+    struct result r = {.signal = s,
+                       .tracker = tracker,
+                       .value = value,
+                       .parent = parent,
+                       .parents = t->shards};
     struct algo_signal a = {.n = t->samples,
-                            .reward = s.reward,
-                            .prompt = s.key,
-                            .usable = s.usable,
-                            .advantage = s.advantage};
-    int rc = check_failures(t, &s);
+                            .reward = s->reward,
+                            .prompt = s->key,
+                            .usable = s->usable,
+                            .advantage = s->advantage};
+    int rc = 0;
     double start = task_now(t);
-    if (rc == 0 && iteration > 0)
-        rc = load_tracker(t, iteration, tracker, &parent[parents++]);
+    if (iteration > 0)
+        rc = load_tracker(t, iteration, tracker, &parent[r.parents++]);
     task_spend(t, TIME_IO, start);
-    if (rc == 0)
+    if (rc == 0 && value == NULL)
         rc = t->algo->signal(&t->algo_options, tracker, &a);
     start = task_now(t);
     if (rc == 0)
-        rc = seal(t, iteration, &s, tracker, parent, parents);
+        rc = seal(t, iteration, &r);
     task_spend(t, TIME_IO, start);
     tracker_destroy(tracker);
+    return rc;
+}
+
+/* Everything from the gathered rows on. Collective. */
+static int conclude(struct task *t, const struct comm *c, int64_t iteration,
+                    const struct row *row, struct shard_parent *parent)
+{
+    struct signal s;
+    struct value *value = NULL;
+    signal_init(&s, t, iteration, row);
+    int rc = check_failures(t, &s);
+    if (rc == 0 && t->algo->steps != NULL) {
+        const struct value_samples samples = {
+            .reward = s.reward, .prompt = s.key, .usable = s.usable, .label = s.label};
+        value = value_estimate(t, c, iteration, &samples, s.advantage);
+        rc = value != NULL ? 0 : -1;
+    }
+    if (rc == 0 && c->rank == 0)
+        rc = finish(t, iteration, &s, value, parent);
+    double start = task_now(t);
+    rc = comm_agree(c, rc);
+    task_spend(t, TIME_WAITING, start);
+    value_destroy(value);
     signal_free(&s);
     return rc;
 }
@@ -306,13 +343,9 @@ int advantage_iteration(struct task *t, const struct comm *c, int64_t iteration)
         rc = comm_gather_all(c, mine, rows, sizeof *row, row);
     if (rc == 0)
         rc = comm_gather_all(c, parent + my_first, files, sizeof *parent, parent);
-    start = task_spend(t, TIME_COMMUNICATION, start);
-    if (rc == 0) {
-        rc = c->rank == 0 ? finish(t, iteration, row, parent) : 0;
-        start = task_now(t);
-        rc = comm_agree(c, rc);
-        task_spend(t, TIME_WAITING, start);
-    }
+    task_spend(t, TIME_COMMUNICATION, start);
+    if (rc == 0)
+        rc = conclude(t, c, iteration, row, parent);
     mem_free(row);
     mem_free(parent);
     mem_free(rows);

@@ -47,6 +47,15 @@ struct update_options {
     bool ema_warmup;
 };
 
+/* How the values of states are estimated (stages/value.h). */
+enum value_kind { VALUE_RIDGE, VALUE_NONE };
+struct value_options {
+    enum value_kind kind;
+    int64_t linear, features, knots, folds;
+    double ridge; /* < 0: chosen */
+    double memory;
+};
+
 /* Counters that live in the policy file. */
 struct policy_counters {
     int64_t version, optimizer_step, samples_total, ema_updates;
@@ -112,8 +121,8 @@ struct task {
         char content[DIGEST_HEX]; /* "": not known */
     } policy;
     struct trainer *trainer;            /* update ranks only */
-    /* Networks that the method compares with, update ranks only: version 0, and the one
-     * that made the samples. */
+    /* Networks that the method compares with: version 0 (rollout and update), and the one
+     * that made the samples (update). */
     struct companion *reference, *behaviour;
     struct policy_counters counters;    /* of the trainer's state */
 
@@ -128,6 +137,7 @@ struct task {
     double max_failed_fraction;
     bool stop_on_failure;
     struct update_options update;
+    struct value_options value;
 
     /* Progress: a phase for people, and the hook that keeps the rank answering. */
     char phase[96];

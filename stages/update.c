@@ -185,7 +185,8 @@ static int optimizer_step(struct update *u, int64_t *done)
     u->metric[METRIC_CLIP_FRACTION] += clipped / (double)u->pairs;
     u->metric[METRIC_LOSS] += loss;
     u->metric[METRIC_GRAD_NORM] += norm;
-    u->metric[METRIC_KL_REFERENCE] += t->reference != NULL ? distance / (double)u->pairs : NAN;
+    u->metric[METRIC_KL_REFERENCE] +=
+        (u->needs & NEEDS_REFERENCE) != 0 ? distance / (double)u->pairs : NAN;
     ++*done;
     return 0;
 }

@@ -6,19 +6,25 @@
 #include "io/sys/text.h"
 #include "stages/algo/adjoint.h"
 #include "stages/algo/alignprop.h"
+#include "stages/algo/control.h"
 #include "stages/algo/ddpo.h"
 #include "stages/algo/dpok.h"
 #include "stages/algo/draft.h"
 #include "stages/algo/grpo.h"
 #include "stages/algo/nft.h"
+#include "stages/algo/pcl.h"
+#include "stages/algo/ppo.h"
 #include "stages/algo/rwr.h"
 
 #include <string.h>
 
 static const struct algo *const list[] = {&ddpo_is,    &ddpo_sf, &flow_grpo,
                                          &dance_grpo, &dpok,    &rwr,
-                                         &rwr_sparse, &nft,     &distil, &draft_k,
-                                         &draft_lv,   &alignprop, &adjoint_matching, NULL};
+                                         &rwr_sparse, &distil,  &nft,
+                                         &ppo,        &control, &pcl,
+                                         &trajectory_balance,   &draft_k,
+                                         &draft_lv,   &alignprop, &adjoint_matching,
+                                         NULL};
 
 const struct algo *const *algo_all(void)
 {

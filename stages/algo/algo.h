@@ -19,6 +19,8 @@ enum algo_needs {
     NEEDS_REWARD_GRADIENT = 16, /* reward stores d reward / d final sample */
     NEEDS_STEP_ADVANTAGE = 32,  /* advantage stores one number per step of the chain */
     NEEDS_SCORER = 512, /* update scores what it makes, with gradients */
+    NEEDS_REFERENCE_DENSITY = 64, /* rollout stores the log-density of every step under
+                                   * version 0 and the KL to it */
 };
 
 /* What the pairs of an optimizer step are. */
@@ -54,6 +56,23 @@ struct algo_signal {
     const char *const *prompt; /* each sample's prompt key (class number as text) */
     const uint8_t *usable;
     double *advantage; /* out [n] */
+};
+
+/* One iteration's steps of the chain, for methods whose signal differs from step to step.
+ * Arrays are [n, steps] unless said otherwise. A masked step is deterministic, so its
+ * state is worth what the next one is: masked steps take no part. */
+struct algo_steps {
+    int64_t n, steps;
+    const double *reward;      /* [n] */
+    const char *const *prompt; /* [n] */
+    const uint8_t *usable;     /* [n] */
+    const uint8_t *live;       /* [steps] 1 where the step has a density */
+    /* as stored by rollout; NULL without NEEDS_REFERENCE_DENSITY */
+    const double *log_prob, *log_prob_reference, *kl_reference;
+    double *target;    /* out of `returns`: what a value function of the state from which
+                        * step i starts is fitted to */
+    double *value;     /* its estimates */
+    double *advantage; /* out of `steps` */
 };
 
 /* One pair of the update. Arrays are [d]. */
@@ -110,6 +129,12 @@ struct algo {
     /* Advantages of one iteration; the tracker (may change) is the method's only state. */
     int (*signal)(const struct algo_options *o, struct tracker *tracker,
                   const struct algo_signal *s);
+    /* With NEEDS_STEP_ADVANTAGE, instead of signal. `returns` (NULL: no value function)
+     * writes s->target, from which s->value is made (stages/value.h); `steps` writes
+     * s->advantage from it all. Both leave samples that are not usable and masked steps
+     * at 0. ERR_NUMERIC: a reward that is not finite. */
+    int (*returns)(const struct algo_options *o, const struct algo_steps *s);
+    int (*steps)(const struct algo_options *o, const struct algo_steps *s);
     /* Loss of one pair and grad[d] = d loss / d o. Non-finite values: ERR_NUMERIC. */
     int (*loss)(const struct algo_options *o, const struct algo_pair *p,
                 struct algo_result *r, float *grad);

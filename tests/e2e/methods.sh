@@ -109,6 +109,10 @@ refuse() { # PATTERN NAME OPTIONS...
         reward.name=brightness sampler.clip_sample=true
     refuse "one optimizer step" "several steps per iteration" algorithm.name=draft_k $paths
 }
+check ppo latents none algorithm.kl_reward=0.1 value.features=3 value.knots=2
+check control latents kl value.features=3 value.knots=2
+check pcl latents none value.kind=none algorithm.kl_weight=0
+check trajectory_balance latents none update.batch=auto update.inner_epochs=1
 
 # A stale version that is not the first, beside the network: from memory or from files.
 [[ " ${METHODS-nft} " != *" nft "* ]] || {
