@@ -243,7 +243,7 @@ static int read_data(const struct evaluation *e, const char *path, const int64_t
     key = text_new("pretrain.length=%lld", (long long)s->width);
     rc = s->coding.kind == CODING_TEXT ? config_override(e->o.config, key) : 0;
     mem_free(key);
-    if (rc != 0 || pretrain_data_read(e->o.config, d, &coding) != 0)
+    if (rc != 0 || pretrain_data_read(e->o.config, "pretrain", d, &coding) != 0)
         return err_add("%s", option);
     int64_t last = rows[1] < 0 ? d->n : rows[1];
     if (d->channels * d->height * d->width != s->d)

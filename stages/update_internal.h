@@ -57,7 +57,7 @@ struct update {
     int64_t perm_sample;                /* sample whose order is in perm, -1 none */
     struct algo_pair *pair;             /* [B] */
     struct ends *ends;                  /* where the method needs the scorer */
-    struct walk *walk;                  /* where whole chains are its pairs */
+    struct update_walk *walk;                  /* where whole chains are its pairs */
 };
 
 /* Reads the iteration's advantage file (parent[1]): who takes part, and the reward
@@ -82,8 +82,8 @@ int update_loss_leaf(void *ctx, int64_t leaf);
 
 /* The same where a leaf is a micro-batch of whole chains, and what it works with. */
 int update_walk_leaf(void *ctx, int64_t leaf);
-struct walk *update_walk_create(const struct task *t);
-void update_walk_destroy(struct walk *w);
+struct update_walk *update_walk_create(const struct task *t);
+void update_walk_destroy(struct update_walk *w);
 
 /* Final samples that the update makes and scores itself, from the network's outputs
  * predicted[m, d] for the pairs of the micro-batch that starts at pair `from`; fills

@@ -18,7 +18,7 @@
 #include <math.h>
 #include <string.h>
 
-struct walk {
+struct update_walk {
     float *states;    /* [B, steps + 1, d] */
     double *log_prob; /* [B, steps] */
     uint8_t *keep;    /* [B, steps] */
@@ -31,10 +31,10 @@ struct walk {
     int64_t m, lowest;    /* chains; their lowest step that is kept */
 };
 
-struct walk *update_walk_create(const struct task *t)
+struct update_walk *update_walk_create(const struct task *t)
 {
     int64_t b = t->micro_batch, n = t->sampler.steps, bd = b * t->d;
-    struct walk *w = mem_alloc(1, sizeof *w);
+    struct update_walk *w = mem_alloc(1, sizeof *w);
     w->states = mem_alloc(bd * (n + 1), sizeof *w->states);
     w->log_prob = mem_alloc(b * n, sizeof *w->log_prob);
     w->keep = mem_alloc(b * n, sizeof *w->keep);
@@ -48,7 +48,7 @@ struct walk *update_walk_create(const struct task *t)
     return w;
 }
 
-void update_walk_destroy(struct walk *w)
+void update_walk_destroy(struct update_walk *w)
 {
     if (w == NULL)
         return;
@@ -63,7 +63,7 @@ void update_walk_destroy(struct walk *w)
 static int load_chain(struct update *u, int64_t pair, int64_t k)
 {
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     int64_t sample, step, n = t->sampler.steps;
     uint8_t *keep = w->keep + k * n;
     update_pairs_of(u, pair, &sample, &step);
@@ -114,7 +114,7 @@ static bool any_kept(const struct update *u, int64_t step)
 static struct model_input input_of(struct update *u, int64_t step)
 {
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     for (int64_t k = 0; k < w->m; k++) {
         memcpy(u->x + k * t->d, w->states + (k * (t->sampler.steps + 1) + step) * t->d,
                (size_t)t->d * sizeof *u->x);
@@ -196,7 +196,7 @@ static void seed_walk(struct update *u, int64_t step, const float *predicted,
                       const float *reference)
 {
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     float by_x, by_o;
     sampler_slopes(&t->sampler, step, &by_x, &by_o);
 #pragma omp parallel for schedule(static)
@@ -220,7 +220,7 @@ static void seed_walk(struct update *u, int64_t step, const float *predicted,
 static void step_back(struct update *u, int64_t step, float sign)
 {
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     for (int64_t k = 0; k < w->m; k++)
         for (int64_t j = k * t->d; kept(u, k, step) && j < (k + 1) * t->d; j++)
             w->before[j] += sign * w->dx[j];
@@ -229,7 +229,7 @@ static void step_back(struct update *u, int64_t step, float sign)
 static int walk_step(struct update *u, int64_t step)
 {
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     struct tensor *x = NULL;
     const float *reference = NULL;
     float by_x, by_o;
@@ -267,7 +267,7 @@ static int lean_loss(struct update *u, int64_t step, const float *predicted,
                      const float *base)
 {
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     memset(u->seed, 0, (size_t)(w->m * t->d) * sizeof *u->seed);
     for (int64_t k = 0; k < w->m; k++) {
         struct algo_result r;
@@ -298,7 +298,7 @@ static int lean_loss(struct update *u, int64_t step, const float *predicted,
 static int lean_step(struct update *u, int64_t step)
 {
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     struct model_input in = input_of(u, step);
     const float *base;
     float by_x, by_o;
@@ -321,7 +321,7 @@ int update_walk_leaf(void *ctx, int64_t leaf)
 {
     struct update *u = ctx;
     struct task *t = u->t;
-    struct walk *w = u->walk;
+    struct update_walk *w = u->walk;
     int64_t b = t->micro_batch, from = leaf * b, n = t->sampler.steps;
     int rc = 0;
     w->m = u->pairs - from < b ? u->pairs - from : b;
