@@ -157,7 +157,7 @@ const struct config_key schema[] = {
      "fourier: how many; auto: 256"},
     {"surrogate.length", CONFIG_REAL, "auto", 1e-9, 1e9, "auto", YES,
      "fourier: distance of samples over which rewards differ; auto: root of their elements"},
-    {"surrogate.lambda", CONFIG_REAL, "0.1", 1e-12, 1e12, NULL, YES,
+    {"surrogate.lambda", CONFIG_REAL, "1", 1e-12, 1e12, NULL, YES,
      "ridge: noise variance over the prior variance of a feature's weight; SEIKO: 0.001"},
     {"surrogate.bonus", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
      "ucb: C of the bonus; thompson: deviation of the draw; about the answers' noise times "
