@@ -39,6 +39,8 @@ enum metric {
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
 
+enum optimizer { OPTIMIZER_ADAMW, OPTIMIZER_NATURAL };
+
 struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
@@ -47,15 +49,21 @@ struct update_options {
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
+    enum optimizer optimizer;
+    /* natural: mean KL of a transition that a step makes, in nat; of the solution */
+    double kl_radius, cg_damping;
+    int64_t cg_iterations;
 };
 
 /* How the values of states are estimated (stages/value.h). */
-enum value_kind { VALUE_RIDGE, VALUE_NONE };
+enum value_kind { VALUE_RIDGE, VALUE_MLP, VALUE_NONE };
 struct value_options {
     enum value_kind kind;
     int64_t linear, features, knots, folds;
     double ridge; /* < 0: chosen */
     double memory;
+    int64_t hidden, epochs; /* mlp */
+    double lr;
 };
 
 /* Counters that live in the policy file. */
