@@ -59,14 +59,23 @@ ok $? "samples from number 13 on are not asked"
 h5dump -d parents/path "$work/ucb.0/reward/i000003/s00000.h5" | grep -q advantage/i000002
 ok $? "scores name the file of the learned reward"
 
-check bootstrap surrogate.kind=bootstrap surrogate.feature_kind=fourier surrogate.features=40
+check bootstrap surrogate.kind=bootstrap surrogate.feature_kind=fourier \
+    surrogate.features=40 algorithm.kl_previous_weight=0.5 algorithm.kl_weight=0.1
+perl -e 'exit !($ARGV[0] == 0 && $ARGV[1] > 0 && $ARGV[2] == 0 && $ARGV[3] > 0)' \
+    $(numbers "$work/bootstrap.0" kl_previous)
+ok $? "distance to the round's first policy: $(numbers "$work/bootstrap.0" kl_previous)"
+[[ $(numbers "$work/bootstrap.0" ratio_absdev_max) =~ ^(0\ ){4}$ ]]
+ok $? "ratios before the first step are exactly 1"
+h5dump -d parents/path "$work/bootstrap.0/policy/v000004.h5" | grep -q v000002
+ok $? "the round's first policy is a parent"
 check follow algorithm.name=draft_k algorithm.draft_k=2 sampler.clip_sample=false
 
 # Retention takes whole iterations away; answers and model go on in the newest file.
 run_layout "$work/log" 0 run "$work/config.yaml" run.dir="$work/kept" run.keep_shards=1 \
-    run.keep_policies=1
+    run.keep_policies=1 surrogate.kind=bootstrap surrogate.feature_kind=fourier \
+    surrogate.features=40 algorithm.kl_previous_weight=0.5 algorithm.kl_weight=0.1
 is_code $? 0 "one iteration kept" "$work/log"
-[ "$(numbers "$work/kept" reward_mean)" = "$(numbers "$work/ucb.0" reward_mean)" ]
+[ "$(numbers "$work/kept" loss)" = "$(numbers "$work/bootstrap.0" loss)" ]
 ok $? "the same rewards with retention"
 
 refuse() { # PATTERN NAME OPTIONS...
@@ -74,6 +83,8 @@ refuse() { # PATTERN NAME OPTIONS...
     is_code $? 2 "$2" "$work/log"
     says "$work/log" "$1" "$2: says why"
 }
+refuse "not single steps of the chain" "a KL of steps without steps" \
+    algorithm.name=rwr algorithm.kl_previous_weight=1
 refuse "max_staleness=0" "stale rollouts" max_staleness=1
 refuse "asks the true reward again" "a search" search.kind=best_of \
     algorithm.name=rwr
