@@ -166,7 +166,7 @@ const struct config_key schema[] = {
      "fourier: how many; auto: 256"},
     {"surrogate.length", CONFIG_REAL, "auto", 1e-9, 1e9, "auto", YES,
      "fourier: distance of samples over which rewards differ; auto: root of their elements"},
-    {"surrogate.lambda", CONFIG_REAL, "0.1", 1e-12, 1e12, NULL, YES,
+    {"surrogate.lambda", CONFIG_REAL, "1", 1e-12, 1e12, NULL, YES,
      "ridge: noise variance over the prior variance of a feature's weight; SEIKO: 0.001"},
     {"surrogate.bonus", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
      "ucb: C of the bonus; thompson: deviation of the draw; about the answers' noise times "
@@ -193,6 +193,9 @@ const struct config_key schema[] = {
     {"algorithm.kl_weight", CONFIG_REAL, "auto", 0, 1e9, "auto", YES,
      "weight of the distance to the first policy: KL of a sampler step, reduced as logprob "
      "says, or the squared difference of outputs; auto: the method's paper; 0: none"},
+    {"algorithm.kl_previous_weight", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
+     "weight of the KL of a sampler step to the policy that the round of surrogate.period "
+     "iterations started with, reduced as logprob says; 0: none; methods on the chain"},
     {"algorithm.group_std", CONFIG_CHOICE, "prompt", ANY, "prompt|batch", YES,
      "flow_grpo, nft: deviation that advantages are divided by: of the prompt's rewards, or of the "
      "iteration's"},

@@ -62,6 +62,13 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
+    if (t->algo_options.kl_previous_weight > 0 &&
+        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        return err_set(ERR_USAGE,
+                       "algorithm.kl_previous_weight: the pairs of algorithm.name %s are not "
+                       "single steps of the chain: set it to 0, or use a method such as "
+                       "ddpo_is",
+                       t->algo->name);
     bool learns = !config_is(c, "surrogate.kind", "none");
     if (learns && t->max_staleness > 0)
         return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
@@ -114,6 +121,8 @@ int settings_read(struct task *t, const struct config *c)
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
         .learned_as_of = -1,
+        .round_iterations = config_int(c, "surrogate.period"),
+        .rounds = config_int(c, "surrogate.rounds"),
         .loaded_version = -1,
         .used_version = -1,
         .appear_s = 60,
@@ -299,6 +308,7 @@ void settings_close(struct task *t)
     trainer_destroy(t->trainer);
     companion_destroy(t->reference);
     companion_destroy(t->behaviour);
+    companion_destroy(t->previous);
     algo_options_free(&t->algo_options);
     if (t->tape != NULL)
         tape_destroy(t->tape);
