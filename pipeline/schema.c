@@ -186,23 +186,6 @@ const struct config_key schema[] = {
     {"algorithm.pcl_alpha", CONFIG_REAL, "0.01", 1e-12, 1e9, NULL, YES,
      "pcl, trajectory_balance: the same"},
 
-    {"value.kind", CONFIG_CHOICE, "ridge", ANY, "ridge|none", YES,
-     "ppo, control, pcl: value of a state: ridge regression on features of it, its step and "
-     "its class; or none: the mean over the prompt's other samples"},
-    {"value.linear", CONFIG_INT, "64", 1, 4096, NULL, YES,
-     "linear features: the state's elements, or so many random projections if it has more"},
-    {"value.features", CONFIG_INT, "32", 0, 4096, NULL, YES,
-     "random cosine features of the state"},
-    {"value.knots", CONFIG_INT, "4", 1, 64, NULL, YES,
-     "points along the chain between which the coefficients are interpolated"},
-    {"value.ridge", CONFIG_REAL, "auto", 0, 1e12, "auto", YES,
-     "penalty of the coefficients, times the mean square of the features; auto: the one with "
-     "the least error on samples that were left out"},
-    {"value.folds", CONFIG_INT, "4", 2, 64, NULL, YES,
-     "parts of an iteration's samples: a sample's value comes from a fit without its part"},
-    {"value.memory", CONFIG_REAL, "0.8", 0, 0.999, NULL, YES,
-     "weight of the previous iterations' data in the fit, per iteration"},
-
     {"algorithm.reward_target", CONFIG_REAL, "auto", -1e9, 1e9, "auto", YES,
      "draft_k, draft_lv, alignprop: the loss is |reward - target|; auto: -reward"},
     {"algorithm.draft_k", CONFIG_INT, "1", 1, 1e6, NULL, YES,
@@ -222,6 +205,23 @@ const struct config_key schema[] = {
      "start as in the published code"},
     {"algorithm.adjoint_steps", CONFIG_CHOICE, "some", ANY, "some|all", YES,
      "adjoint_matching: two of the first 60 % of the steps and two of the others, or all"},
+
+    {"value.kind", CONFIG_CHOICE, "ridge", ANY, "ridge|none", YES,
+     "ppo, control, pcl: value of a state: ridge regression on features of it, its step and "
+     "its class; or none: the mean over the prompt's other samples"},
+    {"value.linear", CONFIG_INT, "64", 1, 4096, NULL, YES,
+     "linear features: the state's elements, or so many random projections if it has more"},
+    {"value.features", CONFIG_INT, "32", 0, 4096, NULL, YES,
+     "random cosine features of the state"},
+    {"value.knots", CONFIG_INT, "4", 1, 64, NULL, YES,
+     "points along the chain between which the coefficients are interpolated"},
+    {"value.ridge", CONFIG_REAL, "auto", 0, 1e12, "auto", YES,
+     "penalty of the coefficients, times the mean square of the features; auto: the one with "
+     "the least error on samples that were left out"},
+    {"value.folds", CONFIG_INT, "4", 2, 64, NULL, YES,
+     "parts of an iteration's samples: a sample's value comes from a fit without its part"},
+    {"value.memory", CONFIG_REAL, "0.8", 0, 0.999, NULL, YES,
+     "weight of the previous iterations' data in the fit, per iteration"},
 
     {"update.batch", CONFIG_INT, "auto", 1, 1e8, "auto", YES,
      "samples per optimizer step; auto: all of the iteration; paper: 128 of 256"},

@@ -209,11 +209,6 @@ static int fit_network(struct task *t, const struct config *c)
                        "stop where samples are clipped: set sampler.clip_sample=false and "
                        "use a schedule without thresholding",
                        t->algo->name);
-    if (t->algo->pairs == PAIRS_LEAN && model_guidance(t->model) != 1)
-        return err_set(ERR_USAGE,
-                       "algorithm.name: %s has no bounded adjoint under guidance: set "
-                       "sampler.guidance=1",
-                       t->algo->name);
     if (fit_search(t, c) != 0)
         return -1;
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
