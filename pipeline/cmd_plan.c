@@ -258,6 +258,21 @@ static double filters(double n, bool trained)
     return trained ? 0 : each;
 }
 
+/* Bytes of the regression of values: sums of all folds and of the past, equations, and
+ * one shard's features (stages/value_features.h). */
+static double value_memory(const struct plan *p)
+{
+    if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
+        return 0;
+    int64_t classes = model_classes(p->model), linear = config_int(p->c, "value.linear");
+    double knots = (double)config_int(p->c, "value.knots");
+    double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
+                           config_int(p->c, "value.features"));
+    double sums = (double)config_int(p->c, "value.folds") + 3;
+    return 8 * (sums * base * base * (2 * knots - 1) + 2 * knots * base * knots * base +
+                2 * (double)(p->shard * p->steps) * base);
+}
+
 static void print_memory(const struct plan *p)
 {
     double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
@@ -275,7 +290,9 @@ static void print_memory(const struct plan *p)
                      p->probe.scratch + shard + (refers(p) ? other : 0);
     double update = 16 * n + state + (ema ? 12 : 8) * n + filters(n, true) + each +
                     p->probe.scratch + others + shard;
-    double small = (double)p->shard * d * 4 * 2;
+    double small = (double)p->shard * d * 4 * 2 + value_memory(p);
+    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
+        small += 48 * (double)(p->samples * p->steps);
     printf("memory per rank, estimate\n");
     line(
         "rollout",

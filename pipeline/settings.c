@@ -7,6 +7,7 @@
 #include "pipeline/compute.h"
 #include "stages/companion.h"
 #include "stages/policy.h"
+#include "stages/reward/learned.h"
 #include "stages/trainer.h"
 
 #include <math.h>
@@ -38,13 +39,16 @@ static void read_update(struct update_options *u, const struct config *c)
 static void read_value(struct value_options *v, const struct config *c)
 {
     *v = (struct value_options){
-        .kind = config_is(c, "value.kind", "none") ? VALUE_NONE : VALUE_RIDGE,
+        .kind = (enum value_kind)config_choice(c, "value.kind"),
         .linear = config_int(c, "value.linear"),
         .features = config_int(c, "value.features"),
         .knots = config_int(c, "value.knots"),
         .folds = config_int(c, "value.folds"),
         .ridge = config_is(c, "value.ridge", "auto") ? -1 : config_real(c, "value.ridge"),
         .memory = config_real(c, "value.memory"),
+        .hidden = config_int(c, "value.hidden"),
+        .epochs = config_int(c, "value.epochs"),
+        .lr = config_real(c, "value.lr"),
     };
 }
 
@@ -58,6 +62,10 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
+    bool learns = !config_is(c, "surrogate.kind", "none");
+    if (learns && t->max_staleness > 0)
+        return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
+                                  "that it starts with: set max_staleness=0");
     if (t->update.optimizer == OPTIMIZER_NATURAL &&
         (!algo_on_chain(t->algo) || algo_walks(t->algo)))
         return err_set(ERR_USAGE,
@@ -65,7 +73,7 @@ static int read_method(struct task *t, const struct config *c)
                        "the chain, and algorithm.name %s has others: use adamw or a method "
                        "such as ddpo_is",
                        t->algo->name);
-    if (algo_differentiates(t->algo) && !t->reward->differentiable)
+    if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
         return err_set(ERR_USAGE,
                        "algorithm.name: %s needs the reward's gradient, and reward.name %s "
                        "has none: use a differentiable reward or a method such as ddpo_is",
@@ -80,6 +88,10 @@ static int read_method(struct task *t, const struct config *c)
                        "algorithm.name %s learns from: use distil, rwr or rwr_sparse, or "
                        "search.kind=none",
                        t->search.kind->name, t->algo->name);
+    if (search_acts(&t->search) && learns)
+        return err_set(ERR_USAGE, "search.kind: %s asks the true reward again and again, "
+                                  "which surrogate.kind is to save: set one of both to none",
+                       t->search.kind->name);
     int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
     if (t->algo->on_policy_only &&
         (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
@@ -101,6 +113,7 @@ int settings_read(struct task *t, const struct config *c)
         .shard_samples = config_int(c, "rollout.shard_samples"),
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
+        .learned_as_of = -1,
         .loaded_version = -1,
         .used_version = -1,
         .appear_s = 60,
@@ -170,16 +183,10 @@ static int64_t copies_together(const struct task *t)
     return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
 }
 
-static int fit_search(struct task *t, const struct config *c)
+static int fit_search(const struct task *t)
 {
     const struct chain chain = {.sampler = &t->sampler, .reward = t->reward};
-    if (search_check(&t->search, &chain, copies_together(t)) != 0)
-        return -1;
-    if ((t->search.kind->needs & SEARCH_GRADIENT) != 0 &&
-        config_real(c, "sampler.guidance") != 1)
-        return err_set(ERR_USAGE, "search.kind: %s needs sampler.guidance=1",
-                       t->search.kind->name);
-    return 0;
+    return search_check(&t->search, &chain, copies_together(t));
 }
 
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
@@ -209,7 +216,7 @@ static int fit_network(struct task *t, const struct config *c)
                        "stop where samples are clipped: set sampler.clip_sample=false and "
                        "use a schedule without thresholding",
                        t->algo->name);
-    if (fit_search(t, c) != 0)
+    if (fit_search(t) != 0)
         return -1;
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     const struct reward_scene scene = {
@@ -221,6 +228,8 @@ static int fit_network(struct task *t, const struct config *c)
         .config = c,
         .seed = t->seed,
     };
+    if (learned_open(&scene, &t->learned) != 0)
+        return -1;
     return t->reward->open == NULL ? 0 : t->reward->open(&scene, &t->reward_ctx);
 }
 
@@ -281,6 +290,7 @@ void settings_close(struct task *t)
 {
     if (t->reward != NULL && t->reward->close != NULL)
         t->reward->close(t->reward_ctx);
+    learned_close(t->learned);
     trainer_destroy(t->trainer);
     companion_destroy(t->reference);
     companion_destroy(t->behaviour);

@@ -33,6 +33,8 @@ enum metric {
     METRIC_FAILED,
     METRIC_SAMPLES_TOTAL,
     METRIC_KL_REFERENCE, /* what kl_weight multiplies, mean over pairs; NaN without it */
+    METRIC_QUERIES,     /* answers of the true reward so far; NaN where all are asked */
+    METRIC_ANSWER_MEAN, /* of the iteration's answers; NaN where none was asked */
     METRICS
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
@@ -54,12 +56,14 @@ struct update_options {
 };
 
 /* How the values of states are estimated (stages/value.h). */
-enum value_kind { VALUE_RIDGE, VALUE_NONE };
+enum value_kind { VALUE_RIDGE, VALUE_MLP, VALUE_NONE };
 struct value_options {
     enum value_kind kind;
     int64_t linear, features, knots, folds;
     double ridge; /* < 0: chosen */
     double memory;
+    int64_t hidden, epochs; /* mlp */
+    double lr;
 };
 
 /* Counters that live in the policy file. */
@@ -96,6 +100,7 @@ struct task_handover {
 };
 
 struct companion;
+struct learned;
 struct policy;
 struct trainer;
 
@@ -139,6 +144,9 @@ struct task {
     int64_t pairs_each; /* of a sample and inner epoch */
     const struct reward *reward;
     void *reward_ctx;
+    struct learned *learned; /* NULL: the true reward is asked for every sample */
+    int64_t learned_as_of;   /* iteration whose advantage file the model is from, or -1 */
+    struct shard_parent learned_from; /* that file */
     struct search_options search; /* in rollouts */
     double max_failed_fraction;
     bool stop_on_failure;

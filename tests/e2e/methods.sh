@@ -77,6 +77,18 @@ check() {
     is_code $? 0 "$name: verify" "$work/log"
     stages "$work/$name.stages" "$@"
     same_bits "$work/$name.stages" "$work/$name.ref" "$name, stages in turn"
+    case $name in # what is fitted goes on from the previous iteration's file
+    ppo | control | pcl)
+        dir=$work/$name.resumed
+        run_layout "$work/log" 3 run "$work/config.yaml" run.dir="$dir" "$@" \
+            run.iterations=1
+        is_code $? 0 "$name, one iteration" "$work/log"
+        run_layout "$work/log" 4 run "$work/config.yaml" run.dir="$dir" "$@"
+        is_code $? 0 "$name, the next one, in another layout" "$work/log"
+        same_bits "$dir" "$work/$name.ref" "$name, resumed"
+        rm -rf "$dir"
+        ;;
+    esac
     rm -rf "$work/$name".[034] "$work/$name.stages"
 }
 
@@ -112,7 +124,7 @@ refuse() { # PATTERN NAME OPTIONS...
         algorithm.name=nft update.optimizer=natural
     refuse "one optimizer step" "several steps per iteration" algorithm.name=draft_k $paths
 }
-check ppo latents none algorithm.kl_reward=0.1 value.features=3 value.knots=2
+check ppo latents none algorithm.kl_reward=0.1 value.kind=mlp value.hidden=8 value.epochs=2
 check control latents kl value.features=3 value.knots=2
 check pcl latents none value.kind=none algorithm.kl_weight=0
 check trajectory_balance latents none update.batch=auto update.inner_epochs=1
