@@ -31,6 +31,7 @@ static void read_update(struct update_options *u, const struct config *c)
         .optimizer = config_is(c, "update.optimizer", "natural") ? OPTIMIZER_NATURAL
                                                                  : OPTIMIZER_ADAMW,
         .kl_radius = config_real(c, "update.kl_radius"),
+        .fisher_part = config_real(c, "update.fisher_part"),
         .cg_damping = config_real(c, "update.cg_damping"),
         .cg_iterations = config_int(c, "update.cg_iterations"),
     };
