@@ -298,6 +298,8 @@ const struct config_key schema[] = {
     {"update.cg_damping", CONFIG_REAL, "1e-3", 0, 1e9, NULL, YES,
      "natural: added to the Fisher matrix's diagonal, as a part of its mean along the "
      "gradient"},
+    {"update.fisher_part", CONFIG_REAL, "1", 1e-6, 1, NULL, YES,
+     "natural: part of the step's micro-batches that the Fisher matrix is made from"},
     {"update.ema_decay", CONFIG_REAL, "0", 0, 0.99999999, NULL, YES,
      "running average of the weights, kept beside them; 0: off"},
     {"update.ema_warmup", CONFIG_BOOL, "true", ANY, NULL, YES,

@@ -31,6 +31,7 @@ static void read_update(struct update_options *u, const struct config *c)
         .optimizer = config_is(c, "update.optimizer", "natural") ? OPTIMIZER_NATURAL
                                                                  : OPTIMIZER_ADAMW,
         .kl_radius = config_real(c, "update.kl_radius"),
+        .fisher_part = config_real(c, "update.fisher_part"),
         .cg_damping = config_real(c, "update.cg_damping"),
         .cg_iterations = config_int(c, "update.cg_iterations"),
     };
@@ -224,11 +225,6 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s follows gradients through the sampler, which "
                        "stop where samples are clipped: set sampler.clip_sample=false and "
                        "use a schedule without thresholding",
-                       t->algo->name);
-    if (t->algo->pairs == PAIRS_LEAN && model_guidance(t->model) != 1)
-        return err_set(ERR_USAGE,
-                       "algorithm.name: %s has no bounded adjoint under guidance: set "
-                       "sampler.guidance=1",
                        t->algo->name);
     if (fit_search(t) != 0)
         return -1;

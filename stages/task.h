@@ -53,6 +53,7 @@ struct update_options {
     enum optimizer optimizer;
     /* natural: mean KL of a transition that a step makes, in nat; of the solution */
     double kl_radius, cg_damping;
+    double fisher_part; /* of the micro-batches, for products with the Fisher matrix */
     int64_t cg_iterations;
 };
 
