@@ -92,7 +92,7 @@ const struct config_key schema[] = {
      "smc: resample where the effective number of samples falls below this fraction; the end "
      "always does"},
     {"search.weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
-     "noise: nats that a reward of 1 is worth"},
+     "noise, dps: nats that a reward of 1 is worth"},
     {"search.iterations", CONFIG_INT, "20", 0, 1e6, NULL, YES,
      "noise: most iterations per sample; each is two forward and one backward evaluation per "
      "step of the sampler"},
