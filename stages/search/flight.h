@@ -3,7 +3,8 @@
  *
  *     J(u) = -weight r(x_N(u)) + |u|^2 / 2
  *
- * with its gradient, back through the chain (SEARCH.md). */
+ * with its gradient, back through the chain (SEARCH.md). With o->typical the penalty of
+ * typical.h on z, as far as it has controls, stands in place of |u|^2 / 2. */
 #ifndef SLUICE_STAGES_SEARCH_FLIGHT_H
 #define SLUICE_STAGES_SEARCH_FLIGHT_H
 
