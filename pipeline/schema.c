@@ -224,6 +224,26 @@ const struct config_key schema[] = {
     {"algorithm.pcl_alpha", CONFIG_REAL, "0.01", 1e-12, 1e9, NULL, YES,
      "pcl, trajectory_balance: the same"},
 
+    {"algorithm.reward_target", CONFIG_REAL, "auto", -1e9, 1e9, "auto", YES,
+     "draft_k, draft_lv, alignprop: the loss is |reward - target|; auto: -reward"},
+    {"algorithm.draft_k", CONFIG_INT, "1", 1, 1e6, NULL, YES,
+     "draft_k: gradients go back through so many last steps"},
+    {"algorithm.truncation", CONFIG_CHOICE, "gaussian", ANY,
+     "gaussian|uniform|fixed|per_step", YES,
+     "alignprop: how the first step that keeps its gradient is drawn for each sample; "
+     "per_step: each step by itself, step i of N with probability (i + 1)/(N + 1)"},
+    {"algorithm.truncation_mean", CONFIG_REAL, "0.84", 0, 1, NULL, YES,
+     "gaussian and fixed: that step, as a part of all"},
+    {"algorithm.truncation_std", CONFIG_REAL, "0.1", 0, 1, NULL, YES,
+     "gaussian: its standard deviation, as a part of all steps"},
+    {"algorithm.adjoint_weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "adjoint_matching: lambda; the target is the first policy times exp(lambda reward)"},
+    {"algorithm.adjoint_pairing", CONFIG_CHOICE, "next", ANY, "next|same", YES,
+     "adjoint_matching: the adjoint at the end of a step (the discrete optimum), or at its "
+     "start as in the published code"},
+    {"algorithm.adjoint_steps", CONFIG_CHOICE, "some", ANY, "some|all", YES,
+     "adjoint_matching: two of the first 60 % of the steps and two of the others, or all"},
+
     {"value.kind", CONFIG_CHOICE, "ridge", ANY, "ridge|mlp|none", YES,
      "ppo, control, pcl: value of a state: ridge regression on features of it, its step and "
      "its class; a small network of them; or none: the mean over the prompt's other samples"},
@@ -246,26 +266,6 @@ const struct config_key schema[] = {
      "mlp: passes over an iteration's samples, an optimizer step per shard"},
     {"value.lr", CONFIG_REAL, "1e-3", 0, 10, NULL, YES,
      "mlp: learning rate of AdamW"},
-
-    {"algorithm.reward_target", CONFIG_REAL, "auto", -1e9, 1e9, "auto", YES,
-     "draft_k, draft_lv, alignprop: the loss is |reward - target|; auto: -reward"},
-    {"algorithm.draft_k", CONFIG_INT, "1", 1, 1e6, NULL, YES,
-     "draft_k: gradients go back through so many last steps"},
-    {"algorithm.truncation", CONFIG_CHOICE, "gaussian", ANY,
-     "gaussian|uniform|fixed|per_step", YES,
-     "alignprop: how the first step that keeps its gradient is drawn for each sample; "
-     "per_step: each step by itself, step i of N with probability (i + 1)/(N + 1)"},
-    {"algorithm.truncation_mean", CONFIG_REAL, "0.84", 0, 1, NULL, YES,
-     "gaussian and fixed: that step, as a part of all"},
-    {"algorithm.truncation_std", CONFIG_REAL, "0.1", 0, 1, NULL, YES,
-     "gaussian: its standard deviation, as a part of all steps"},
-    {"algorithm.adjoint_weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
-     "adjoint_matching: lambda; the target is the first policy times exp(lambda reward)"},
-    {"algorithm.adjoint_pairing", CONFIG_CHOICE, "next", ANY, "next|same", YES,
-     "adjoint_matching: the adjoint at the end of a step (the discrete optimum), or at its "
-     "start as in the published code"},
-    {"algorithm.adjoint_steps", CONFIG_CHOICE, "some", ANY, "some|all", YES,
-     "adjoint_matching: two of the first 60 % of the steps and two of the others, or all"},
 
     {"update.batch", CONFIG_INT, "auto", 1, 1e8, "auto", YES,
      "samples per optimizer step; auto: all of the iteration; paper: 128 of 256"},
