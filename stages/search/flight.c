@@ -9,6 +9,9 @@
 #include <math.h>
 #include <string.h>
 
+/* A value above the best by so many times its size is of no use to a line search. */
+#define FAR 10
+
 struct flight {
     struct chain *c;
     const struct search_options *o;
@@ -158,30 +161,63 @@ static double cost_of(struct flight *f, const double *u, double *pull)
     return sum / 2;
 }
 
-int flight_cost(void *ctx, const double *u, double *value, double *gradient)
+/* Value and gradient at u itself; infinite where there is no score. */
+static int look(struct flight *f, const double *u, double *value, double *gradient)
 {
-    struct flight *f = ctx;
-    struct flight_best *best = &f->best;
     int64_t n = f->controls * f->c->d;
-    bool first = isnan(best->plain) && !best->lost;
     steer(f, u);
     if (fly(f) != 0)
         return -1;
-    best->lost = !isfinite(f->reward);
-    if (best->lost)
-        return err_set(ERR_NUMERIC, "sample %lld has no score", (long long)f->i);
-    if (first)
-        best->plain = f->reward;
     *value = -f->o->weight * f->reward + cost_of(f, u, f->pull);
+    if (!isfinite(f->reward) || !isfinite(*value)) {
+        *value = INFINITY;
+        return 0;
+    }
     for (int64_t j = 0; j < f->c->d; j++)
         f->adjoint[j] = (float)(-f->o->weight * (double)f->adjoint[j]);
     if (fly_back(f, gradient) != 0)
         return -1;
-    for (int64_t j = 0; j < n; j++)
+    for (int64_t j = 0; j < n; j++) {
         gradient[j] += f->pull[j];
+        if (!isfinite(gradient[j]))
+            *value = INFINITY;
+    }
+    return 0;
+}
+
+/* Stands for a point that a line search cannot use, so that it turns back: a parabola
+ * around the best point. No such point is ever accepted. */
+static void wall(const struct flight *f, const double *u, double *value,
+                 double *gradient)
+{
+    const struct flight_best *best = &f->best;
+    int64_t n = f->controls * f->c->d;
+    double square = 0, rise = FAR * (1 + fabs(best->value));
+    for (int64_t j = 0; j < n; j++)
+        square += (u[j] - best->u[j]) * (u[j] - best->u[j]);
+    for (int64_t j = 0; j < n; j++)
+        gradient[j] = 2 * rise * (u[j] - best->u[j]) / square;
+    *value = best->value + rise;
+}
+
+int flight_cost(void *ctx, const double *u, double *value, double *gradient)
+{
+    struct flight *f = ctx;
+    struct flight_best *best = &f->best;
+    bool first = !isfinite(best->value);
+    if (look(f, u, value, gradient) != 0)
+        return -1;
+    best->lost = first && !isfinite(*value);
+    if (best->lost)
+        return err_set(ERR_NUMERIC, "sample %lld has no score or no gradient",
+                       (long long)f->i);
+    if (first)
+        best->plain = f->reward;
+    if (!first && !(*value < best->value + FAR * (1 + fabs(best->value))))
+        wall(f, u, value, gradient);
     if (*value < best->value) {
         best->value = *value;
-        memcpy(best->u, u, (size_t)n * sizeof *u);
+        memcpy(best->u, u, (size_t)(f->controls * f->c->d) * sizeof *u);
     }
     return 0;
 }
