@@ -93,6 +93,9 @@ const struct config_key schema[] = {
      "always does"},
     {"search.weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
      "noise, dps: nats that a reward of 1 is worth"},
+    {"search.fidelity", CONFIG_CHOICE, "path", ANY, "path|typical", YES,
+     "noise: what the reward is weighed against: |move|^2 / 2, the KL of the path; or how "
+     "untypical the noise has become of normal numbers (Tang et al. 2024)"},
     {"search.iterations", CONFIG_INT, "20", 0, 1e6, NULL, YES,
      "noise: most iterations per sample; each is two forward and one backward evaluation per "
      "step of the sampler"},

@@ -188,7 +188,7 @@ static int fit_classes(struct task *t)
 /* Samples in a row of one label where every shard holds whole rows of them, else 0. */
 static int64_t copies_together(const struct task *t)
 {
-    if (t->n_classes == 0)
+    if (t->n_classes < 2)
         return t->samples < t->shard_samples ? t->samples : t->shard_samples;
     return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
 }

@@ -63,6 +63,7 @@ int search_read(struct search_options *o, const struct config *c)
         .iterations = config_int(c, "search.iterations"),
         .tolerance = config_real(c, "search.tolerance"),
         .method = config_is(c, "search.method", "cg") ? MINIMISE_CG : MINIMISE_LMVM,
+        .typical = config_is(c, "search.fidelity", "typical"),
         .start = config_bool(c, "search.start"),
     };
     if (o->kind == NULL)

@@ -28,7 +28,9 @@ struct search_options {
     int64_t iterations; /* noise */
     double tolerance;   /* noise */
     enum minimise_method method;
-    bool start; /* noise: x_T too */
+    bool typical; /* noise: keep the numbers typical, instead of near a plain rollout's
+                   */
+    bool start;   /* noise: x_T too */
 };
 
 struct search {

@@ -14,6 +14,7 @@
 #include "stages/search/noise.h"
 #include "stages/search/smc.h"
 #include "stages/search/svdd.h"
+#include "stages/search/typical.h"
 #include "tests/tap.h"
 
 #include <mpi.h>
@@ -364,14 +365,62 @@ static void test_guided_step(void)
     bench_close(&b);
 }
 
+/* The published example, typical numbers, and the gradient by differences. */
+static void test_typical(void)
+{
+    enum { N = 1024, LONG = 16384 };
+    float *x = mem_alloc(LONG, sizeof *x);
+    double *z = mem_alloc(2 * LONG, sizeof *z), *g = z + LONG, worst = 0;
+    struct typical *t = typical_create(LONG, 3);
+    rng_normal(rng_key(2, RNG_TEST, 0, 0, 0, 0), x, LONG);
+    for (int i = 0; i < LONG; i++)
+        z[i] = (double)x[i];
+    tap_near(typical_penalty(t, z, NULL), 0, 0.1, "normal numbers are typical");
+    typical_destroy(t);
+    t = typical_create(N, 3);
+    for (int i = 0; i < N; i++)
+        z[i] = 1.1 * (double)x[i] + .1;
+    double *at = mem_alloc(N, sizeof *at), slope = 0, h = 1e-4;
+    for (int trial = 0; trial < 3; trial++) {
+        rng_normal(rng_key(2, RNG_TEST, 1, trial, 0, 0), x, N);
+        double low, high, value = typical_penalty(t, z, g);
+        slope = 0;
+        for (int i = 0; i < N; i++) {
+            slope += g[i] * (double)x[i];
+            at[i] = z[i] - h * (double)x[i];
+        }
+        low = typical_penalty(t, at, NULL);
+        for (int i = 0; i < N; i++)
+            at[i] = z[i] + h * (double)x[i];
+        high = typical_penalty(t, at, NULL);
+        worst = fmax(worst, fabs((high - low) / (2 * h) - slope) / value);
+    }
+    tap_near(worst, 0, 1e-4,
+             "the gradient of the penalty on shifted and scaled numbers");
+    for (int i = 0; i < N; i++)
+        z[i] = .2; /* moment .04 everywhere */
+    double want = 0;
+    for (int k = 4; k * k <= N; k *= 4) {
+        double n = (double)N / k, far;
+        want += n * .04 / 2 - log(2);
+        far = sqrt(1 + fmax(1, fabs(.04 * k - 1))) - 1 - sqrt(k / n);
+        want += fmax(n * far * far / 2 * (far > 0) - log(2), 0);
+    }
+    tap_near(typical_penalty(t, z, NULL), want, 1e-9 * want, "equal numbers, by hand");
+    mem_free(at);
+    mem_free(z);
+    mem_free(x);
+    typical_destroy(t);
+}
+
 /* Directional derivatives of the cost through a network. */
-static void test_gradient(const char *config, const char *name)
+static void test_gradient(const char *config, bool typical, const char *name)
 {
     enum { STEPS = 4 };
     const double h = 5e-3;
     struct bench b;
     double worst = 0;
-    const struct search_options o = {.weight = 3, .start = true};
+    const struct search_options o = {.weight = 3, .start = true, .typical = typical};
     bench_open(&b, config, STEPS, 3, 1, &square);
     struct flight *f = flight_create(&b.c, &o, &b.w);
     int64_t n = flight_aim(f, 1);
@@ -532,8 +581,10 @@ int main(void)
     int64_t live = mem_live(); /* the back end's own */
     test_control(MINIMISE_CG, "cg finds the mean .9098044");
     test_means();
-    test_gradient(MLP, "the gradient through an MLP's chain, by differences");
-    test_gradient(UNET, "the gradient through a U-Net's chain, by differences");
+    test_typical();
+    test_gradient(MLP, false, "the gradient through an MLP's chain, by differences");
+    test_gradient(UNET, false, "the gradient through a U-Net's chain, by differences");
+    test_gradient(UNET, true, "the same with the penalty on untypical noise");
     test_bits("best_of");
     test_bits("svdd");
     test_bits("smc");
