@@ -158,7 +158,7 @@ static void add_reward(struct text *out, const struct score *s)
         text_add(out, "%.4g", s->reward);
     else
         text_add(out, "<em>%s</em>",
-                 s->status < 0 || s->status > REWARD_NON_FINITE
+                 s->status < 0 || s->status > REWARD_NOT_ASKED
                      ? "not scored"
                      : reward_status_name((enum reward_status)s->status));
 }

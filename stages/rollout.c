@@ -10,6 +10,7 @@
 #include "io/shard.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "stages/companion.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +25,13 @@ struct rollout {
     float *latents;                             /* [n, states, d] */
     float *sample;                              /* [n, d] */
     double *log_prob;                           /* [n, steps] */
-    float *x, *mu, *z, *timesteps;              /* [B, d] x 3, [B] */
+    double *cost, *plain;                       /* [n] of a search; else NULL */
+    /* Under version 0, where the method needs it (else NULL); and does it differ from
+     * the version at hand? */
+    double *log_prob_reference, *kl_reference; /* [n, steps] */
+    bool differs;
+    float *x, *mu, *z, *timesteps; /* [B, d] x 3, [B] */
+    float *mu_reference;           /* [B, d] */
     int64_t *batch_label;                       /* [B] */
 };
 
@@ -32,7 +39,8 @@ static void rollout_free(struct rollout *r)
 {
     void *const all[] = {r->label,   r->copy,     r->index, r->version_of, r->prompt,
                          r->latents, r->sample,   r->log_prob, r->x,       r->mu,
-                         r->z,       r->timesteps, r->batch_label};
+                         r->z,       r->timesteps, r->batch_label, r->cost, r->plain,
+                         r->log_prob_reference, r->kl_reference, r->mu_reference};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
 }
@@ -55,6 +63,12 @@ static void rollout_init(struct rollout *r, const struct task *t, int64_t iterat
     r->latents = mem_alloc(n * r->states * t->d, sizeof *r->latents);
     r->sample = mem_alloc(n * t->d, sizeof *r->sample);
     r->log_prob = mem_alloc(n * steps, sizeof *r->log_prob);
+    if ((t->algo->needs & NEEDS_REFERENCE_DENSITY) != 0) {
+        r->differs = r->version != 0;
+        r->log_prob_reference = mem_alloc(n * steps, sizeof *r->log_prob_reference);
+        r->kl_reference = mem_alloc(n * steps, sizeof *r->kl_reference);
+        r->mu_reference = mem_alloc(r->differs ? b * t->d : 0, sizeof(float));
+    }
     r->x = mem_alloc(b * t->d, sizeof *r->x);
     r->mu = mem_alloc(b * t->d, sizeof *r->mu);
     r->z = mem_alloc(b * t->d, sizeof *r->z);
@@ -88,6 +102,25 @@ static void noise(const struct task *t, const struct rollout *r, int64_t i, int6
                out, t->d);
 }
 
+/* The density of a sample's transition x -> next under version 0, whose output is o (NULL:
+ * it is the version at hand), and the KL of mu, the mean at hand, to its mean. */
+static void refer(const struct task *t, struct rollout *r, int64_t b, int64_t row, int64_t k,
+                  const float *o)
+{
+    const struct sampler *s = &t->sampler;
+    const float *mu = r->mu + b * t->d;
+    float *other = r->mu_reference + b * t->d;
+    if (r->log_prob_reference == NULL)
+        return;
+    r->log_prob_reference[row * s->steps + k] = r->log_prob[row * s->steps + k];
+    if (o == NULL)
+        return;
+    sampler_mean(s, k, t->d, state_of(r, t, row, k), o + b * t->d, other, NULL);
+    r->log_prob_reference[row * s->steps + k] =
+        sampler_log_prob(s, k, t->d, other, state_of(r, t, row, k + 1));
+    r->kl_reference[row * s->steps + k] = sampler_kl(s, k, t->d, mu, other);
+}
+
 /* One step of the chain for samples [at, at + m), m <= micro_batch. */
 static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, int64_t k)
 {
@@ -105,6 +138,9 @@ static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, 
         .timesteps = r->timesteps,
         .labels = t->n_classes > 0 ? r->batch_label : NULL,
     };
+    const float *reference = NULL;
+    if (r->differs && companion_forward(t->reference, t, &in, &reference) != 0)
+        return -1;
     double start = task_now(t);
     tape_begin(t->tape, false);
     struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
@@ -120,6 +156,7 @@ static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, 
         noise(t, r, at + b, k + 1, z);
         sampler_advance(s, k, t->d, mu, z, next);
         r->log_prob[(at + b) * s->steps + k] = sampler_log_prob(s, k, t->d, mu, next);
+        refer(t, r, b, at + b, k, reference);
     }
     return 0;
 }
@@ -143,6 +180,30 @@ static int walk(struct task *t, struct rollout *r)
                    (size_t)t->d * sizeof(float));
     }
     return 0;
+}
+
+/* The same where a search makes the samples. */
+static int search(struct task *t, struct rollout *r)
+{
+    struct chain c = task_chain(t);
+    r->cost = mem_alloc(r->n, sizeof *r->cost);
+    r->plain = mem_alloc(r->n, sizeof *r->plain);
+    struct draw w = {.iteration = r->iteration,
+                     .first = r->first,
+                     .n = r->n,
+                     .label = r->label,
+                     .copy = r->copy,
+                     .states = r->states,
+                     .latents = r->latents,
+                     .sample = r->sample,
+                     .log_prob = r->log_prob,
+                     .cost = r->cost,
+                     .plain = r->plain};
+    chain_open(&c);
+    int rc = search_draw(&t->search, &c, &w);
+    t->spent[TIME_NETWORK] += c.network_s;
+    chain_close(&c);
+    return rc;
 }
 
 /* The sampler's table, one row per step. */
@@ -209,6 +270,21 @@ static int put_samples(struct shard_writer *w, const struct task *t,
          .axis = {"sample", "step"}, .units = "nat", .data = r->log_prob,
          .long_name = "log-density of each transition under the policy that made it, "
                       "summed over elements"},
+        {.name = "search_cost", .type = COLUMN_F64, .nd = 1, .dim = {n},
+         .axis = {"sample"}, .units = "nat", .data = r->cost,
+         .long_name = "how far the search went from the policy's own samples"},
+        {.name = "search_reward_plain", .type = COLUMN_F64, .nd = 1, .dim = {n},
+         .axis = {"sample"}, .units = t->reward->units, .data = r->plain,
+         .long_name = "reward of the sample that the same noise gives without the search "
+                      "(NaN where it is not known)"},
+        {.name = "log_prob_reference", .type = COLUMN_F64, .nd = 2, .dim = {n, steps},
+         .axis = {"sample", "step"}, .units = "nat", .data = r->log_prob_reference,
+         .long_name = "log-density of each transition under policy version 0, summed over "
+                      "elements"},
+        {.name = "kl_reference", .type = COLUMN_F64, .nd = 2, .dim = {n, steps},
+         .axis = {"sample", "step"}, .units = "nat", .data = r->kl_reference,
+         .long_name = "KL of each transition of the policy that made it to that of version "
+                      "0, summed over elements"},
         {.name = "prompt_id", .type = COLUMN_I64, .nd = 1, .dim = {n},
          .axis = {"sample"}, .units = "1", .data = r->label,
          .long_name = "class label (0 where unconditional)"},
@@ -226,7 +302,7 @@ static int put_samples(struct shard_writer *w, const struct task *t,
     };
     bool trajectory = (t->algo->needs & NEEDS_TRAJECTORY) != 0;
     for (size_t i = 0; i < sizeof col / sizeof *col; i++) {
-        if (!trajectory && strcmp(col[i].name, "latents") == 0)
+        if (col[i].data == NULL || (!trajectory && strcmp(col[i].name, "latents") == 0))
             continue;
         if (shard_put(w, &col[i]) != 0)
             return -1;
@@ -234,13 +310,14 @@ static int put_samples(struct shard_writer *w, const struct task *t,
     return put_sampler(w, &t->sampler);
 }
 
-static int seal(struct task *t, const struct rollout *r, struct shard_parent *policy)
+static int seal(struct task *t, const struct rollout *r, struct shard_parent *policy,
+                int64_t policies)
 {
     char rel[96], path[4096];
     struct shard_head head =
         task_head(t, SHARD_ROLLOUT, r->iteration, r->shard, r->version);
     head.parent = policy;
-    head.parents = 1;
+    head.parents = policies;
     struct shard_writer *w = shard_create(
         task_path(t, rundir_rollout(rel, r->iteration, r->shard), path), &head);
     if (w == NULL)
@@ -252,20 +329,38 @@ static int seal(struct task *t, const struct rollout *r, struct shard_parent *po
     return task_seal(t, w);
 }
 
+/* The weights of the version, and of version 0 beside it where they differ and are
+ * needed; both become parents. */
+static int load(struct task *t, int64_t version, struct shard_parent policy[2],
+                int64_t *policies)
+{
+    *policies = 1;
+    rundir_policy(policy[0].path, version);
+    if (task_load_weights(t, version) != 0 ||
+        task_policy_content(t, version, policy[0].content) != 0)
+        return -1;
+    if ((t->algo->needs & NEEDS_REFERENCE_DENSITY) == 0 || version == 0)
+        return 0;
+    if (companion_load(&t->reference, t, 0) != 0)
+        return -1;
+    *policies = 2;
+    rundir_policy(policy[1].path, 0);
+    memcpy(policy[1].content, companion_content(t->reference), DIGEST_HEX);
+    return 0;
+}
+
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard)
 {
     struct rollout r;
-    struct shard_parent policy;
-    int64_t version = task_version(t, iteration);
-    rundir_policy(policy.path, version);
-    if (task_load_weights(t, version) != 0 ||
-        task_policy_content(t, version, policy.content) != 0)
+    struct shard_parent policy[2];
+    int64_t policies;
+    if (load(t, task_version(t, iteration), policy, &policies) != 0)
         return -1;
     rollout_init(&r, t, iteration, shard);
-    int rc = walk(t, &r);
+    int rc = search_acts(&t->search) ? search(t, &r) : walk(t, &r);
     if (rc == 0) {
         double start = task_now(t);
-        rc = seal(t, &r, &policy);
+        rc = seal(t, &r, policy, policies);
         task_spend(t, TIME_IO, start);
     }
     rollout_free(&r);

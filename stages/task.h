@@ -13,6 +13,7 @@
 #include "stages/nn/backend.h"
 #include "stages/nn/optim.h"
 #include "stages/reward/reward.h"
+#include "stages/search/search.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,17 +33,37 @@ enum metric {
     METRIC_FAILED,
     METRIC_SAMPLES_TOTAL,
     METRIC_KL_REFERENCE, /* what kl_weight multiplies, mean over pairs; NaN without it */
+    METRIC_QUERIES,     /* answers of the true reward so far; NaN where all are asked */
+    METRIC_ANSWER_MEAN, /* of the iteration's answers; NaN where none was asked */
     METRICS
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
+
+enum optimizer { OPTIMIZER_ADAMW, OPTIMIZER_NATURAL };
 
 struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
     struct adamw adamw;
+    double embedding_lr; /* of new labels' embeddings, a multiple of adamw.lr */
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
+    enum optimizer optimizer;
+    /* natural: mean KL of a transition that a step makes, in nat; of the solution */
+    double kl_radius, cg_damping;
+    int64_t cg_iterations;
+};
+
+/* How the values of states are estimated (stages/value.h). */
+enum value_kind { VALUE_RIDGE, VALUE_MLP, VALUE_NONE };
+struct value_options {
+    enum value_kind kind;
+    int64_t linear, features, knots, folds;
+    double ridge; /* < 0: chosen */
+    double memory;
+    int64_t hidden, epochs; /* mlp */
+    double lr;
 };
 
 /* Counters that live in the policy file. */
@@ -79,6 +100,7 @@ struct task_handover {
 };
 
 struct companion;
+struct learned;
 struct policy;
 struct trainer;
 
@@ -110,8 +132,8 @@ struct task {
         char content[DIGEST_HEX]; /* "": not known */
     } policy;
     struct trainer *trainer;            /* update ranks only */
-    /* Networks that the method compares with, update ranks only: version 0, and the one
-     * that made the samples. */
+    /* Networks that the method compares with: version 0 (rollout and update), and the one
+     * that made the samples (update). */
     struct companion *reference, *behaviour;
     struct policy_counters counters;    /* of the trainer's state */
 
@@ -122,9 +144,14 @@ struct task {
     int64_t pairs_each; /* of a sample and inner epoch */
     const struct reward *reward;
     void *reward_ctx;
+    struct learned *learned; /* NULL: the true reward is asked for every sample */
+    int64_t learned_as_of;   /* iteration whose advantage file the model is from, or -1 */
+    struct shard_parent learned_from; /* that file */
+    struct search_options search; /* in rollouts */
     double max_failed_fraction;
     bool stop_on_failure;
     struct update_options update;
+    struct value_options value;
 
     /* Progress: a phase for people, and the hook that keeps the rank answering. */
     char phase[96];
@@ -177,6 +204,10 @@ int task_load_weights(struct task *t, int64_t version);
 struct policy *task_open_policy(struct task *t, int64_t version);
 /* The content digest of a policy file: as the lease said, or from the file. */
 int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX]);
+
+/* What sampling needs of t (stages/search/chain.h), for chain_open; it ticks through
+ * task_progress. t outlives it. */
+struct chain task_chain(struct task *t);
 
 /* rollout: samples a shard of an iteration with a policy version; seals its file. */
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard);

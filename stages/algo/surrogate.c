@@ -18,8 +18,8 @@ double surrogate_limit(double v, double limit)
     return clamp(v, -limit, limit);
 }
 
-static int check_finite(const struct algo_pair *p, const struct algo_result *r,
-                        const float *grad)
+int surrogate_check(const struct algo_pair *p, const struct algo_result *r,
+                    const float *grad)
 {
     float worst = 0;
     for (int64_t j = 0; j < p->d; j++)
@@ -34,10 +34,10 @@ static int check_finite(const struct algo_pair *p, const struct algo_result *r,
                    worst == 0 ? "" : ", and a gradient that is not finite");
 }
 
-/* Adds the KL's part. mu is the step's mean. The KL's slope is that of the log-density of
- * the reference's mean, with the other sign. */
-static void add_kl(const struct algo_options *o, const struct algo_pair *p,
-                   struct algo_result *r, float *grad)
+/* mu is the step's mean. The KL's slope is that of the log-density of the reference's
+ * mean, with the other sign. */
+void surrogate_add_kl(const struct algo_options *o, const struct algo_pair *p,
+                      struct algo_result *r, float *grad)
 {
     const struct sampler *s = p->sampler;
     float *mu = p->work, *other = p->work + p->d;
@@ -80,6 +80,6 @@ int surrogate_loss(const struct algo_options *o, enum surrogate_clip clip, doubl
     sampler_log_prob_grad(s, p->step, p->d, p->x, p->o, p->next,
                           held ? 0 : -p->weight * a * r->ratio * share, grad);
     if (o->kl_weight > 0)
-        add_kl(o, p, r, grad);
-    return check_finite(p, r, grad);
+        surrogate_add_kl(o, p, r, grad);
+    return surrogate_check(p, r, grad);
 }

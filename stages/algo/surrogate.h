@@ -21,6 +21,15 @@ enum surrogate_clip {
 int surrogate_loss(const struct algo_options *o, enum surrogate_clip clip, double a,
                    const struct algo_pair *p, struct algo_result *r, float *grad);
 
+/* Adds weight kl_weight KL to r->loss and its gradient to grad[d]; r->kl receives the KL.
+ * For a live step of a pair that has a reference. */
+void surrogate_add_kl(const struct algo_options *o, const struct algo_pair *p,
+                      struct algo_result *r, float *grad);
+
+/* 0, or ERR_NUMERIC where the result or the gradient is not finite. */
+int surrogate_check(const struct algo_pair *p, const struct algo_result *r,
+                    const float *grad);
+
 /* v within [-limit, limit]. */
 double surrogate_limit(double v, double limit);
 

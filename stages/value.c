@@ -1,0 +1,535 @@
+/* Values and advantages of steps. Every rank computes what it needs from the same gathered
+ * numbers in the same order, so all have the same bits. */
+#include "stages/value.h"
+
+#include "io/rundir.h"
+#include "io/shard.h"
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "io/sys/rng.h"
+#include "stages/algo/returns.h"
+#include "stages/value_fit.h"
+#include "stages/value_net.h"
+
+#include <math.h>
+#include <string.h>
+
+struct value {
+    struct task *t;
+    const struct comm *c;
+    int64_t iteration;
+    struct algo_steps s;
+    const struct value_samples *samples;
+    double *number; /* [6, samples, steps]: the arrays of s */
+    uint8_t *live;  /* [steps] */
+    struct value_features *features;
+    struct value_fit *fit; /* NULL: no regression */
+    struct value_net *net; /* NULL: no network */
+    float *x;              /* [steps + 1, d] states of a sample */
+    double explained;
+};
+
+void value_destroy(struct value *v)
+{
+    if (v == NULL)
+        return;
+    value_fit_destroy(v->fit);
+    value_net_destroy(v->net);
+    value_features_destroy(v->features);
+    mem_free(v->number);
+    mem_free(v->live);
+    mem_free(v->x);
+    mem_free(v);
+}
+
+static struct value *create(struct task *t, const struct comm *c, int64_t iteration,
+                            const struct value_samples *s)
+{
+    struct value *v = mem_alloc(1, sizeof *v);
+    int64_t n = t->samples, steps = t->sampler.steps, size = n * steps;
+    v->t = t;
+    v->c = c;
+    v->iteration = iteration;
+    v->samples = s;
+    v->number = mem_alloc(6 * size, sizeof *v->number);
+    v->live = mem_alloc(steps, 1);
+    v->x = mem_alloc((steps + 1) * t->d, sizeof *v->x);
+    for (int64_t k = 0; k < steps; k++)
+        v->live[k] = t->sampler.step[k].mask != 0;
+    v->s = (struct algo_steps){.n = n,
+                               .steps = steps,
+                               .reward = s->reward,
+                               .prompt = s->prompt,
+                               .usable = s->usable,
+                               .live = v->live,
+                               .log_prob = v->number,
+                               .log_prob_reference = v->number + size,
+                               .kl_reference = v->number + 2 * size,
+                               .target = v->number + 3 * size,
+                               .value = v->number + 4 * size,
+                               .advantage = v->number + 5 * size};
+    return v;
+}
+
+/* Shards [first, last) are read by a rank. */
+static void share(const struct value *v, int64_t rank, int64_t *first, int64_t *last)
+{
+    *first = v->t->shards * rank / v->c->size;
+    *last = v->t->shards * (rank + 1) / v->c->size;
+}
+
+/* Everyone gets array `which` of v->number, of which each rank has its shards' rows.
+ * Collective. */
+static int gather(struct value *v, int which)
+{
+    struct task *t = v->t;
+    int64_t steps = v->s.steps, first, last, at = 0;
+    int64_t *count = mem_alloc(v->c->size, sizeof *count);
+    for (int64_t r = 0; r < v->c->size; r++) {
+        share(v, r, &first, &last);
+        if (r == v->c->rank)
+            at = first * t->shard_samples;
+        for (int64_t s = first; s < last; s++)
+            count[r] += task_shard_size(t, s);
+    }
+    double *all = v->number + which * v->s.n * steps;
+    double *mine = mem_alloc(count[v->c->rank] * steps, sizeof *mine);
+    memcpy(mine, all + at * steps, (size_t)(count[v->c->rank] * steps) * sizeof *mine);
+    double start = task_now(t);
+    int rc = comm_gather_all(v->c, mine, count, (size_t)steps * sizeof *all, all);
+    task_spend(t, TIME_COMMUNICATION, start);
+    mem_free(mine);
+    mem_free(count);
+    return rc;
+}
+
+/* The densities of a shard's steps. */
+static int read_densities(struct value *v, int64_t shard)
+{
+    static const char *const name[] = {"log_prob", "log_prob_reference", "kl_reference"};
+    struct task *t = v->t;
+    char rel[96];
+    int64_t n = task_shard_size(t, shard), steps = v->s.steps;
+    struct shard *in = task_open(t, rundir_rollout(rel, v->iteration, shard), SHARD_ROLLOUT);
+    int rc = in != NULL ? 0 : -1;
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        double *got = shard_get(in, name[i], COLUMN_F64, 2, (int64_t[]){n, steps}, NULL);
+        double *to = v->number + (i * v->s.n + shard * t->shard_samples) * steps;
+        if (got != NULL)
+            memcpy(to, got, (size_t)(n * steps) * sizeof *to);
+        else
+            rc = -1;
+        mem_free(got);
+    }
+    shard_close(in);
+    return rc;
+}
+
+/* Collective. */
+static int load_densities(struct value *v)
+{
+    int64_t first, last;
+    int rc = 0;
+    double start = task_now(v->t);
+    share(v, v->c->rank, &first, &last);
+    for (int64_t s = first; s < last && rc == 0; s++)
+        rc = read_densities(v, s);
+    start = task_spend(v->t, TIME_IO, start);
+    rc = comm_agree(v->c, rc);
+    task_spend(v->t, TIME_WAITING, start);
+    for (int i = 0; i < 3 && rc == 0; i++)
+        rc = gather(v, i);
+    return rc;
+}
+
+/* A shard's file with states of the right shape. NULL: ERR_INPUT. */
+static struct shard *open_states(struct value *v, int64_t shard)
+{
+    struct task *t = v->t;
+    char rel[96];
+    enum column_type type;
+    int nd;
+    int64_t dim[SHARD_MAX_ND];
+    double start = task_now(t);
+    struct shard *in = task_open(t, rundir_rollout(rel, v->iteration, shard), SHARD_ROLLOUT);
+    if (in != NULL &&
+        (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
+         dim[0] != task_shard_size(t, shard) || dim[1] != v->s.steps + 1 ||
+         dim[2] * dim[3] * dim[4] != t->d)) {
+        err_set(ERR_INPUT, "%s/%s: 'latents' is missing or of another shape", t->dir, rel);
+        shard_close(in);
+        in = NULL;
+    }
+    task_spend(t, TIME_IO, start);
+    return in;
+}
+
+/* z[steps, base] of a sample, which lies in the open shard. */
+static int features_of(struct value *v, struct shard *in, int64_t sample, double *z)
+{
+    struct task *t = v->t;
+    int64_t base = value_features_base(v->features);
+    double start = task_now(t);
+    int rc = shard_get_rows(in, "latents", COLUMN_F32, sample % t->shard_samples, 1, v->x);
+    task_spend(t, TIME_IO, start);
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < v->s.steps; k++)
+        value_features_of(v->features, v->x + k * t->d, v->samples->label[sample],
+                          z + k * base);
+    return rc;
+}
+
+/* z[samples of the shard, steps, base] of a shard's states. */
+static int features_of_all(struct value *v, int64_t shard, double *z)
+{
+    int64_t n = task_shard_size(v->t, shard);
+    int64_t row = v->s.steps * value_features_base(v->features);
+    struct shard *in = open_states(v, shard);
+    int rc = in != NULL ? 0 : -1;
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        rc = features_of(v, in, shard * v->t->shard_samples + i, z + i * row);
+    shard_close(in);
+    return rc;
+}
+
+/* Adds the samples of `shards` shards from `first` on, whose features are in z. */
+static void add_rows(struct value *v, int64_t first, int64_t shards, const double *z)
+{
+    struct task *t = v->t;
+    int64_t from = first * t->shard_samples, to = (first + shards) * t->shard_samples;
+    int64_t row = v->s.steps * value_features_base(v->features);
+    to = to < t->samples ? to : t->samples;
+    for (int64_t i = from; i < to; i++) {
+        struct value_rows r = {.sample = i,
+                               .z = z + (i - from) * row,
+                               .y = v->s.target + i * v->s.steps,
+                               .live = v->live};
+        if (v->s.usable[i])
+            value_fit_add(v->fit, v->c, &r);
+    }
+}
+
+/* As many shards at a time as there are ranks: each reads one, all get the features, so
+ * that rows are added in the order of the samples. Collective. */
+static int add_all(struct value *v)
+{
+    struct task *t = v->t;
+    int64_t ranks = v->c->size, row = v->s.steps * value_features_base(v->features);
+    int64_t *count = mem_alloc(ranks, sizeof *count);
+    double *z = mem_alloc(t->shard_samples * row, sizeof *z);
+    double *all = mem_alloc(ranks * t->shard_samples * row, sizeof *all);
+    int rc = 0;
+    for (int64_t first = 0; first < t->shards && rc == 0; first += ranks) {
+        int64_t shards = t->shards - first < ranks ? t->shards - first : ranks;
+        if (v->c->rank < shards)
+            rc = features_of_all(v, first + v->c->rank, z);
+        if (rc == 0)
+            rc = task_progress(t, "advantage iteration %lld fits values, shard %lld",
+                               (long long)v->iteration, (long long)first);
+        double start = task_now(t);
+        rc = comm_agree(v->c, rc);
+        for (int64_t r = 0; r < ranks; r++)
+            count[r] = r < shards ? task_shard_size(t, first + r) : 0;
+        if (rc == 0)
+            rc = comm_gather_all(v->c, z, count, (size_t)row * sizeof *z, all);
+        task_spend(t, TIME_COMMUNICATION, start);
+        if (rc == 0)
+            add_rows(v, first, shards, all);
+    }
+    mem_free(count);
+    mem_free(z);
+    mem_free(all);
+    return rc;
+}
+
+/* Takes over the previous iteration's sums. Rank 0's part. */
+static int read_memory(struct value *v, struct shard *in)
+{
+    int64_t n, dim[SHARD_MAX_ND];
+    int nd;
+    double *memory = value_fit_memory(v->fit, &n);
+    if (in == NULL || !shard_has(in, "value_memory", NULL, &nd, dim) || nd != 1 ||
+        dim[0] != n)
+        return 0;
+    double *got = shard_get(in, "value_memory", COLUMN_F64, 1, &n, NULL);
+    if (got == NULL)
+        return -1;
+    memcpy(memory, got, (size_t)n * sizeof *memory);
+    mem_free(got);
+    return 0;
+}
+
+/* What the previous iteration left, where it fits: a run may have changed its method.
+ * Rank 0 reads. Collective. */
+static int load_past(struct value *v)
+{
+    struct task *t = v->t;
+    char rel[96];
+    int64_t n;
+    struct shard *in = NULL;
+    double start = task_now(t);
+    int rc = 0;
+    if (v->c->rank == 0 && v->iteration > 0) {
+        in = task_open(t, rundir_advantage(rel, v->iteration - 1), SHARD_ADVANTAGE);
+        rc = in != NULL ? 0 : -1;
+    }
+    if (rc == 0 && v->fit != NULL)
+        rc = read_memory(v, in);
+    start = task_spend(t, TIME_IO, start);
+    rc = comm_agree(v->c, rc);
+    if (rc == 0 && v->fit != NULL) {
+        double *memory = value_fit_memory(v->fit, &n);
+        rc = comm_bcast(v->c, memory, n * (int64_t)sizeof *memory, 0);
+    } else if (rc == 0) {
+        rc = value_net_load(v->net, in);
+    }
+    shard_close(in);
+    task_spend(t, TIME_COMMUNICATION, start);
+    return rc;
+}
+
+/* Values of the samples of this rank's shards. */
+static int predict_own(struct value *v)
+{
+    struct task *t = v->t;
+    int64_t first, last, base = value_features_base(v->features), steps = v->s.steps;
+    double *z = mem_alloc(steps * base, sizeof *z);
+    int rc = 0;
+    share(v, v->c->rank, &first, &last);
+    for (int64_t s = first; s < last && rc == 0; s++) {
+        struct shard *in = open_states(v, s);
+        rc = in != NULL ? 0 : -1;
+        for (int64_t i = 0; i < task_shard_size(t, s) && rc == 0; i++) {
+            int64_t sample = s * t->shard_samples + i;
+            double *value = v->s.value + sample * steps;
+            if (!v->samples->usable[sample])
+                continue;
+            rc = features_of(v, in, sample, z);
+            if (rc == 0 && v->net != NULL)
+                rc = value_net_at(v->net, z, value);
+            for (int64_t k = 0; k < steps && rc == 0 && v->fit != NULL; k++)
+                value[k] = value_fit_at(v->fit, sample, k, z + k * base);
+        }
+        shard_close(in);
+    }
+    mem_free(z);
+    return rc;
+}
+
+/* Collective. */
+static int predict(struct value *v)
+{
+    int rc = comm_agree(v->c, predict_own(v));
+    return rc == 0 ? gather(v, 4) : -1;
+}
+
+/* Collective. */
+static int regress(struct value *v)
+{
+    v->fit = value_fit_create(v->t, v->features);
+    int rc = load_past(v);
+    if (rc == 0)
+        rc = add_all(v);
+    if (rc == 0)
+        rc = comm_agree(v->c, value_fit_solve(v->fit, v->c));
+    return rc == 0 ? predict(v) : -1;
+}
+
+/* A shard's samples as lessons. */
+struct lessons {
+    struct value *v;
+    struct shard *in;
+    int64_t *sample; /* the usable ones */
+    double *z;       /* [steps, base] */
+};
+
+static int lesson(void *ctx, int64_t k, struct value_lesson *l)
+{
+    struct lessons *from = ctx;
+    struct value *v = from->v;
+    *l = (struct value_lesson){.z = from->z,
+                               .y = v->s.target + from->sample[k] * v->s.steps,
+                               .live = v->live};
+    return features_of(v, from->in, from->sample[k], from->z);
+}
+
+/* An optimizer step on a shard. Collective. */
+static int teach(struct value *v, int64_t shard, struct lessons *l)
+{
+    struct task *t = v->t;
+    int64_t n = 0, first = shard * t->shard_samples;
+    for (int64_t i = 0; i < task_shard_size(t, shard); i++)
+        if (v->samples->usable[first + i])
+            l->sample[n++] = first + i;
+    if (n == 0)
+        return 0;
+    l->in = open_states(v, shard);
+    int rc = comm_agree(v->c, l->in != NULL ? 0 : -1);
+    if (rc == 0)
+        rc = value_net_train(v->net, n, lesson, l);
+    shard_close(l->in);
+    return rc;
+}
+
+/* Passes over all shards, in an order that differs. Collective. */
+static int train(struct value *v)
+{
+    struct task *t = v->t;
+    struct lessons l = {
+        .v = v,
+        .sample = mem_alloc(t->shard_samples, sizeof *l.sample),
+        .z = mem_alloc(v->s.steps * value_features_base(v->features), sizeof *l.z)};
+    int64_t *order = mem_alloc(t->shards, sizeof *order);
+    int rc = 0;
+    for (int64_t e = 0; e < t->value.epochs && rc == 0; e++) {
+        rng_permutation(rng_key(t->seed, RNG_FEATURES, 3, v->iteration, e, 0), order,
+                        t->shards);
+        for (int64_t s = 0; s < t->shards && rc == 0; s++) {
+            rc = comm_agree(v->c, task_progress(t, "advantage iteration %lld, epoch %lld",
+                                                (long long)v->iteration, (long long)e));
+            if (rc == 0)
+                rc = teach(v, order[s], &l);
+        }
+    }
+    mem_free(order);
+    mem_free(l.sample);
+    mem_free(l.z);
+    return rc == 0 ? value_net_collect(v->net) : -1;
+}
+
+/* Predicts, then adds what others of the prompt are off by on average, for the policy has
+ * moved since the network was trained; then trains. Collective. */
+static int learn(struct value *v)
+{
+    int64_t size = v->s.n * v->s.steps;
+    v->net = value_net_create(v->t, v->c, v->features);
+    int rc = load_past(v);
+    if (rc == 0)
+        rc = predict(v);
+    if (rc != 0)
+        return -1;
+    double *rest = mem_alloc(2 * size, sizeof *rest), mean = 0, square = 0, count = 0;
+    struct algo_steps off = v->s;
+    off.target = rest;
+    off.value = rest + size;
+    for (int64_t i = 0; i < size; i++) {
+        rest[i] = v->s.target[i] - v->s.value[i];
+        if (v->samples->usable[i / v->s.steps] && v->live[i % v->s.steps]) {
+            mean += v->s.target[i];
+            square += v->s.target[i] * v->s.target[i];
+            count++;
+        }
+    }
+    returns_baseline(&off);
+    for (int64_t i = 0; i < size; i++)
+        v->s.value[i] += off.value[i];
+    mem_free(rest);
+    if (count > 0)
+        value_net_scale(v->net, mean / count,
+                        sqrt(fmax(0, square / count - mean / count * mean / count)));
+    return train(v);
+}
+
+/* How much closer to the targets the values are than the state-independent ones. */
+static double explained(const struct value *v)
+{
+    double *mean = mem_alloc(v->s.n * v->s.steps, sizeof *mean), all = 0, rest = 0;
+    struct algo_steps plain = v->s;
+    plain.value = mean;
+    returns_baseline(&plain);
+    for (int64_t i = 0; i < v->s.n * v->s.steps; i++)
+        if (v->samples->usable[i / v->s.steps] && v->live[i % v->s.steps]) {
+            all += (v->s.target[i] - mean[i]) * (v->s.target[i] - mean[i]);
+            rest += (v->s.target[i] - v->s.value[i]) * (v->s.target[i] - v->s.value[i]);
+        }
+    mem_free(mean);
+    return all > 0 ? 1 - rest / all : 0;
+}
+
+static void means(const struct value *v, double *advantage)
+{
+    for (int64_t i = 0; i < v->s.n; i++) {
+        double sum = 0, live = 0;
+        for (int64_t k = 0; k < v->s.steps; k++) {
+            sum += v->s.advantage[i * v->s.steps + k];
+            live += v->live[k];
+        }
+        advantage[i] = live > 0 ? sum / live : 0;
+    }
+}
+
+struct value *value_estimate(struct task *t, const struct comm *c, int64_t iteration,
+                             const struct value_samples *s, double *advantage)
+{
+    struct value *v = create(t, c, iteration, s);
+    int rc = load_densities(v);
+    if (rc == 0 && t->algo->returns != NULL) {
+        rc = comm_agree(c, t->algo->returns(&t->algo_options, &v->s));
+        if (rc == 0 && t->value.kind == VALUE_NONE)
+            returns_baseline(&v->s);
+        else if (rc == 0) {
+            v->features = value_features_create(t);
+            rc = t->value.kind == VALUE_MLP ? learn(v) : regress(v);
+        }
+    }
+    if (rc == 0 && t->algo->returns != NULL)
+        v->explained = explained(v);
+    if (rc == 0)
+        rc = comm_agree(c, t->algo->steps(&t->algo_options, &v->s));
+    if (rc == 0) {
+        means(v, advantage);
+        return v;
+    }
+    value_destroy(v);
+    return NULL;
+}
+
+static int put_fit(const struct value *v, struct shard_writer *w)
+{
+    int64_t n;
+    const double *memory = value_fit_memory(v->fit, &n);
+    const double penalty = value_fit_penalty(v->fit);
+    const struct column col[] = {
+        {.name = "value_memory", .type = COLUMN_F64, .nd = 1, .units = "1", .data = memory,
+         .dim = {n}, .axis = {"value_sum"},
+         .long_name = "sums of the regression, from which the next iteration's starts"},
+        {.name = "value_penalty", .type = COLUMN_F64, .nd = 1, .units = "1",
+         .data = &penalty, .dim = {1}, .axis = {"one"},
+         .long_name = "penalty of the regression"},
+    };
+    return shard_put(w, &col[0]) != 0 ? -1 : shard_put(w, &col[1]);
+}
+
+int value_put(const struct value *v, struct shard_writer *w)
+{
+    int64_t m = v->s.n, steps = v->s.steps;
+    const struct column col[] = {
+        {.name = "step_advantage", .data = v->s.advantage, .units = "1",
+         .long_name = "what the method gives each step to the update"},
+        {.name = "value", .data = v->s.value, .units = v->t->reward->units,
+         .long_name = "estimated value of the state from which the step starts"},
+        {.name = "value_target", .data = v->s.target, .units = v->t->reward->units,
+         .long_name = "what followed that state, to which the values are fitted"},
+    };
+    for (size_t i = 0; i < sizeof col / sizeof *col; i++) {
+        struct column c = col[i];
+        c.type = COLUMN_F64;
+        c.nd = 2;
+        c.dim[0] = m;
+        c.dim[1] = steps;
+        c.axis[0] = "sample";
+        c.axis[1] = "step";
+        if (shard_put(w, &c) != 0)
+            return -1;
+    }
+    const struct column share = {
+        .name = "value_explained", .type = COLUMN_F64, .nd = 1, .units = "1", .dim = {1},
+        .axis = {"one"}, .data = &v->explained,
+        .long_name = "share of the squared distance of the targets from the mean of the "
+                     "prompt's other samples that the values explain"};
+    if (v->t->algo->returns != NULL && shard_put(w, &share) != 0)
+        return -1;
+    if (v->net != NULL)
+        return value_net_put(v->net, w);
+    return v->fit != NULL ? put_fit(v, w) : 0;
+}

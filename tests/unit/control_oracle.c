@@ -1,0 +1,97 @@
+/* Entropy-regularised methods on the exact denoiser of Gaussian data with one learned
+ * shift c of the predicted noise (tests/oracle.h). A shift moves every mean by the same
+ * whatever the state, so with reward x_0
+ *
+ *     J(c) = E[x_0] - alpha sum KL = MEAN + SLOPE c - alpha SENSITIVITY c^2
+ *
+ * and the best policy that a shift can make has c = SLOPE / (2 alpha SENSITIVITY). */
+#include "tests/oracle.h"
+
+#define SENSITIVITY (22.008 / 2) /* sum of B^2 / (2 sigma^2): algorithms reference, 21.3 */
+#define VALUE "value.features=4 value.knots=2 "
+
+/* The second iteration starts from the shift of the first: the gradient there, from
+ * AdamW's first moments. */
+static void test_gradient(const char *model, const char *value)
+{
+    enum { N = 8192 };
+    const double alpha = 2;
+    double metric[METRICS];
+    float c = 0, m1 = 0, m2 = 0;
+    char *name = text_new("gradient-%s", value);
+    char *options = text_new("run.seed=8 run.iterations=2 rollout.samples=%d "
+                             "rollout.shard_samples=4096 algorithm.name=control "
+                             "algorithm.control_alpha=%g update.lr=0.2 "
+                             "update.weight_decay=0 algorithm.logprob=sum "
+                             "algorithm.lambda=1 value.kind=%s " VALUE,
+                             N, alpha, value);
+    char *dir = run(name, model, options);
+    struct policy *p = open_policy(dir, 1);
+    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m1));
+    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
+    policy_close(p);
+    p = open_policy(dir, 2);
+    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m2));
+    must(policy_metrics(p, metric));
+    policy_close(p);
+    double first = -(double)m1 / 0.1 * STEPS;
+    double second = -((double)m2 - 0.9 * (double)m1) / 0.1 * STEPS;
+    tap_near(first, SLOPE, 4 * SPREAD / sqrt(N), "at the first policy");
+    tap_near(c, -.2, 1e-6, "the first shift");
+    /* differences of the closed form */
+    double h = 1e-3, up = (double)c + h, down = (double)c - h;
+    double want = (SLOPE * (up - down) - alpha * SENSITIVITY * (up * up - down * down)) /
+                  (2 * h);
+    tap_near(second, want, 4 * SPREAD / sqrt(N), name);
+    tap_ok(metric[METRIC_RATIO_ABSDEV_MAX] == 0, "ratios are exactly 1");
+    tap_near(metric[METRIC_KL_REFERENCE] * STEPS / (SENSITIVITY * .04), 1, 1e-3,
+             "the KL of a chain");
+    mem_free(name);
+    mem_free(options);
+    mem_free(dir);
+}
+
+/* Where training settles. Without momentum, which would swing around that point. */
+static void test_optimum(const char *model, const char *method, const char *options)
+{
+    enum { ITERATIONS = 30, LAST = 12 };
+    double mean = 0, want = SLOPE / (2 * .5 * SENSITIVITY);
+    char *all = text_new("run.seed=9 run.iterations=%d run.keep_policies=0 "
+                         "rollout.samples=1024 rollout.shard_samples=1024 "
+                         "algorithm.name=%s update.lr=0.01 update.beta1=0 "
+                         "update.weight_decay=0 algorithm.logprob=sum "
+                         "algorithm.lambda=1 " VALUE "%s",
+                         ITERATIONS, method, options);
+    char *dir = run(method, model, all);
+    for (int64_t v = ITERATIONS - LAST + 1; v <= ITERATIONS; v++) {
+        float c = 0;
+        struct policy *p = open_policy(dir, v);
+        must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
+        policy_close(p);
+        mean += (double)c / LAST;
+    }
+    tap_near(mean, want, 0.1 * fabs(want), method);
+    mem_free(dir);
+    mem_free(all);
+}
+
+int main(void)
+{
+    const char *bin = getenv("SLUICE_BIN");
+    if (access(bin != NULL ? bin : "build/sluice", X_OK) != 0)
+        return tap_skip_all("the executable is not built");
+    snprintf(work, sizeof work, "/tmp/sluice-control.XXXXXX");
+    if (mkdtemp(work) == NULL)
+        ERR_BUG("mkdtemp");
+    char *one = write_model(1);
+    test_gradient(one, "ridge");
+    test_gradient(one, "none");
+    test_optimum(one, "control", "algorithm.control_alpha=0.5");
+    test_optimum(one, "pcl", "algorithm.pcl_alpha=0.5");
+    test_optimum(one, "trajectory_balance", "algorithm.pcl_alpha=0.5");
+    mem_free(one);
+    char *clean = text_new("rm -rf %s", work);
+    tap_ok(system(clean) == 0, "the folder is removed");
+    mem_free(clean);
+    return tap_done();
+}
