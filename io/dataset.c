@@ -75,7 +75,8 @@ static int read_cifar(struct dataset *d, const struct source *s)
         return err_set(ERR_INPUT,
                        "%s: %lld bytes are no whole number of %d-byte records", s->path,
                        (long long)s->len, CIFAR_RECORD);
-    *d = (struct dataset){s->len / CIFAR_RECORD, 3, 32, 32, NULL, NULL, 0};
+    *d = (struct dataset){
+        .n = s->len / CIFAR_RECORD, .channels = 3, .height = 32, .width = 32};
     d->sample = mem_alloc(total(d), sizeof *d->sample);
     d->label = mem_alloc(d->n, sizeof *d->label);
     for (int64_t i = 0; i < d->n; i++) {
@@ -353,12 +354,16 @@ int dataset_read(struct dataset *d, const char *path, const char *format,
     *d = (struct dataset){0};
     if (labels != NULL && labels[0] == '\0')
         labels = NULL;
+    if (strcmp(format, "hdf5") == 0 || dataset_is_hdf5(path))
+        return labels == NULL ? dataset_read_hdf5(d, path)
+                              : err_set(ERR_USAGE, "labels '%s': HDF5 has FILE.h5:/NAME",
+                                        labels);
     if (file_map(path, &s.p, &s.len) != 0)
         return -1;
     if (strcmp(format, "auto") == 0)
         format = guess(&s);
     if (format == NULL)
-        err_set(ERR_INPUT, "%s: its format is not recognised; set pretrain.format",
+        err_set(ERR_INPUT, "%s: its format is not recognised; set `format`",
                 path);
     else if (strcmp(format, "csv") == 0)
         rc = labels == NULL || strcmp(labels, "last") == 0
@@ -374,7 +379,7 @@ int dataset_read(struct dataset *d, const char *path, const char *format,
     else if (strcmp(format, "npy") == 0)
         rc = read_npy(d, &s);
     else
-        err_set(ERR_USAGE, "data format '%s': one of auto, cifar, idx, npy, csv",
+        err_set(ERR_USAGE, "data format '%s': one of auto, cifar, idx, npy, csv, hdf5",
                 format);
     file_unmap(s.p, s.len);
     if (rc != 0)
@@ -382,6 +387,8 @@ int dataset_read(struct dataset *d, const char *path, const char *format,
     for (int64_t i = 0; rc == 0 && d->label != NULL && i < d->n; i++)
         if (d->label[i] >= d->classes)
             d->classes = d->label[i] + 1;
+    d->factors = rc == 0 && d->label != NULL;
+    d->factor[0] = d->classes;
     return rc;
 }
 

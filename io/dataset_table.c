@@ -152,31 +152,60 @@ int dataset_read_text(struct dataset *d, const char *path, const char *column,
     return rc;
 }
 
-int dataset_read_labels(struct dataset *d, const char *path, const char *column)
+/* labels[n] of a csv file's column. */
+static int64_t *read_labels(const char *path, const char *column, int64_t n)
 {
     struct column c;
     int rc = read_column(&c, path, column);
-    if (rc == 0 && c.n != d->n)
+    if (rc == 0 && c.n != n)
         rc = err_set(ERR_INPUT, "%s: has %lld rows, the data have %lld samples", path,
-                     (long long)c.n, (long long)d->n);
-    mem_free(d->label);
-    d->label = rc == 0 ? mem_alloc(d->n, sizeof *d->label) : NULL;
-    d->classes = 0;
-    for (int64_t i = 0; i < d->n && rc == 0; i++) {
-        int64_t v;
-        if (!text_to_i64(c.field[i], &v) || v < 0 || v > MAX_LABEL)
-            rc = err_set(ERR_INPUT, "%s: row %lld: '%.40s' is no class number from 0 to %d",
-                         path, (long long)i + 1, c.field[i], MAX_LABEL);
-        else
-            d->label[i] = v;
-        if (rc == 0 && v >= d->classes)
-            d->classes = v + 1;
-    }
+                     (long long)c.n, (long long)n);
+    int64_t *label = mem_alloc(n, sizeof *label);
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        if (!text_to_i64(c.field[i], &label[i]))
+            rc = err_set(ERR_INPUT, "%s: row %lld: '%.40s' is no class number", path,
+                         (long long)i + 1, c.field[i]);
     column_free(&c);
+    if (rc == 0)
+        return label;
+    mem_free(label);
+    return NULL;
+}
+
+void dataset_drop_labels(struct dataset *d)
+{
+    mem_free(d->label);
+    d->label = NULL;
+    d->classes = d->factors = 0;
+}
+
+int dataset_add_labels(struct dataset *d, const char *path, const char *column)
+{
+    char *inside = text_new("%s:%s", path, column);
+    int64_t *label = dataset_is_hdf5(inside) ? dataset_hdf5_labels(inside, d->n)
+                                             : read_labels(path, column, d->n);
+    int64_t classes = 0, before = d->factors > 0 ? d->classes : 1;
+    int rc = label == NULL ? -1 : 0;
+    for (int64_t i = 0; i < d->n && rc == 0; i++)
+        if (label[i] < 0 || label[i] > MAX_LABEL)
+            rc = err_set(ERR_INPUT, "%s: row %lld: %lld is no class number from 0 to %d",
+                         inside, (long long)i + 1, (long long)label[i], MAX_LABEL);
+        else if (label[i] >= classes)
+            classes = label[i] + 1;
+    mem_free(inside);
+    if (rc == 0 && (d->factors == DATASET_LABELS || before > MAX_LABEL / classes))
+        rc = err_set(ERR_INPUT,
+                     "%s: at most %d labels, and %d classes of all together, are read",
+                     path, DATASET_LABELS, MAX_LABEL);
     if (rc != 0) {
-        mem_free(d->label);
-        d->label = NULL;
-        d->classes = 0;
+        mem_free(label);
+        return -1;
     }
-    return rc;
+    for (int64_t i = 0; i < d->n && d->factors > 0; i++)
+        label[i] += d->label[i] * classes;
+    mem_free(d->label);
+    d->label = label;
+    d->classes = before * classes;
+    d->factor[d->factors++] = classes;
+    return 0;
 }

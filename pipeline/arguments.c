@@ -133,3 +133,52 @@ struct config *arguments_directory(const char *dir, int n, char **overrides)
     config_destroy(c);
     return NULL;
 }
+
+void arguments_option_help(const struct config_key *table)
+{
+    for (const struct config_key *k = table; k->key != NULL; k++)
+        printf("  --%-11s %s%s%s%s%s%s\n", k->key, k->help,
+               k->type == CONFIG_CHOICE ? ": " : "",
+               k->type == CONFIG_CHOICE ? k->choices : "",
+               k->def[0] != '\0' ? " (default " : "", k->def,
+               k->def[0] != '\0' ? ")" : "");
+}
+
+static int unknown_option(const struct config_key *table, const char *name)
+{
+    const char *names[64];
+    int64_t n = 0;
+    for (const struct config_key *k = table; k->key != NULL && n < 64; k++)
+        names[n++] = k->key;
+    const char *near = text_nearest(name, names, n);
+    return err_set(ERR_USAGE, "unknown option '--%.100s'%s%s", name,
+                   near != NULL ? ", did you mean --" : "; see --help",
+                   near != NULL ? near : "");
+}
+
+int arguments_option(struct config *c, const struct config_key *table, int argc,
+                     char **argv, int *i)
+{
+    const char *name = argv[*i] + 2, *eq = strchr(name, '='), *value = NULL;
+    size_t len = eq != NULL ? (size_t)(eq - name) : strlen(name);
+    const struct config_key *k = table;
+    while (k->key != NULL && (strncmp(k->key, name, len) != 0 || k->key[len] != '\0'))
+        k++;
+    if (k->key == NULL)
+        return unknown_option(table, name);
+    if (eq != NULL) {
+        value = eq + 1;
+    } else if (*i + 1 < argc && strncmp(argv[*i + 1], "--", 2) != 0 &&
+               (k->type != CONFIG_BOOL || strcmp(argv[*i + 1], "true") == 0 ||
+                strcmp(argv[*i + 1], "false") == 0)) {
+        value = argv[++*i];
+    } else if (k->type == CONFIG_BOOL) {
+        value = "true";
+    } else {
+        return err_set(ERR_USAGE, "--%s needs a value: %s", k->key, k->help);
+    }
+    char *assignment = text_new("%s=%s", k->key, value);
+    int rc = config_override(c, assignment);
+    mem_free(assignment);
+    return rc;
+}

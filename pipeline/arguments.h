@@ -16,6 +16,12 @@ struct config *arguments_directory(const char *dir, int n, char **overrides);
 /* `sluice NAME PATH [--json]`: the path, or NULL as above. */
 const char *arguments_path(const char *name, const char *help, int argc, char **argv,
                            int *code);
+/* "--name value", "--name=value" of a command whose options are a table of keys; switches may
+ * stand alone. *i is at the option and moves to the last argument used. ERR_USAGE. */
+int arguments_option(struct config *c, const struct config_key *table, int argc,
+                     char **argv, int *i);
+/* The table for --help, on stdout. */
+void arguments_option_help(const struct config_key *table);
 /* Whether --json is among the arguments. */
 bool arguments_json(int argc, char **argv);
 

@@ -5,6 +5,7 @@
 #include "pipeline/schema.h"
 #include "stages/algo/algo.h"
 #include "stages/reward/reward.h"
+#include "stages/search/search.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,13 +16,16 @@ static const char help[] =
     "YAML\n"
     "file that can be edited. With a file or overrides: the resolved configuration;\n"
     "--origin adds where each value came from. Comments at the end of the file name the\n"
-    "rewards and methods of this build.\n";
+    "rewards, searches and methods of this build.\n";
 
 static void print_names(void)
 {
     printf("\n# reward.name:\n");
     for (const struct reward *const *r = reward_all(); *r != NULL; r++)
         printf("#   %-24s %s\n", (*r)->name, (*r)->help);
+    printf("# search.kind:\n");
+    for (const struct search *const *s = search_all(); *s != NULL; s++)
+        printf("#   %-24s %s\n", (*s)->name, (*s)->help);
     printf("# algorithm.name:\n");
     for (const struct algo *const *a = algo_all(); *a != NULL; a++)
         printf("#   %-24s %s\n", (*a)->name, (*a)->help);

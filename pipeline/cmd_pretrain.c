@@ -87,7 +87,11 @@ static int open_model(struct job *j, const char *from, const char *network)
     }
     const bool known = coding.kind != CODING_NONE;
     if (rc == 0)
-        rc = pretrain_data_read(j->c, &j->data, &coding);
+        rc = pretrain_data_read(j->c, "pretrain", &j->data, &coding);
+    if (rc == 0 && config_bool(j->c, "pretrain.flip") &&
+        (config_is(j->c, "pretrain.format", "text") || coding.kind != CODING_NONE))
+        rc = err_set(ERR_USAGE,
+                     "pretrain.flip: series and text are not mirrored; set false");
     if (rc == 0 && !known && coding.kind != CODING_NONE) {
         if (text == NULL) {
             rc = err_set(ERR_USAGE, "%s: its config.json has no \"data\", so these data "

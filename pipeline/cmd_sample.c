@@ -3,6 +3,7 @@
  * Noise is keyed as in the rollout stage (iteration 0), and the network's result for
  * one item depends on that item alone: so the samples depend neither on --batch nor on
  * --threads, and the first ones stay the same when --n grows. */
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 
 #include "io/config.h"
@@ -93,54 +94,9 @@ struct sampling {
 static void print_help(void)
 {
     fputs(usage, stdout);
-    for (const struct config_key *k = options; k->key != NULL; k++)
-        printf("  --%-11s %s%s%s%s%s%s\n", k->key, k->help,
-               k->type == CONFIG_CHOICE ? ": " : "",
-               k->type == CONFIG_CHOICE ? k->choices : "",
-               k->def[0] != '\0' ? " (default " : "", k->def,
-               k->def[0] != '\0' ? ")" : "");
+    arguments_option_help(options);
     fputs("\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 samples not finite\n",
           stdout);
-}
-
-static int unknown_option(const char *name)
-{
-    const char *names[sizeof options / sizeof *options];
-    int64_t n = 0;
-    for (const struct config_key *k = options; k->key != NULL; k++)
-        names[n++] = k->key;
-    const char *near = text_nearest(name, names, n);
-    return err_set(ERR_USAGE, "unknown option '--%.100s'%s%s", name,
-                   near != NULL ? ", did you mean --" : "; see --help",
-                   near != NULL ? near : "");
-}
-
-/* "--name value", "--name=value"; switches may stand alone. *i moves to the last
- * argument used. */
-static int read_option(struct config *c, int argc, char **argv, int *i)
-{
-    const char *name = argv[*i] + 2, *eq = strchr(name, '='), *value = NULL;
-    size_t len = eq != NULL ? (size_t)(eq - name) : strlen(name);
-    const struct config_key *k = options;
-    while (k->key != NULL && (strncmp(k->key, name, len) != 0 || k->key[len] != '\0'))
-        k++;
-    if (k->key == NULL)
-        return unknown_option(name);
-    if (eq != NULL) {
-        value = eq + 1;
-    } else if (*i + 1 < argc && strncmp(argv[*i + 1], "--", 2) != 0 &&
-               (k->type != CONFIG_BOOL || strcmp(argv[*i + 1], "true") == 0 ||
-                strcmp(argv[*i + 1], "false") == 0)) {
-        value = argv[++*i];
-    } else if (k->type == CONFIG_BOOL) {
-        value = "true";
-    } else {
-        return err_set(ERR_USAGE, "--%s needs a value: %s", k->key, k->help);
-    }
-    char *assignment = text_new("%s=%s", k->key, value);
-    int rc = config_override(c, assignment);
-    mem_free(assignment);
-    return rc;
 }
 
 static int read_options(struct config *c, int argc, char **argv, const char **source)
@@ -148,7 +104,7 @@ static int read_options(struct config *c, int argc, char **argv, const char **so
     *source = NULL;
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--", 2) == 0) {
-            if (read_option(c, argc, argv, &i) != 0)
+            if (arguments_option(c, options, argc, argv, &i) != 0)
                 return -1;
         } else if (*source != NULL) {
             return err_set(ERR_USAGE, "one SOURCE is wanted, '%.100s' is a second",

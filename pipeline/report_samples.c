@@ -188,7 +188,7 @@ static void add_album(struct text *out, const struct album *a, int64_t iteration
             text_add(out, "%.4g", s->reward);
         else
             text_add(out, "<em>%s</em>",
-                     s->status < 0 || s->status > REWARD_NON_FINITE
+                     s->status < 0 || s->status > REWARD_NOT_ASKED
                          ? "not scored"
                          : reward_status_name((enum reward_status)s->status));
         text_add(out, "</figcaption></figure>\n");

@@ -81,10 +81,38 @@ const struct config_key schema[] = {
     {"rollout.classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
      "class labels to draw from; empty: all of the model's"},
 
+    {"search.kind", CONFIG_TEXT, "none", ANY, NULL, YES,
+     "search at sampling time with the reward at hand; the end of `sluice config` lists them; "
+     "for methods that learn from any final samples: distil, rwr, rwr_sparse"},
+    {"search.candidates", CONFIG_INT, "4", 1, 1e4, NULL, YES,
+     "best_of: chains per sample kept; svdd: next states tried at each step; Li et al. 2024: 20"},
+    {"search.alpha", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
+     "svdd, smc: temperature in the reward's units; 0 (svdd): always the best candidate"},
+    {"search.resample", CONFIG_REAL, "0.5", 0, 1, NULL, YES,
+     "smc: resample where the effective number of samples falls below this fraction; the end "
+     "always does"},
+    {"search.weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "noise: nats that a reward of 1 is worth"},
+    {"search.iterations", CONFIG_INT, "20", 0, 1e6, NULL, YES,
+     "noise: most iterations per sample; each is two forward and one backward evaluation per "
+     "step of the sampler"},
+    {"search.tolerance", CONFIG_REAL, "1e-3", 0, 1e9, NULL, YES,
+     "noise: stop where the gradient by the normal numbers has this norm"},
+    {"search.method", CONFIG_CHOICE, "lmvm", ANY, "lmvm|cg", YES,
+     "noise: limited-memory BFGS or nonlinear conjugate gradients"},
+    {"search.start", CONFIG_BOOL, "true", ANY, NULL, YES,
+     "noise: move the start of the chain too, not its steps alone"},
+
     {"reward.name", CONFIG_TEXT, "jpeg_compressibility", ANY, NULL, YES,
      "reward to maximise; the end of `sluice config` lists them"},
     {"reward.on_failure", CONFIG_CHOICE, "drop", ANY, "drop|stop", YES,
      "a sample that cannot be scored: leave it out of the update, or stop the run"},
+    {"reward.classifier", CONFIG_TEXT, "", ANY, NULL, YES,
+     "classifier: the folder that `sluice classifier` wrote"},
+    {"reward.target_class", CONFIG_INT, "label", 0, 1e6, "label", YES,
+     "classifier: the joint label y of log p(y|x); label: the sample's own"},
+    {"reward.label_weights", CONFIG_TEXT, "", ANY, NULL, YES,
+     "classifier: weights of its labels' terms, as in 2,1; empty: 1 each"},
     {"reward.max_failed_fraction", CONFIG_REAL, "0.5", 0, 1, NULL, YES,
      "stop (exit 7) when more than this fraction of an iteration failed"},
 
@@ -110,6 +138,32 @@ const struct config_key schema[] = {
      "table: deviation of the normal noise that is added to every answer"},
     {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, YES,
      "table: answers in the whole run, later samples fail; 0: no limit"},
+
+    {"surrogate.kind", CONFIG_CHOICE, "none", ANY, "none|greedy|ucb|bootstrap|thompson", YES,
+     "learn the reward from few answers and train on its optimistic estimate: the mean; mean + "
+     "bonus * deviation; the best of several fits; the value under a draw of the posterior"},
+    {"surrogate.period", CONFIG_INT, "5", 1, 1e9, NULL, YES,
+     "iterations per round; the first of a round asks the true reward, all train on the estimate"},
+    {"surrogate.rounds", CONFIG_INT, "4", 1, 1e9, NULL, YES,
+     "rounds that ask; later ones keep the last estimate; 1: not adaptive; SEIKO: 4"},
+    {"surrogate.queries", CONFIG_INT, "auto", 1, 1e8, "auto", YES,
+     "samples that an asking iteration asks, from the first; auto: all"},
+    {"surrogate.noise", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
+     "deviation of normal noise that is added to every answer; SEIKO: 0.1"},
+    {"surrogate.feature_kind", CONFIG_CHOICE, "auto", ANY, "auto|onehot_pairs|fourier|linear", YES,
+     "what the estimate is linear in: characters and pairs of them (text), random Fourier "
+     "features, or the sample's elements; auto: onehot_pairs for text, else fourier"},
+    {"surrogate.features", CONFIG_INT, "auto", 1, 8191, "auto", YES,
+     "fourier: how many; auto: 256"},
+    {"surrogate.length", CONFIG_REAL, "auto", 1e-9, 1e9, "auto", YES,
+     "fourier: distance of samples over which rewards differ; auto: root of their elements"},
+    {"surrogate.lambda", CONFIG_REAL, "0.1", 1e-12, 1e12, NULL, YES,
+     "ridge: noise variance over the prior variance of a feature's weight; SEIKO: 0.001"},
+    {"surrogate.bonus", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
+     "ucb: C of the bonus; thompson: deviation of the draw; about the answers' noise times "
+     "1 to 3; SEIKO: 0.01"},
+    {"surrogate.heads", CONFIG_INT, "4", 2, 1000, NULL, YES,
+     "bootstrap: fits, each to a resample of the answers; SEIKO: 4"},
 
     {"algorithm.name", CONFIG_TEXT, "ddpo_is", ANY, NULL, YES,
      "method; the end of `sluice config` lists them; paper: ddpo_is"},
@@ -181,6 +235,26 @@ const struct config_key schema[] = {
     {"value.lr", CONFIG_REAL, "1e-3", 0, 10, NULL, YES,
      "mlp: learning rate of AdamW"},
 
+    {"algorithm.reward_target", CONFIG_REAL, "auto", -1e9, 1e9, "auto", YES,
+     "draft_k, draft_lv, alignprop: the loss is |reward - target|; auto: -reward"},
+    {"algorithm.draft_k", CONFIG_INT, "1", 1, 1e6, NULL, YES,
+     "draft_k: gradients go back through so many last steps"},
+    {"algorithm.truncation", CONFIG_CHOICE, "gaussian", ANY,
+     "gaussian|uniform|fixed|per_step", YES,
+     "alignprop: how the first step that keeps its gradient is drawn for each sample; "
+     "per_step: each step by itself, step i of N with probability (i + 1)/(N + 1)"},
+    {"algorithm.truncation_mean", CONFIG_REAL, "0.84", 0, 1, NULL, YES,
+     "gaussian and fixed: that step, as a part of all"},
+    {"algorithm.truncation_std", CONFIG_REAL, "0.1", 0, 1, NULL, YES,
+     "gaussian: its standard deviation, as a part of all steps"},
+    {"algorithm.adjoint_weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "adjoint_matching: lambda; the target is the first policy times exp(lambda reward)"},
+    {"algorithm.adjoint_pairing", CONFIG_CHOICE, "next", ANY, "next|same", YES,
+     "adjoint_matching: the adjoint at the end of a step (the discrete optimum), or at its "
+     "start as in the published code"},
+    {"algorithm.adjoint_steps", CONFIG_CHOICE, "some", ANY, "some|all", YES,
+     "adjoint_matching: two of the first 60 % of the steps and two of the others, or all"},
+
     {"update.batch", CONFIG_INT, "auto", 1, 1e8, "auto", YES,
      "samples per optimizer step; auto: all of the iteration; paper: 128 of 256"},
     {"update.inner_epochs", CONFIG_INT, "1", 1, 1000, NULL, YES,
@@ -189,6 +263,9 @@ const struct config_key schema[] = {
      "fraction of the sampler's steps that each sample trains on; paper: 1"},
     {"update.lr", CONFIG_REAL, "3e-4", 0, 10, NULL, YES,
      "learning rate of AdamW; paper: 3e-4 with LoRA, 1e-5 for all weights"},
+    {"update.embedding_lr", CONFIG_REAL, "1", 0, 1e6, NULL, YES,
+     "learning rate of the embeddings that `sluice graft` added, as a multiple of update.lr; "
+     "CTRL: 10 to 50"},
     {"update.beta1", CONFIG_REAL, "0.9", 0, 0.999999, NULL, YES,
      "AdamW: decay of the mean gradient; paper: 0.9"},
     {"update.beta2", CONFIG_REAL, "0.999", 0, 0.99999999, NULL, YES,
@@ -223,12 +300,13 @@ const struct config_key schema[] = {
 
     {"pretrain.data", CONFIG_TEXT, "", ANY, NULL, YES,
      "training data file (required by `sluice pretrain`)"},
-    {"pretrain.format", CONFIG_CHOICE, "auto", ANY, "auto|cifar|idx|npy|csv|text", YES,
-     "format of the data file; text: a csv file's column of strings, one-hot; auto: by name "
+    {"pretrain.format", CONFIG_CHOICE, "auto", ANY, "auto|cifar|idx|npy|csv|hdf5|text", YES,
+     "format of the data file (HDF5 is named FILE.h5:/NAME); text: a csv file's column of strings, one-hot; auto: by name "
      "and content, never text"},
     {"pretrain.labels", CONFIG_TEXT, "", ANY, NULL, YES,
-     "class labels: FILE.csv:COLUMN (by the name in its first line, a row per sample), the "
-     "label file beside an idx file, or `last`, the last column of a csv"},
+     "class labels: FILE.csv:COLUMN (by the name in its first line, a row per sample) or "
+     "FILE.h5:/NAME, several by commas for a joint label y1 * K2 + y2; the label file beside "
+     "an idx file; or `last`, the last column of a csv"},
     {"pretrain.column", CONFIG_TEXT, "", ANY, NULL, YES,
      "text: the column, by the name in the first line; empty: the first column of a file "
      "without such a line"},
@@ -273,6 +351,53 @@ const struct config_key schema[] = {
      "steps between log lines"},
     {"pretrain.save_every", CONFIG_INT, "500", COUNT, NULL, NO,
      "steps between checkpoints"},
+
+    {"classifier.output", CONFIG_TEXT, "", ANY, NULL, NO,
+     "folder written (required by `sluice classifier`)"},
+    {"classifier.data", CONFIG_TEXT, "", ANY, NULL, YES,
+     "offline data file (required by `sluice classifier`)"},
+    {"classifier.format", CONFIG_CHOICE, "auto", ANY, "auto|cifar|idx|npy|csv|hdf5|text", YES,
+     "as pretrain.format"},
+    {"classifier.labels", CONFIG_TEXT, "", ANY, NULL, YES,
+     "as pretrain.labels; several labels become several heads"},
+    {"classifier.column", CONFIG_TEXT, "", ANY, NULL, YES,
+     "as pretrain.column"},
+    {"classifier.alphabet", CONFIG_TEXT, "", ANY, NULL, YES,
+     "as pretrain.alphabet; with model.path the model's coding of its data is taken"},
+    {"classifier.length", CONFIG_INT, "0", 0, 1e6, NULL, YES,
+     "as pretrain.length"},
+    {"classifier.normalize", CONFIG_CHOICE, "none", ANY, "none|standard|log", YES,
+     "as pretrain.normalize; with model.path the model's coding of its data is taken"},
+    {"classifier.rows", CONFIG_INT, "0", 0, 1e12, NULL, YES,
+     "take the first so many samples of the file; 0: all"},
+    {"classifier.keep_classes", CONFIG_INT_LIST, "[]", 0, 1e6, NULL, YES,
+     "joint labels to take; empty: all"},
+    {"classifier.corrupt", CONFIG_BOOL, "false", ANY, NULL, YES,
+     "train a corruption detector instead: labels 0, a sample as it is, and 1, a copy that is "
+     "noised, blurred, partly erased or coarsely quantised (series: noise or spikes)"},
+    {"classifier.network", CONFIG_CHOICE, "auto", ANY, "auto|mlp|conv", YES,
+     "mlp: vectors, series, text; conv: pictures; auto: conv from 8 x 8 pixels on"},
+    {"classifier.hidden", CONFIG_INT, "auto", 1, 16384, "auto", YES,
+     "numbers in a layer of mlp (auto: 128), channels of conv's first level (auto: 16)"},
+    {"classifier.layers", CONFIG_INT, "auto", 1, 32, "auto", YES,
+     "residual layers of mlp (auto: 2), levels of conv (auto: 3)"},
+    {"classifier.held_out", CONFIG_REAL, "0.2", 1e-6, 0.9, NULL, YES,
+     "fraction of the samples that no step sees: they choose the weights, calibrate the "
+     "temperature, and give the figures printed"},
+    {"classifier.steps", CONFIG_INT, "1000", COUNT, NULL, YES,
+     "optimizer steps"},
+    {"classifier.batch", CONFIG_INT, "64", 1, 1e6, NULL, YES,
+     "samples per optimizer step"},
+    {"classifier.lr", CONFIG_REAL, "1e-3", 0, 10, NULL, YES,
+     "learning rate of AdamW, falling to 0 along a cosine"},
+    {"classifier.weight_decay", CONFIG_REAL, "1e-2", 0, 1, NULL, YES,
+     "AdamW: weight decay"},
+    {"classifier.noise", CONFIG_REAL, "0", 0, 100, NULL, YES,
+     "standard deviation of Gaussian noise added to training samples, so that samples between "
+     "those of the data (text that is not quite one-hot) are judged sensibly"},
+    {"classifier.evaluate_every", CONFIG_INT, "100", COUNT, NULL, YES,
+     "steps between looks at the held-out samples; the weights with the smallest loss there "
+     "are kept"},
     {.key = NULL},
 };
 /* clang-format on */

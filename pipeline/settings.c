@@ -7,6 +7,7 @@
 #include "pipeline/compute.h"
 #include "stages/companion.h"
 #include "stages/policy.h"
+#include "stages/reward/learned.h"
 #include "stages/trainer.h"
 
 #include <math.h>
@@ -23,6 +24,7 @@ static void read_update(struct update_options *u, const struct config *c)
                   .beta2 = config_real(c, "update.beta2"),
                   .eps = config_real(c, "update.eps"),
                   .weight_decay = config_real(c, "update.weight_decay")},
+        .embedding_lr = config_real(c, "update.embedding_lr"),
         .max_grad_norm = config_real(c, "update.max_grad_norm"),
         .ema_decay = config_real(c, "update.ema_decay"),
         .ema_warmup = config_bool(c, "update.ema_warmup"),
@@ -55,8 +57,29 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
+    bool learns = !config_is(c, "surrogate.kind", "none");
+    if (learns && t->max_staleness > 0)
+        return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
+                                  "that it starts with: set max_staleness=0");
+    if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s needs the reward's gradient, and reward.name %s "
+                       "has none: use a differentiable reward or a method such as ddpo_is",
+                       t->algo->name, t->reward->name);
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
     t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
+    if (search_read(&t->search, c) != 0)
+        return -1;
+    if (search_acts(&t->search) && !t->algo->any_samples)
+        return err_set(ERR_USAGE,
+                       "search.kind: what %s finds are not samples of the policy, which "
+                       "algorithm.name %s learns from: use distil, rwr or rwr_sparse, or "
+                       "search.kind=none",
+                       t->search.kind->name, t->algo->name);
+    if (search_acts(&t->search) && learns)
+        return err_set(ERR_USAGE, "search.kind: %s asks the true reward again and again, "
+                                  "which surrogate.kind is to save: set one of both to none",
+                       t->search.kind->name);
     int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
     if (t->algo->on_policy_only &&
         (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
@@ -78,6 +101,7 @@ int settings_read(struct task *t, const struct config *c)
         .shard_samples = config_int(c, "rollout.shard_samples"),
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
+        .learned_as_of = -1,
         .loaded_version = -1,
         .used_version = -1,
         .appear_s = 60,
@@ -139,6 +163,26 @@ static int fit_classes(struct task *t)
     return 0;
 }
 
+/* Samples in a row of one label where every shard holds whole rows of them, else 0. */
+static int64_t copies_together(const struct task *t)
+{
+    if (t->n_classes == 0)
+        return t->samples < t->shard_samples ? t->samples : t->shard_samples;
+    return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
+}
+
+static int fit_search(struct task *t, const struct config *c)
+{
+    const struct chain chain = {.sampler = &t->sampler, .reward = t->reward};
+    if (search_check(&t->search, &chain, copies_together(t)) != 0)
+        return -1;
+    if ((t->search.kind->needs & SEARCH_GRADIENT) != 0 &&
+        config_real(c, "sampler.guidance") != 1)
+        return err_set(ERR_USAGE, "search.kind: %s needs sampler.guidance=1",
+                       t->search.kind->name);
+    return 0;
+}
+
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
  * together and the method? */
 static int fit_network(struct task *t, const struct config *c)
@@ -160,16 +204,31 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s needs log-probabilities, but no sampler step is "
                        "random (sampler.eta=%g); set sampler.eta=1",
                        t->algo->name, config_real(c, "sampler.eta"));
+    if (algo_differentiates(t->algo) && sampler_clips(&t->sampler))
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s follows gradients through the sampler, which "
+                       "stop where samples are clipped: set sampler.clip_sample=false and "
+                       "use a schedule without thresholding",
+                       t->algo->name);
+    if (t->algo->pairs == PAIRS_LEAN && model_guidance(t->model) != 1)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s has no bounded adjoint under guidance: set "
+                       "sampler.guidance=1",
+                       t->algo->name);
+    if (fit_search(t, c) != 0)
+        return -1;
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     const struct reward_scene scene = {
         .channels = t->channels,
         .height = t->height,
         .width = t->width,
-        .classes = t->n_classes,
+        .classes = model_classes(t->model),
         .coding = model_coding(t->model),
         .config = c,
         .seed = t->seed,
     };
+    if (learned_open(&scene, &t->learned) != 0)
+        return -1;
     return t->reward->open == NULL ? 0 : t->reward->open(&scene, &t->reward_ctx);
 }
 
@@ -230,6 +289,7 @@ void settings_close(struct task *t)
 {
     if (t->reward != NULL && t->reward->close != NULL)
         t->reward->close(t->reward_ctx);
+    learned_close(t->learned);
     trainer_destroy(t->trainer);
     companion_destroy(t->reference);
     companion_destroy(t->behaviour);

@@ -7,6 +7,7 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/queries.h"
 #include "stages/value.h"
 
 #include <math.h>
@@ -17,7 +18,7 @@ enum { KEY_LEN = 64 };
 
 /* One sample as it is gathered. */
 struct row {
-    double reward;
+    double reward, bonus; /* of a learned reward; 0 without one */
     int64_t index, label;
     uint8_t status;
 };
@@ -28,7 +29,7 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
     char rel[96];
     int64_t n = task_shard_size(t, shard);
     int rc = -1;
-    double *reward = NULL;
+    double *reward = NULL, *bonus = NULL;
     int64_t *index = NULL, *label = NULL;
     uint8_t *status = NULL;
     struct shard *roll = NULL;
@@ -43,7 +44,11 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
     roll = task_open(t, rundir_rollout(rel, iteration, shard), SHARD_ROLLOUT);
     if (reward == NULL || index == NULL || status == NULL || roll == NULL)
         goto done;
-    if (shard_head(in)->parents != 1 ||
+    if (shard_has(in, "surrogate_bonus", NULL, NULL, NULL) &&
+        (bonus = shard_get(in, "surrogate_bonus", COLUMN_F64, 1, (int64_t[]){n}, NULL)) ==
+            NULL)
+        goto done;
+    if (shard_head(in)->parents < 1 ||
         strcmp(shard_head(in)->parent[0].content, shard_content(roll)) != 0) {
         err_set(ERR_INPUT,
                 "%s: was scored from another rollout shard than the one in this "
@@ -59,7 +64,8 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
             err_set(ERR_INPUT, "%s: sample_index is out of order", parent->path);
             goto done;
         }
-        row[i] = (struct row){.reward = reward[i], .index = index[i], .label = label[i],
+        row[i] = (struct row){.reward = reward[i],
+                              .bonus = bonus != NULL ? bonus[i] : 0, .index = index[i], .label = label[i],
                               .status = status[i]};
     }
     rc = 0;
@@ -67,6 +73,7 @@ done:
     shard_close(in);
     shard_close(roll);
     mem_free(reward);
+    mem_free(bonus);
     mem_free(index);
     mem_free(label);
     mem_free(status);
@@ -117,7 +124,7 @@ static int load_tracker(struct task *t, int64_t iteration, struct tracker *track
 }
 
 struct signal {
-    double *reward, *advantage;
+    double *reward, *bonus, *advantage;
     int64_t *index, *label, *version;
     uint8_t *status, *usable;
     char *key_text;
@@ -126,7 +133,7 @@ struct signal {
 
 static void signal_free(struct signal *s)
 {
-    void *const all[] = {s->reward, s->advantage, s->index,    s->label, s->version,
+    void *const all[] = {s->reward, s->bonus, s->advantage, s->index,    s->label, s->version,
                          s->status, s->usable,    s->key_text, s->key};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
@@ -137,6 +144,7 @@ static void signal_init(struct signal *s, const struct task *t, int64_t iteratio
 {
     int64_t n = t->samples;
     s->reward = mem_alloc(n, sizeof *s->reward);
+    s->bonus = mem_alloc(n, sizeof *s->bonus);
     s->advantage = mem_alloc(n, sizeof *s->advantage);
     s->index = mem_alloc(n, sizeof *s->index);
     s->label = mem_alloc(n, sizeof *s->label);
@@ -147,11 +155,11 @@ static void signal_init(struct signal *s, const struct task *t, int64_t iteratio
     s->key = mem_alloc(n, sizeof *s->key);
     for (int64_t i = 0; i < n; i++) {
         s->reward[i] = row[i].reward;
+        s->bonus[i] = row[i].bonus;
         s->index[i] = row[i].index;
         s->label[i] = row[i].label;
         s->version[i] = task_version(t, iteration);
         s->status[i] = row[i].status;
-        s->usable[i] = row[i].status == REWARD_OK;
         snprintf(s->key_text + i * KEY_LEN, KEY_LEN, "%lld", (long long)row[i].label);
         s->key[i] = s->key_text + i * KEY_LEN;
     }
@@ -210,6 +218,7 @@ struct result {
     const struct signal *signal;
     const struct tracker *tracker;
     const struct value *value; /* NULL: the method has no steps of its own */
+    const struct queries *queries; /* NULL: the reward is not learned */
     struct shard_parent *parent;
     int64_t parents;
 };
@@ -238,6 +247,9 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
          .long_name = "number of the sample in its iteration"},
         {.name = "policy_version", .type = COLUMN_I64, .units = "1", .data = s->version,
          .long_name = "version of the policy that made the sample"},
+        {.name = "surrogate_bonus", .type = COLUMN_F64, .units = t->reward->units,
+         .data = r->queries != NULL ? s->bonus : NULL,
+         .long_name = "part of the reward that the learned one's uncertainty adds"},
     };
     struct shard_writer *w =
         shard_create(task_path(t, rundir_advantage(rel, iteration), path), &head);
@@ -249,12 +261,15 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
         c.nd = 1;
         c.dim[0] = n;
         c.axis[0] = "sample";
-        rc = shard_put(w, &c);
+        if (c.data != NULL)
+            rc = shard_put(w, &c);
     }
     if (rc == 0)
         rc = put_tracker(w, r->tracker);
     if (rc == 0 && r->value != NULL)
         rc = value_put(r->value, w);
+    if (rc == 0 && r->queries != NULL)
+        rc = queries_put(r->queries, t, w);
     if (rc != 0) {
         shard_abort(w);
         return -1;
@@ -265,13 +280,15 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
 /* Rank 0: tracker, signal (unless there is a value) and seal. parent holds the reward
  * shards' digests and one free slot. */
 static int finish(struct task *t, int64_t iteration, struct signal *s,
-                  const struct value *value, struct shard_parent *parent)
+                  const struct value *value, const struct queries *queries,
+                  struct shard_parent *parent)
 {
     struct tracker *tracker = tracker_create(t->algo_options.tracker_buffer,
                                              t->algo_options.tracker_min_count);
     struct result r = {.signal = s,
                        .tracker = tracker,
                        .value = value,
+                       .queries = queries,
                        .parent = parent,
                        .parents = t->shards};
     struct algo_signal a = {.n = t->samples,
@@ -300,8 +317,18 @@ static int conclude(struct task *t, const struct comm *c, int64_t iteration,
 {
     struct signal s;
     struct value *value = NULL;
+    struct queries *queries = NULL;
+    int rc = 0;
     signal_init(&s, t, iteration, row);
-    int rc = check_failures(t, &s);
+    if (t->learned != NULL) {
+        const struct queries_samples samples = {s.reward, s.bonus, s.status};
+        queries = queries_learn(t, c, iteration, &samples);
+        rc = queries != NULL ? 0 : -1;
+    }
+    for (int64_t i = 0; i < t->samples; i++)
+        s.usable[i] = s.status[i] == REWARD_OK;
+    if (rc == 0)
+        rc = check_failures(t, &s);
     if (rc == 0 && t->algo->steps != NULL) {
         const struct value_samples samples = {
             .reward = s.reward, .prompt = s.key, .usable = s.usable, .label = s.label};
@@ -309,11 +336,12 @@ static int conclude(struct task *t, const struct comm *c, int64_t iteration,
         rc = value != NULL ? 0 : -1;
     }
     if (rc == 0 && c->rank == 0)
-        rc = finish(t, iteration, &s, value, parent);
+        rc = finish(t, iteration, &s, value, queries, parent);
     double start = task_now(t);
     rc = comm_agree(c, rc);
     task_spend(t, TIME_WAITING, start);
     value_destroy(value);
+    queries_destroy(queries);
     signal_free(&s);
     return rc;
 }

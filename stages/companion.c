@@ -14,7 +14,7 @@ struct companion {
     float *out; /* [micro_batch, d] */
 };
 
-static int from_file(struct companion *c, struct policy *p)
+static int from_file(struct companion *c, const struct task *t, struct policy *p)
 {
     int rc = 0;
     if (p == NULL)
@@ -23,6 +23,8 @@ static int from_file(struct companion *c, struct policy *p)
         rc = policy_weights(p, c->model, POLICY_WEIGHTS);
     else if ((c->model = policy_model(p, POLICY_WEIGHTS, false)) == NULL)
         rc = -1;
+    if (rc == 0) /* the null label is known: it is t's network */
+        rc = model_set_guidance(c->model, model_guidance(t->model));
     memcpy(c->content, policy_content_digest(p), DIGEST_HEX);
     policy_close(p);
     return rc;
@@ -56,7 +58,7 @@ int companion_load(struct companion **c, struct task *t, int64_t version)
         return 0;
     double start = task_now(t);
     bool here = (*c)->model != NULL && t->loaded_version == version;
-    int rc = here ? from_memory(*c, t, version) : from_file(*c, task_open_policy(t, version));
+    int rc = here ? from_memory(*c, t, version) : from_file(*c, t, task_open_policy(t, version));
     if (rc == 0)
         (*c)->version = version;
     task_spend(t, TIME_IO, start);
@@ -70,7 +72,7 @@ int companion_load_file(struct companion **c, struct task *t, const char *relati
     if (is_loaded(c, t, version))
         return 0;
     double start = task_now(t);
-    int rc = from_file(*c, policy_open(task_path(t, relative, path)));
+    int rc = from_file(*c, t, policy_open(task_path(t, relative, path)));
     if (rc == 0)
         (*c)->version = version;
     task_spend(t, TIME_IO, start);
@@ -102,6 +104,25 @@ int companion_forward(struct companion *c, struct task *t, const struct model_in
     }
     task_spend(t, TIME_NETWORK, start);
     return y != NULL ? 0 : -1;
+}
+
+int companion_pull(struct companion *c, struct task *t, const struct model_input *in,
+                   const float *seed, const float **out, float *dx)
+{
+    double start = task_now(t);
+    struct tensor *x = NULL;
+    struct model_input with = *in;
+    with.want_dx = true;
+    tape_begin(t->tape, true);
+    struct tensor *y = model_forward(c->model, t->tape, &with, &x);
+    int rc = y != NULL ? tape_backward(t->tape, y, seed) : -1;
+    if (rc == 0) {
+        memcpy(c->out, y->data, (size_t)(in->batch * t->d) * sizeof *c->out);
+        *out = c->out;
+        model_dx(x, in->batch, dx);
+    }
+    task_spend(t, TIME_NETWORK, start);
+    return rc;
 }
 
 const char *companion_content(const struct companion *c)

@@ -21,6 +21,11 @@ void companion_destroy(struct companion *c);
 int companion_forward(struct companion *c, struct task *t, const struct model_input *in,
                       const float **out);
 
+/* One evaluation and dx[in->batch, d] = J' seed, with J its Jacobian by x; *out as above
+ * (c is not NULL), seed and dx [in->batch, d]. 0 or -1 as model_forward. */
+int companion_pull(struct companion *c, struct task *t, const struct model_input *in,
+                   const float *seed, const float **out, float *dx);
+
 /* The content digest of the policy file of its version. */
 const char *companion_content(const struct companion *c);
 

@@ -25,6 +25,7 @@ struct rollout {
     float *latents;                             /* [n, states, d] */
     float *sample;                              /* [n, d] */
     double *log_prob;                           /* [n, steps] */
+    double *cost, *plain;                       /* [n] of a search; else NULL */
     /* Under version 0, where the method needs it (else NULL); and does it differ from
      * the version at hand? */
     double *log_prob_reference, *kl_reference; /* [n, steps] */
@@ -38,7 +39,7 @@ static void rollout_free(struct rollout *r)
 {
     void *const all[] = {r->label,   r->copy,     r->index, r->version_of, r->prompt,
                          r->latents, r->sample,   r->log_prob, r->x,       r->mu,
-                         r->z,       r->timesteps, r->batch_label,
+                         r->z,       r->timesteps, r->batch_label, r->cost, r->plain,
                          r->log_prob_reference, r->kl_reference, r->mu_reference};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
@@ -181,6 +182,30 @@ static int walk(struct task *t, struct rollout *r)
     return 0;
 }
 
+/* The same where a search makes the samples. */
+static int search(struct task *t, struct rollout *r)
+{
+    struct chain c = task_chain(t);
+    r->cost = mem_alloc(r->n, sizeof *r->cost);
+    r->plain = mem_alloc(r->n, sizeof *r->plain);
+    struct walk w = {.iteration = r->iteration,
+                     .first = r->first,
+                     .n = r->n,
+                     .label = r->label,
+                     .copy = r->copy,
+                     .states = r->states,
+                     .latents = r->latents,
+                     .sample = r->sample,
+                     .log_prob = r->log_prob,
+                     .cost = r->cost,
+                     .plain = r->plain};
+    chain_open(&c);
+    int rc = search_draw(&t->search, &c, &w);
+    t->spent[TIME_NETWORK] += c.network_s;
+    chain_close(&c);
+    return rc;
+}
+
 /* The sampler's table, one row per step. */
 static int put_sampler(struct shard_writer *w, const struct sampler *s)
 {
@@ -245,6 +270,13 @@ static int put_samples(struct shard_writer *w, const struct task *t,
          .axis = {"sample", "step"}, .units = "nat", .data = r->log_prob,
          .long_name = "log-density of each transition under the policy that made it, "
                       "summed over elements"},
+        {.name = "search_cost", .type = COLUMN_F64, .nd = 1, .dim = {n},
+         .axis = {"sample"}, .units = "nat", .data = r->cost,
+         .long_name = "how far the search went from the policy's own samples"},
+        {.name = "search_reward_plain", .type = COLUMN_F64, .nd = 1, .dim = {n},
+         .axis = {"sample"}, .units = t->reward->units, .data = r->plain,
+         .long_name = "reward of the sample that the same noise gives without the search "
+                      "(NaN where it is not known)"},
         {.name = "log_prob_reference", .type = COLUMN_F64, .nd = 2, .dim = {n, steps},
          .axis = {"sample", "step"}, .units = "nat", .data = r->log_prob_reference,
          .long_name = "log-density of each transition under policy version 0, summed over "
@@ -325,7 +357,7 @@ int rollout_shard(struct task *t, int64_t iteration, int64_t shard)
     if (load(t, task_version(t, iteration), policy, &policies) != 0)
         return -1;
     rollout_init(&r, t, iteration, shard);
-    int rc = walk(t, &r);
+    int rc = search_acts(&t->search) ? search(t, &r) : walk(t, &r);
     if (rc == 0) {
         double start = task_now(t);
         rc = seal(t, &r, policy, policies);

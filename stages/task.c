@@ -20,7 +20,8 @@ const char *metric_name(enum metric m)
     static const char *const names[METRICS] = {
         "reward_mean",   "reward_std", "reward_min", "reward_max", "ratio_absdev_max",
         "approx_kl",     "clip_fraction", "loss",    "grad_norm",  "samples",
-        "failed",        "samples_total", "kl_reference",
+        "failed",        "samples_total", "kl_reference", "queries",
+        "answer_mean",
     };
     return names[m];
 }
@@ -162,6 +163,29 @@ struct policy *task_open_policy(struct task *t, int64_t version)
     return await_file(t, rundir_policy(rel, version)) != 0
                ? NULL
                : policy_open(task_path(t, rel, path));
+}
+
+static int tick(void *ctx, const char *phase)
+{
+    return task_progress(ctx, "search %s", phase);
+}
+
+struct chain task_chain(struct task *t)
+{
+    return (struct chain){.model = t->model,
+                          .tape = t->tape,
+                          .sampler = &t->sampler,
+                          .reward = t->reward,
+                          .reward_ctx = t->reward_ctx,
+                          .seed = t->seed,
+                          .channels = t->channels,
+                          .height = t->height,
+                          .width = t->width,
+                          .d = t->d,
+                          .micro_batch = t->micro_batch,
+                          .labelled = t->n_classes > 0,
+                          .tick = tick,
+                          .tick_ctx = t};
 }
 
 static int load_from_file(struct task *t, int64_t version)

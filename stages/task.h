@@ -13,6 +13,7 @@
 #include "stages/nn/backend.h"
 #include "stages/nn/optim.h"
 #include "stages/reward/reward.h"
+#include "stages/search/search.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,8 @@ enum metric {
     METRIC_FAILED,
     METRIC_SAMPLES_TOTAL,
     METRIC_KL_REFERENCE, /* what kl_weight multiplies, mean over pairs; NaN without it */
+    METRIC_QUERIES,     /* answers of the true reward so far; NaN where all are asked */
+    METRIC_ANSWER_MEAN, /* of the iteration's answers; NaN where none was asked */
     METRICS
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
@@ -40,6 +43,7 @@ struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
     struct adamw adamw;
+    double embedding_lr; /* of new labels' embeddings, a multiple of adamw.lr */
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
@@ -90,6 +94,7 @@ struct task_handover {
 };
 
 struct companion;
+struct learned;
 struct policy;
 struct trainer;
 
@@ -133,6 +138,10 @@ struct task {
     int64_t pairs_each; /* of a sample and inner epoch */
     const struct reward *reward;
     void *reward_ctx;
+    struct learned *learned; /* NULL: the true reward is asked for every sample */
+    int64_t learned_as_of;   /* iteration whose advantage file the model is from, or -1 */
+    struct shard_parent learned_from; /* that file */
+    struct search_options search; /* in rollouts */
     double max_failed_fraction;
     bool stop_on_failure;
     struct update_options update;
@@ -189,6 +198,10 @@ int task_load_weights(struct task *t, int64_t version);
 struct policy *task_open_policy(struct task *t, int64_t version);
 /* The content digest of a policy file: as the lease said, or from the file. */
 int task_policy_content(struct task *t, int64_t version, char content[DIGEST_HEX]);
+
+/* What sampling needs of t (stages/search/chain.h), for chain_open; it ticks through
+ * task_progress. t outlives it. */
+struct chain task_chain(struct task *t);
 
 /* rollout: samples a shard of an iteration with a policy version; seals its file. */
 int rollout_shard(struct task *t, int64_t iteration, int64_t shard);

@@ -15,6 +15,8 @@ struct trainer {
     int64_t at, len, leaves;
     float *m, *v, *ema, *grad, *theta; /* [len] */
     struct reduce *reduce;             /* for `leaves` micro-batches */
+    int64_t tail; /* parameters from here on have tail_rate times the learning rate */
+    double tail_rate;
     double optimizer_s, waiting_s;
 };
 
@@ -32,6 +34,8 @@ struct trainer *trainer_create(const struct comm *c, struct param_set *params, b
     struct trainer *t = mem_alloc(1, sizeof *t);
     t->c = c;
     t->params = params;
+    t->tail = param_total(params);
+    t->tail_rate = 1;
     set_leaves(t, 1);
     reduce_slice(t->reduce, &t->at, &t->len);
     t->m = mem_alloc(t->len, sizeof *t->m);
@@ -81,6 +85,24 @@ void trainer_plan(struct trainer *t, int64_t leaves, int64_t *first, int64_t *nu
 {
     set_leaves(t, leaves);
     reduce_leaves(t->reduce, first, number);
+}
+
+void trainer_tail_rate(struct trainer *t, int64_t at, double times)
+{
+    t->tail = at;
+    t->tail_rate = times;
+}
+
+/* AdamW on this rank's slice. */
+static void apply(struct trainer *t, const struct adamw *o, int64_t step, double scale)
+{
+    int64_t n = t->tail - t->at < t->len ? t->tail - t->at : t->len;
+    n = n < 0 ? 0 : n;
+    struct adamw tail = *o;
+    tail.lr *= t->tail_rate;
+    optim_adamw(o, step, scale, t->grad, t->theta, t->m, t->v, n);
+    optim_adamw(&tail, step, scale, t->grad + n, t->theta + n, t->m + n, t->v + n,
+                t->len - n);
 }
 
 /* In parallel, as what adds to it will be. */
@@ -152,8 +174,7 @@ int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t ste
                        (long long)step);
     float *values = param_values(t->params);
     memcpy(t->theta, values + t->at, (size_t)t->len * sizeof *t->theta);
-    optim_adamw(&o->adamw, step, optim_clip_scale(o->max_grad_norm, *grad_norm), t->grad,
-                t->theta, t->m, t->v, t->len);
+    apply(t, &o->adamw, step, optim_clip_scale(o->max_grad_norm, *grad_norm));
     if (t->ema != NULL)
         optim_ema(o->ema_decay, t->theta, t->ema, t->len);
     rc = check_state(t, step);

@@ -31,6 +31,10 @@ float *trainer_ema(struct trainer *t);
  * Collective on c. */
 void trainer_plan(struct trainer *t, int64_t leaves, int64_t *first, int64_t *number);
 
+/* The learning rate of the parameters from flat offset `at` on is times that of the others
+ * in trainer_options. */
+void trainer_tail_rate(struct trainer *t, int64_t at, double times);
+
 /* One step over the planned micro-batches: gradients, canonical sum, global norm, clip,
  * AdamW number `step` (from 1), spread of the new weights, EMA with `ema_decay`.
  * *grad_norm receives the norm before clipping; ERR_NUMERIC when it, the new weights or

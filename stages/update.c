@@ -15,6 +15,8 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "stages/companion.h"
+#include "stages/model/label.h"
 #include "stages/policy.h"
 
 #include <math.h>
@@ -22,14 +24,18 @@
 
 static void update_free(struct update *u)
 {
-    void *const all[] = {u->sample,  u->advantage, u->step_advantage, u->order,     u->live,      u->stat,
+    void *const all[] = {u->sample,  u->advantage, u->step_advantage, u->reward, u->scored_content, u->order,     u->live,      u->stat,
                          u->leaf_rows, u->latents, u->log_prob,  u->x,         u->next,
                          u->seed,    u->timesteps, u->label,     u->all_label, u->perm,
                          u->pair,    u->clean,     u->noise,     u->work};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
-    for (int i = 0; i < SOURCES; i++)
-        shard_close(u->source[i]);
+    for (int i = 0; i < SOURCES; i++) {
+        shard_close(u->rollout.file[i]);
+        shard_close(u->scored.file[i]);
+    }
+    update_walk_destroy(u->walk);
+    update_ends_destroy(u->ends);
 }
 
 /* Optimizer state of version `version`: from the file unless it is here already. */
@@ -44,6 +50,9 @@ static int load_state(struct task *t, const struct comm *c, int64_t version)
     if (t->trainer == NULL)
         t->trainer =
             trainer_create(c, model_params(t->model), t->update.ema_decay > 0);
+    const struct param *table = param_find(model_params(t->model), LABEL_TABLE);
+    if (table != NULL) /* it is the last parameter */
+        trainer_tail_rate(t->trainer, table->offset, t->update.embedding_lr);
     trainer_slice(t->trainer, &at, &len);
     double start = task_now(t);
     struct policy *p = policy_open(task_path(t, rundir_policy(rel, version), path));
@@ -68,7 +77,7 @@ static int update_init(struct update *u)
     u->loaded = u->perm_sample = -1;
     u->order = mem_alloc(u->usable, sizeof *u->order);
     u->steps_each = t->pairs_each;
-    int64_t most = t->algo->pairs == PAIRS_NOISED ? u->steps_each : steps;
+    int64_t most = u->chain || t->algo->pairs == PAIRS_NOISED_GRID ? steps : u->steps_each;
     u->live = mem_alloc(most, sizeof *u->live);
     for (int64_t i = 0; i < most; i++)
         if (!u->chain || t->sampler.step[i].mask)
@@ -86,6 +95,10 @@ static int update_init(struct update *u)
     u->noise = mem_alloc(u->chain ? 0 : t->d, sizeof *u->noise);
     u->work = mem_alloc(2 * b * t->d, sizeof *u->work);
     u->perm = mem_alloc(u->live_n, sizeof *u->perm);
+    if (algo_walks(t->algo))
+        u->walk = update_walk_create(t);
+    if ((u->needs & NEEDS_SCORER) != 0)
+        u->ends = update_ends_create(t);
     return 0;
 }
 
@@ -148,7 +161,8 @@ static int optimizer_step(struct update *u, int64_t *done)
         o.ema_decay =
             optim_ema_decay(t->update.ema_decay, k->ema_updates + 1, t->update.ema_warmup);
     t->counters.version = t->loaded_version = -1; /* in between two versions */
-    int rc = trainer_step(t->trainer, &o, k->optimizer_step + 1, update_loss_leaf, u, &norm);
+    int rc = trainer_step(t->trainer, &o, k->optimizer_step + 1,
+                          u->walk != NULL ? update_walk_leaf : update_loss_leaf, u, &norm);
     double optimizer_s, waiting_s, start = task_now(t);
     trainer_times(t->trainer, &optimizer_s, &waiting_s);
     t->spent[TIME_OPTIMIZER] += optimizer_s;

@@ -14,6 +14,10 @@ enum { STAT_LOG_RATIO2, STAT_RATIO, STAT_CLIPPED, STAT_LOSS, STAT_KL, STATS };
 /* Rollout files kept open: opening one checks it, which costs far more than a sample's
  * rows, and permuted samples come from all shards in turn. */
 enum { SOURCES = 16 };
+struct sources {
+    struct shard *file[SOURCES]; /* shard s is in place s mod SOURCES, or NULL */
+    int64_t number[SOURCES];
+};
 
 struct update {
     struct task *t;
@@ -24,6 +28,8 @@ struct update {
     int64_t *sample; /* [usable] their numbers in the iteration, ascending */
     double *advantage; /* [samples] */
     double *step_advantage; /* [samples, steps], or NULL */
+    double *reward; /* [samples] */
+    char (*scored_content)[DIGEST_HEX]; /* [shards] of the reward files, or NULL */
     struct shard_parent parent[3]; /* policy, advantage, version 0 if compared with */
     int64_t parents;
     unsigned needs; /* of the method: enum algo_needs */
@@ -41,8 +47,7 @@ struct update {
     int64_t *leaf_rows;                      /* [ranks] for gathering */
 
     /* one trajectory, and one micro-batch */
-    struct shard *source[SOURCES]; /* shard s is in place s mod SOURCES, or NULL */
-    int64_t source_of[SOURCES];
+    struct sources rollout, scored;
     int64_t loaded; /* sample in `latents`, -1 none */
     float *latents; /* [steps + 1, d], or the final sample [d] */
     double *log_prob; /* [steps] */
@@ -51,6 +56,8 @@ struct update {
     int64_t *label, *all_label, *perm;  /* [B], [samples], [live_n] */
     int64_t perm_sample;                /* sample whose order is in perm, -1 none */
     struct algo_pair *pair;             /* [B] */
+    struct ends *ends;                  /* where the method needs the scorer */
+    struct update_walk *walk;                  /* where whole chains are its pairs */
 };
 
 /* Reads the iteration's advantage file (parent[1]): who takes part, and the reward
@@ -64,10 +71,25 @@ void update_pairs_of(struct update *u, int64_t pair, int64_t *sample, int64_t *s
  * and u->log_prob, unless they are there. 0 or -1. */
 int update_pairs_trajectory(struct update *u, int64_t sample);
 
+/* Reads d reward / d final sample of a sample, gradient[d]. 0 or -1. */
+int update_pairs_gradient(struct update *u, int64_t sample, float *gradient);
+
 /* Copies pair number `pair` into slot b of the micro-batch. 0 or -1. */
 int update_pairs_fill(struct update *u, int64_t pair, int64_t b);
 
 /* trainer_leaf_f of a struct update: forward, loss and backward of one micro-batch. */
 int update_loss_leaf(void *ctx, int64_t leaf);
+
+/* The same where a leaf is a micro-batch of whole chains, and what it works with. */
+int update_walk_leaf(void *ctx, int64_t leaf);
+struct update_walk *update_walk_create(const struct task *t);
+void update_walk_destroy(struct update_walk *w);
+
+/* Final samples that the update makes and scores itself, from the network's outputs
+ * predicted[m, d] for the pairs of the micro-batch that starts at pair `from`; fills
+ * end_reward and end_gradient of the pairs. 0 or -1. */
+int update_ends_score(struct update *u, int64_t from, int64_t m, const float *predicted);
+struct ends *update_ends_create(const struct task *t);
+void update_ends_destroy(struct ends *e);
 
 #endif

@@ -69,6 +69,8 @@ int update_loss_leaf(void *ctx, int64_t leaf)
         u->pair[k].reference = reference != NULL ? reference + k * t->d : NULL;
         u->pair[k].behaviour = behaviour != NULL ? behaviour + k * t->d : NULL;
     }
+    if (rc == 0 && u->ends != NULL)
+        rc = update_ends_score(u, from, m, out->data);
     if (rc == 0)
         rc = batch_loss(u, from, m, out->data);
     start = task_now(t);

@@ -6,11 +6,27 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "stages/queries.h"
 #include "stages/renoise.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Which reward files the advantages were made from, where those are read too. */
+static int keep_scored(struct update *u, const struct shard *advantage)
+{
+    const struct shard_head *h = shard_head(advantage);
+    if ((u->needs & NEEDS_REWARD_GRADIENT) == 0 || u->t->learned != NULL)
+        return 0;
+    if (h->parents < u->t->shards)
+        return err_set(ERR_INPUT, "%s: does not name its reward files",
+                       u->parent[1].path);
+    u->scored_content = mem_alloc(u->t->shards, sizeof *u->scored_content);
+    for (int64_t s = 0; s < u->t->shards; s++)
+        memcpy(u->scored_content[s], h->parent[s].content, DIGEST_HEX);
+    return 0;
+}
 
 /* Reads the advantage file: who takes part, and the reward metrics. */
 int update_pairs_load(struct update *u)
@@ -24,14 +40,22 @@ int update_pairs_load(struct update *u)
     snprintf(u->parent[1].content, DIGEST_HEX, "%s", shard_content(in));
     u->advantage = shard_get(in, "advantage", COLUMN_F64, 1, expect, NULL);
     double *reward = shard_get(in, "reward", COLUMN_F64, 1, expect, NULL);
+    u->reward = reward;
     uint8_t *usable = shard_get(in, "usable", COLUMN_U8, 1, expect, NULL);
     u->all_label = shard_get(in, "prompt_id", COLUMN_I64, 1, expect, NULL);
     bool by_step = u->chain && (u->needs & NEEDS_STEP_ADVANTAGE) != 0;
     if (by_step)
         u->step_advantage = shard_get(in, "step_advantage", COLUMN_F64, 2,
                                       (int64_t[]){n, t->sampler.steps}, NULL);
+    double *m = u->metric;
+    m[METRIC_QUERIES] = m[METRIC_ANSWER_MEAN] = NAN;
+    int rc = keep_scored(u, in);
+    if (rc == 0 && t->learned != NULL)
+        rc = queries_count(in, u->iteration, &m[METRIC_QUERIES], &m[METRIC_ANSWER_MEAN]);
     shard_close(in);
-    int rc = -1;
+    if (rc != 0)
+        goto done;
+    rc = -1;
     if (u->advantage == NULL || (by_step && u->step_advantage == NULL) ||
         reward == NULL || usable == NULL || u->all_label == NULL)
         goto done;
@@ -65,39 +89,103 @@ int update_pairs_load(struct update *u)
     rc =
         kept > 0 ? 0 : err_set(ERR_NUMERIC, "%s: every weight is 0", u->parent[1].path);
 done:
-    mem_free(reward);
     mem_free(usable);
     return rc;
 }
 
-/* The checked rollout file of a shard, open until its place is needed. */
-static struct shard *source_of(struct update *u, int64_t shard)
+/* Does the file have what the update reads? */
+static int check_rollout(struct update *u, struct shard *in, int64_t shard)
 {
     struct task *t = u->t;
-    char rel[96];
     enum column_type type;
-    int nd, nd_p, at = (int)(shard % SOURCES);
+    int nd, nd_p;
     int64_t dim[SHARD_MAX_ND], dim_p[SHARD_MAX_ND];
-    if (u->source[at] != NULL && u->source_of[at] == shard)
-        return u->source[at];
-    shard_close(u->source[at]);
-    struct shard *in =
-        task_open(t, rundir_rollout(rel, u->iteration, shard), SHARD_ROLLOUT);
-    if (in != NULL && u->chain &&
-        (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
-         dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d ||
-         dim[0] != task_shard_size(t, shard) ||
-         !shard_has(in, "log_prob", NULL, &nd_p, dim_p) || nd_p != 2 ||
-         dim_p[1] != t->sampler.steps)) {
-        err_set(ERR_INPUT,
-                "%s/%s: 'latents' or 'log_prob' is missing or of another shape", t->dir,
-                rel);
+    if (!u->chain ||
+        (shard_has(in, "latents", &type, &nd, dim) && type == COLUMN_F32 && nd == 5 &&
+         dim[1] == t->sampler.steps + 1 && dim[2] * dim[3] * dim[4] == t->d &&
+         dim[0] == task_shard_size(t, shard) &&
+         shard_has(in, "log_prob", NULL, &nd_p, dim_p) && nd_p == 2 &&
+         dim_p[1] == t->sampler.steps))
+        return 0;
+    return err_set(ERR_INPUT, "'latents' or 'log_prob' is missing or of another shape");
+}
+
+static int check_scored(struct update *u, struct shard *in, int64_t shard)
+{
+    struct task *t = u->t;
+    enum column_type type;
+    int nd;
+    int64_t dim[SHARD_MAX_ND];
+    if (strcmp(shard_content(in), u->scored_content[shard]) != 0)
+        return err_set(ERR_INPUT, "is not the file that the advantages were made from");
+    if (!shard_has(in, "reward_gradient", &type, &nd, dim) || type != COLUMN_F32 ||
+        nd != 4 || dim[1] * dim[2] * dim[3] != t->d || dim[0] != task_shard_size(t, shard))
+        return err_set(ERR_INPUT, "'reward_gradient' is missing or of another shape");
+    return 0;
+}
+
+/* The checked rollout or reward file of a shard, open until its place is needed. */
+static struct shard *source_of(struct update *u, enum shard_kind kind, int64_t shard)
+{
+    struct sources *s = kind == SHARD_REWARD ? &u->scored : &u->rollout;
+    char rel[96];
+    int at = (int)(shard % SOURCES), rc = -1;
+    if (s->file[at] != NULL && s->number[at] == shard)
+        return s->file[at];
+    shard_close(s->file[at]);
+    if (kind == SHARD_REWARD)
+        rundir_reward(rel, u->iteration, shard);
+    else
+        rundir_rollout(rel, u->iteration, shard);
+    struct shard *in = task_open(u->t, rel, kind);
+    if (in != NULL) {
+        rc = kind == SHARD_REWARD ? check_scored(u, in, shard)
+                                  : check_rollout(u, in, shard);
+        if (rc != 0)
+            err_add("%s/%s", u->t->dir, rel);
+    }
+    if (rc != 0) {
         shard_close(in);
         in = NULL;
     }
-    u->source[at] = in;
-    u->source_of[at] = shard;
+    s->file[at] = in;
+    s->number[at] = shard;
     return in;
+}
+
+/* The learned reward's gradient, which has no file: from the sample itself. */
+static int learned_gradient(struct update *u, int64_t sample, float *gradient)
+{
+    struct task *t = u->t;
+    double score;
+    uint8_t status;
+    float *x = mem_alloc(t->d, sizeof *x);
+    struct shard *in = source_of(u, SHARD_ROLLOUT, sample / t->shard_samples);
+    int rc = in == NULL ? -1 : queries_load(t, u->iteration, NULL);
+    if (rc == 0)
+        rc = shard_get_rows(in, "final_sample", COLUMN_F32, sample % t->shard_samples, 1,
+                            x);
+    const struct reward_batch b = {
+        .n = 1, .sample = x, .score = &score, .status = &status, .gradient = gradient};
+    if (rc == 0)
+        queries_score(t, &b, NULL, NULL);
+    mem_free(x);
+    return rc;
+}
+
+int update_pairs_gradient(struct update *u, int64_t sample, float *gradient)
+{
+    struct task *t = u->t;
+    double start = task_now(t);
+    struct shard *in = NULL;
+    int rc = -1;
+    if (t->learned != NULL)
+        rc = learned_gradient(u, sample, gradient);
+    else if ((in = source_of(u, SHARD_REWARD, sample / t->shard_samples)) != NULL)
+        rc = shard_get_rows(in, "reward_gradient", COLUMN_F32, sample % t->shard_samples, 1,
+                            gradient);
+    task_spend(t, TIME_IO, start);
+    return rc;
 }
 
 /* Reads one sample's trajectory. */
@@ -108,7 +196,7 @@ int update_pairs_trajectory(struct update *u, int64_t sample)
     if (u->loaded == sample)
         return 0;
     double start = task_now(t);
-    struct shard *in = source_of(u, sample / t->shard_samples);
+    struct shard *in = source_of(u, SHARD_ROLLOUT, sample / t->shard_samples);
     int rc = -1;
     if (in != NULL && !u->chain)
         rc = shard_get_rows(in, "final_sample", COLUMN_F32, row, 1, u->latents);
@@ -126,6 +214,9 @@ void update_pairs_of(struct update *u, int64_t pair, int64_t *sample, int64_t *s
 {
     struct task *t = u->t;
     *sample = u->sample[u->order[u->batch_at + pair / u->steps_each]];
+    *step = -1;
+    if (u->walk != NULL)
+        return;
     if (u->perm_sample != *sample) {
         rng_permutation(rng_key(t->seed, RNG_STEPS, u->iteration, u->epoch, *sample, 0),
                         u->perm, u->live_n);
@@ -147,6 +238,8 @@ static void fill_noised(struct update *u, int64_t sample, int64_t b,
                         .time = -1};
     if (t->algo->pairs == PAIRS_NOISED_GRID)
         r.time = t->sampler.step[p->step].t;
+    else if (t->algo->pairs == PAIRS_NOISED_LAST)
+        r.time = t->sampler.step[t->sampler.steps - 1].t;
     float *clean = u->clean + b * t->d, *target = u->next + b * t->d;
     memcpy(clean, u->latents, (size_t)t->d * sizeof *clean);
     r.time = renoise_pair(t, &r, clean, u->noise, u->x + b * t->d, target);

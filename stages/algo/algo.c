@@ -4,9 +4,12 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
+#include "stages/algo/adjoint.h"
+#include "stages/algo/alignprop.h"
 #include "stages/algo/control.h"
 #include "stages/algo/ddpo.h"
 #include "stages/algo/dpok.h"
+#include "stages/algo/draft.h"
 #include "stages/algo/grpo.h"
 #include "stages/algo/nft.h"
 #include "stages/algo/pcl.h"
@@ -17,8 +20,10 @@
 
 static const struct algo *const list[] = {&ddpo_is,    &ddpo_sf, &flow_grpo,
                                          &dance_grpo, &dpok,    &rwr,
-                                         &rwr_sparse, &nft,     &ppo,
-                                         &control,    &pcl,     &trajectory_balance,
+                                         &rwr_sparse, &distil,  &nft,
+                                         &ppo,        &control, &pcl,
+                                         &trajectory_balance,   &draft_k,
+                                         &draft_lv,   &alignprop, &adjoint_matching,
                                          NULL};
 
 const struct algo *const *algo_all(void)
@@ -48,7 +53,17 @@ const struct algo *algo_find(const char *name)
 
 bool algo_on_chain(const struct algo *a)
 {
-    return a->pairs == PAIRS_STEPS || a->pairs == PAIRS_FIRST_STEPS;
+    return a->pairs == PAIRS_STEPS || a->pairs == PAIRS_FIRST_STEPS || algo_walks(a);
+}
+
+bool algo_walks(const struct algo *a)
+{
+    return a->pairs == PAIRS_WALK || a->pairs == PAIRS_LEAN;
+}
+
+bool algo_differentiates(const struct algo *a)
+{
+    return (a->needs & (NEEDS_REWARD_GRADIENT | NEEDS_SCORER)) != 0;
 }
 
 unsigned algo_needs(const struct algo *a, const struct algo_options *o)
@@ -61,12 +76,14 @@ int64_t algo_pairs_each(const struct algo *a, const struct config *c,
 {
     bool chain = algo_on_chain(a), grid = a->pairs == PAIRS_NOISED_GRID;
     int64_t most = chain ? s->live_steps : s->steps, each;
+    if (algo_walks(a))
+        return 1;
     if (!chain && !config_is(c, "algorithm.draws", "auto"))
         each = config_int(c, "algorithm.draws");
     else if (chain || grid)
         each = (int64_t)((double)most * config_real(c, "update.timestep_fraction"));
     else
-        each = 1;
+        each = a->pairs == PAIRS_NOISED_LAST ? 2 : 1;
     if ((chain || grid) && each > most)
         each = most;
     return each < 1 ? 1 : each;

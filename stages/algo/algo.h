@@ -18,6 +18,7 @@ enum algo_needs {
     NEEDS_BEHAVIOUR = 8,  /* and the version that made the samples */
     NEEDS_REWARD_GRADIENT = 16, /* reward stores d reward / d final sample */
     NEEDS_STEP_ADVANTAGE = 32,  /* advantage stores one number per step of the chain */
+    NEEDS_SCORER = 512, /* update scores what it makes, with gradients */
     NEEDS_REFERENCE_DENSITY = 64, /* rollout stores the log-density of every step under
                                    * version 0 and the KL to it */
 };
@@ -28,6 +29,9 @@ enum algo_pairs {
     PAIRS_FIRST_STEPS, /* the same, the first live steps */
     PAIRS_NOISED,      /* (sample, draw): x_0 noised afresh to any training timestep */
     PAIRS_NOISED_GRID, /* the same, to the sampler's timesteps, each at most once */
+    PAIRS_NOISED_LAST, /* the same, to the timestep of the sampler's last step */
+    PAIRS_WALK, /* whole chains: from the reward's gradient back through the network */
+    PAIRS_LEAN, /* the same through version 0, and a loss at each step that is kept */
 };
 
 enum algo_logprob { LOGPROB_MEAN, LOGPROB_SUM };
@@ -86,6 +90,21 @@ struct algo_pair {
     /* a noised sample */
     const float *clean, *target; /* x_0, and what the network should say */
     double alpha_bar;            /* signal level of x */
+    /* NEEDS_SCORER: what the sampler's last step makes of x */
+    double end_reward; /* NaN where it has no score */
+    const float *end_gradient; /* d end_reward / d that sample */
+    /* PAIRS_LEAN: the adjoint at the step's end, and at its start */
+    const float *adjoint_next, *adjoint;
+};
+
+/* One sample's chain before it is walked back. */
+struct algo_walk {
+    const struct sampler *sampler;
+    int64_t d;
+    uint64_t key;             /* of the sample's random choices */
+    double reward, advantage;
+    double weight;            /* 1 / (number of chains of the optimizer step) */
+    const float *gradient;    /* [d] d reward / d final sample */
 };
 
 struct algo_result {
@@ -101,6 +120,7 @@ struct algo {
     enum algo_pairs pairs;
     int on_policy_only; /* 1: refuses more than one optimizer step per iteration */
     int by_prompt;      /* 1: compares samples of one prompt, so it needs several of each */
+    int any_samples;    /* 1: learns from final samples wherever they come from */
     int drops_zero;     /* 1: samples with advantage 0 do not enter the update */
     double kl_weight;   /* where algorithm.kl_weight is auto */
     /* Own options: size of their struct, and their reading from the configuration. */
@@ -118,6 +138,11 @@ struct algo {
     /* Loss of one pair and grad[d] = d loss / d o. Non-finite values: ERR_NUMERIC. */
     int (*loss)(const struct algo_options *o, const struct algo_pair *p,
                 struct algo_result *r, float *grad);
+    /* PAIRS_WALK, PAIRS_LEAN: which steps of a chain take part (keep[steps], 0 on entry),
+     * the cotangent of its final sample (cotangent[d]), and what of the loss is known from
+     * the final sample, times weight. loss is then for PAIRS_LEAN only. */
+    double (*start)(const struct algo_options *o, const struct algo_walk *w, uint8_t *keep,
+                    float *cotangent);
 };
 
 /* NULL and ERR_USAGE (with the nearest name) for an unknown one. */
@@ -125,8 +150,12 @@ const struct algo *algo_find(const char *name);
 /* All of them, NULL-terminated. */
 const struct algo *const *algo_all(void);
 
-/* Whether its pairs are steps of the chain (else noised final samples). */
+/* Whether it reads the chain's states (else final samples), and whether whole chains are
+ * its pairs. */
 bool algo_on_chain(const struct algo *a);
+bool algo_walks(const struct algo *a);
+/* Whether it needs gradients of the reward. */
+bool algo_differentiates(const struct algo *a);
 /* enum algo_needs of the method with these options. */
 unsigned algo_needs(const struct algo *a, const struct algo_options *o);
 /* Pairs of one sample and inner epoch: of a sampler with so many live steps on the chain,

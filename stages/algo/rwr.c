@@ -1,6 +1,6 @@
 /* Reward-weighted regression. The advantage of a sample is its weight, with mean 1 over
  * the samples that are weighed against each other (rwr), or 1 for those that are kept and
- * 0 for the others, which take no part in the update (rwr_sparse). */
+ * 0 for the others, which take no part in the update (rwr_sparse), or 1 for all (distil). */
 #include "stages/algo/rwr.h"
 
 #include "io/sys/mem.h"
@@ -43,6 +43,18 @@ static int signal_soft(const struct algo_options *o, struct tracker *tracker,
             s->advantage[i] *= (double)g.group[g.of[i]].count / sum[g.of[i]];
     mem_free(sum);
     signal_groups_free(&g);
+    return 0;
+}
+
+static int signal_same(const struct algo_options *o, struct tracker *tracker,
+                       const struct algo_signal *s)
+{
+    (void)o;
+    (void)tracker;
+    if (signal_check(s) != 0)
+        return -1;
+    for (int64_t i = 0; i < s->n; i++)
+        s->advantage[i] = s->usable[i] ? 1 : 0;
     return 0;
 }
 
@@ -108,6 +120,7 @@ const struct algo rwr = {
     .name = "rwr",
     .help = "reward-weighted regression: denoising loss, weights exp(rwr_beta reward)",
     .pairs = PAIRS_NOISED,
+    .any_samples = 1,
     .own_size = sizeof(struct rwr_options),
     .read = read_options,
     .signal = signal_soft,
@@ -118,9 +131,21 @@ const struct algo rwr_sparse = {
     .name = "rwr_sparse",
     .help = "reward-weighted regression on the best samples alone",
     .pairs = PAIRS_NOISED,
+    .any_samples = 1,
     .drops_zero = 1,
     .own_size = sizeof(struct rwr_options),
     .read = read_options,
     .signal = signal_sparse,
+    .loss = loss_of,
+};
+
+const struct algo distil = {
+    .name = "distil",
+    .help = "distillation: denoising loss on all samples alike, which search.kind made better "
+            "than the policy's",
+    .pairs = PAIRS_NOISED,
+    .any_samples = 1,
+    .drops_zero = 1,
+    .signal = signal_same,
     .loss = loss_of,
 };

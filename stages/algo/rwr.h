@@ -11,6 +11,6 @@ struct rwr_options {
     bool per_prompt;   /* both: among the samples of a prompt */
 };
 
-extern const struct algo rwr, rwr_sparse;
+extern const struct algo rwr, rwr_sparse, distil;
 
 #endif

@@ -24,8 +24,10 @@ struct calibrate_quality calibrate_measure(const struct calibrate_set *s,
 /* The mean -log p and its derivative with respect to log temperature. */
 double calibrate_nll(const struct calibrate_set *s, double temperature, double *slope);
 
-/* *temperature <- the minimiser of calibrate_nll over [1/100, 100], by TAO from 1. Not
- * collective: each process solves the same problem to the same bits. 0 or -1. */
+/* *temperature <- the minimiser of calibrate_nll within a factor of CALIBRATE_MOST of 1 (a
+ * set without a mistake would have it at 0), by TAO from 1. MPI must be up. Not collective:
+ * each process solves the same problem to the same bits. 0 or -1. */
+enum { CALIBRATE_MOST = 10 };
 int calibrate_temperature(const struct calibrate_set *s, double *temperature);
 
 #endif

@@ -62,6 +62,21 @@ static float noise_slope(enum schedule_prediction p, struct coef c)
     return p == PREDICT_SAMPLE ? -c.a / c.b : c.a;
 }
 
+/* d x0 / d x and d eps / d x. */
+static float clean_slope_x(enum schedule_prediction p, struct coef c)
+{
+    if (p == PREDICT_EPSILON)
+        return 1 / c.a;
+    return p == PREDICT_SAMPLE ? 0 : c.a;
+}
+
+static float noise_slope_x(enum schedule_prediction p, struct coef c)
+{
+    if (p == PREDICT_EPSILON)
+        return 0;
+    return p == PREDICT_SAMPLE ? 1 / c.b : c.b;
+}
+
 /* Variance of the transition before the mask; 0 where it is deterministic. */
 static float sigma_of(const struct schedule *schedule, const struct sampler_options *o,
                       const struct sampler_step *e)
@@ -265,6 +280,25 @@ void sampler_mean(const struct sampler *s, int64_t i, int64_t d, const float *x,
     } else {
         for (int64_t j = 0; j < d; j++)
             mu[j] = c.k0 * mu[j] + c.k1 * x[j];
+    }
+}
+
+bool sampler_clips(const struct sampler *s)
+{
+    return s->clip_sample || s->thresholding;
+}
+
+void sampler_slopes(const struct sampler *s, int64_t i, float *by_x, float *by_o)
+{
+    ERR_BUG_IF(sampler_clips(s));
+    struct coef c = coef_of(s, i);
+    enum schedule_prediction p = s->prediction;
+    if (s->kind == SAMPLER_DDIM) {
+        *by_x = c.k0 * clean_slope_x(p, c) + c.k1 * noise_slope_x(p, c);
+        *by_o = c.k0 * clean_slope(p, c) + c.k1 * noise_slope(p, c);
+    } else {
+        *by_x = c.k0 * clean_slope_x(p, c) + c.k1;
+        *by_o = c.k0 * clean_slope(p, c);
     }
 }
 

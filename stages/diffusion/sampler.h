@@ -70,6 +70,14 @@ double sampler_log_prob(const struct sampler *s, int64_t i, int64_t d, const flo
 double sampler_kl(const struct sampler *s, int64_t i, int64_t d, const float *mu,
                   const float *other);
 
+/* d mu / d x at fixed o and d mu / d o at fixed x of step i, in *by_x and *by_o: the same
+ * numbers for all elements, and each element by itself, where nothing is clipped (a bug
+ * of the caller elsewhere: see sampler_clips). */
+void sampler_slopes(const struct sampler *s, int64_t i, float *by_x, float *by_o);
+
+/* Whether the predicted clean sample is clipped or thresholded. */
+bool sampler_clips(const struct sampler *s);
+
 /* grad[d] = scale * d log_prob_sum / d o, for the mean as sampler_mean computes it
  * (clipped elements lose the x0 path); 0 where masked. */
 void sampler_log_prob_grad(const struct sampler *s, int64_t i, int64_t d,

@@ -25,10 +25,17 @@ void condition_declare(struct condition *c, struct param_set *s)
     c->time1 = dense_declare(s, c->width, c->width, "time_embedding.linear_1");
     c->time2 = dense_declare(s, c->width, c->width, "time_embedding.linear_2");
     c->table = -1;
+    c->label.old = c->classes;
+    c->label.old_null = c->null_class;
     if (c->classes > 0)
         c->table =
             param_declare(s, "class_embedding.weight", 2,
                           (const int64_t[]){c->classes + c->null_class, c->width});
+}
+
+void condition_declare_labels(struct condition *c, struct param_set *s)
+{
+    label_declare(&c->label, s, c->width);
 }
 
 int condition_check_values(const struct model_input *in, int64_t classes,
@@ -60,7 +67,8 @@ int condition_check_input(const struct condition *c, const struct model_input *i
                        (long long)in->batch, (long long)shape[0], (long long)in->height,
                        (long long)in->width, (long long)shape[0], (long long)shape[1],
                        (long long)shape[2]);
-    return condition_check_values(in, c->classes, c->classes + c->null_class);
+    const int64_t n = condition_classes(c);
+    return condition_check_values(in, n, n + (condition_null_label(c) >= 0));
 }
 
 struct tensor *condition_run(const struct condition *c, struct param_set *s,
@@ -74,14 +82,21 @@ struct tensor *condition_run(const struct condition *c, struct param_set *s,
     e = dense_run(t, s, c->time1, e);
     e = dense_run(t, s, c->time2, op_silu(t, e));
     if (c->table >= 0)
-        e = op_add(t, e, op_embedding(t, param_at(s, c->table), in->labels, in->batch),
+        e = op_add(t, e,
+                   op_embedding(t, param_at(s, c->table),
+                                label_old(&c->label, t, in->labels, in->batch), in->batch),
                    1);
-    return op_silu(t, e);
+    return op_silu(t, label_add(&c->label, s, t, in, e));
 }
 
 int64_t condition_null_label(const struct condition *c)
 {
-    return c->null_class ? c->classes : -1;
+    return label_null(&c->label);
+}
+
+int64_t condition_classes(const struct condition *c)
+{
+    return label_classes(&c->label);
 }
 
 double condition_macs(const struct condition *c)

@@ -14,7 +14,7 @@
  *   hidden_size          numbers in a block, even (128)
  *   num_layers           blocks (3)
  *   mlp_ratio            width of a block's inside over hidden_size (1)
- *   num_class_embeds, null_class   see condition.h (none)
+ *   num_class_embeds, null_class, num_label_embeds   see condition.h (none)
  *   data                 see io/coding.h (none)
  * The weights file has in, time_embedding.linear_1 and .linear_2, class_embedding.weight,
  * blocks.N.{modulation, mlp.0, mlp.2}, out.modulation and out.linear, each .weight

@@ -12,6 +12,7 @@
 #include "stages/model/folder.h"
 #include "stages/model/gaussian.h"
 #include "stages/model/kind.h"
+#include "stages/model/label.h"
 #include "stages/model/mlp.h"
 #include "stages/model/transformer1d.h"
 #include "stages/model/unet2d.h"
@@ -241,7 +242,9 @@ struct model *model_new_text(const char *json, const char *name, uint64_t seed)
     for (int64_t i = 0; i < param_number(m->params); i++) {
         const char *parameter = param_at(m->params, i)->name;
         enum model_start how = MODEL_START_USUAL;
-        if (m->kind->start != NULL)
+        if (strcmp(parameter, LABEL_TABLE) == 0)
+            how = MODEL_START_ZERO;
+        else if (m->kind->start != NULL)
             how = m->kind->start(m->net, parameter);
         if (how == MODEL_START_USUAL)
             init(m->params, i, seed);
@@ -293,6 +296,11 @@ int64_t model_null_label(const struct model *m)
     return m->kind->null_label != NULL ? m->kind->null_label(m->net) : -1;
 }
 
+double model_guidance(const struct model *m)
+{
+    return m->guidance;
+}
+
 int model_set_guidance(struct model *m, double weight)
 {
     if (weight != 1 && model_null_label(m) < 0)
@@ -306,7 +314,7 @@ int model_set_guidance(struct model *m, double weight)
 
 /* Both evaluations in one batch: all items with their labels, then all without. */
 static struct tensor *forward_guided(struct model *m, struct tape *t,
-                                     const struct model_input *in)
+                                     const struct model_input *in, struct tensor **given)
 {
     int64_t dim[3], n = in->batch, null = model_null_label(m);
     model_sample_shape(m, dim);
@@ -325,7 +333,7 @@ static struct tensor *forward_guided(struct model *m, struct tape *t,
     both.x = x;
     both.timesteps = timesteps;
     both.labels = labels;
-    struct tensor *y = m->kind->forward(m->net, m->params, t, &both, NULL);
+    struct tensor *y = m->kind->forward(m->net, m->params, t, &both, given);
     if (y == NULL)
         return NULL;
     struct tensor *guided = op_guide(t, y, (float)m->guidance);
@@ -338,12 +346,22 @@ struct tensor *model_forward(struct model *m, struct tape *t,
 {
     if (m->guidance == 1)
         return m->kind->forward(m->net, m->params, t, in, x);
-    if (in->want_dx || x != NULL || in->labels == NULL || in->batch < 1) {
-        err_set(ERR_INPUT, "with guidance labels are needed, and the gradient with "
-                           "respect to x is not computed");
+    if (in->labels == NULL || in->batch < 1) {
+        err_set(ERR_INPUT, "guidance needs labels");
         return NULL;
     }
-    return forward_guided(m, t, in);
+    return forward_guided(m, t, in, x);
+}
+
+/* Under guidance x holds both evaluations' inputs, which are the same. */
+void model_dx(const struct tensor *x, int64_t batch, float *dx)
+{
+    int64_t n = tensor_count(x) / x->dim[0] * batch;
+    ERR_BUG_IF(x->dim[0] != batch && x->dim[0] != 2 * batch);
+    memcpy(dx, x->grad, (size_t)n * sizeof *dx);
+    if (x->dim[0] == 2 * batch)
+        for (int64_t i = 0; i < n; i++)
+            dx[i] += x->grad[n + i];
 }
 
 double model_flops(const struct model *m)
@@ -381,4 +399,37 @@ void model_digest(struct model *m, const float *values, char hex[65])
                    tensor_count(&p->t) * (int64_t)sizeof *values);
     }
     digest_finish(d, hex);
+}
+
+/* The config's text with one more key. */
+static char *with_labels(const char *config, int64_t labels)
+{
+    const char *end = strrchr(config, '}');
+    while (strchr(" \t\r\n", end[-1]) != NULL)
+        end--;
+    return text_new("%.*s%s\n  \"num_label_embeds\": %lld\n}\n", (int)(end - config), config,
+                    end[-1] == '{' ? "" : ",", (long long)labels);
+}
+
+struct model *model_graft(struct model *m, int64_t labels)
+{
+    bool old_names = false;
+    for (int64_t i = 0; i < param_number(m->params); i++)
+        old_names = old_names || strstr(param_at(m->params, i)->name, ".query.") != NULL;
+    if (param_find(m->params, LABEL_TABLE) != NULL) {
+        err_set(ERR_INPUT, "this network has new labels already (num_label_embeds)");
+        return NULL;
+    }
+    char *config = with_labels(m->config, labels);
+    struct model *grafted = model_from_config(config, "config.json", old_names, false);
+    mem_free(config);
+    if (grafted == NULL)
+        return NULL;
+    for (int64_t i = 0; i < param_number(m->params); i++) {
+        const struct param *from = param_at(m->params, i);
+        struct param *to = param_find(grafted->params, from->name);
+        memcpy(to->t.data, from->t.data, (size_t)tensor_count(&to->t) * sizeof(float));
+    }
+    param_touch(grafted->params);
+    return grafted;
 }

@@ -51,18 +51,22 @@ const char *model_class_name(const struct model *m); /* "UNet2DModel" */
 struct param_set *model_params(struct model *m);
 
 /* One evaluation. Returns the output [batch, channels, height, width] on the tape; *x,
- * where not NULL, receives the input tensor, whose grad is d/dx after tape_backward.
+ * where not NULL, receives the input tensor, for model_dx after tape_backward.
  * NULL and ERR_INPUT when the input's shape does not fit this network (say an odd size
  * at a level that halves) or a label is out of range. Results for an item do not depend
  * on the rest of the batch. */
 struct tensor *model_forward(struct model *m, struct tape *t,
                              const struct model_input *in, struct tensor **x);
+/* dx[batch, channels, height, width] <- the gradient with respect to the input that
+ * model_forward put into *x, after tape_backward; batch as there. */
+void model_dx(const struct tensor *x, int64_t batch, float *dx);
 
 /* From now on model_forward gives without + weight * (given - without), of the prediction
  * given its label and that for "no class" (classifier-free guidance, Ho & Salimans 2022):
- * two evaluations in one batch; gradients are those of the guided output, and x's is
- * refused. 1, the default: one evaluation. ERR_USAGE without a null label. */
+ * two evaluations in one batch; gradients are those of the guided output. 1, the
+ * default: one evaluation. ERR_USAGE without a null label. */
 int model_set_guidance(struct model *m, double weight);
+double model_guidance(const struct model *m);
 
 /* Floating-point operations of one forward evaluation per item (2 per multiply-add). */
 double model_flops(const struct model *m);
@@ -72,6 +76,11 @@ double model_flops(const struct model *m);
  * EMA), NULL for the network's own. scheduler_json: the text of scheduler_config.json. */
 int model_export(struct model *m, const float *values, const char *scheduler_json,
                  const char *folder);
+
+/* The same network with `labels` new ones (label.h) whose embeddings are zero: it gives the
+ * bits that m gives, whatever the label. NULL: ERR_INPUT, it has new labels already, or is of
+ * a kind that takes none. */
+struct model *model_graft(struct model *m, int64_t labels);
 
 /* The path of the scheduler's config beside a model folder ("" when there is none);
  * caller frees with mem_free. */

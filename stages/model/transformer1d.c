@@ -33,6 +33,7 @@ static const struct keys keys[] = {
     {"mlp_ratio", KEYS_COUNT, FIELD(ratio), 1, 16, false},
     {"num_class_embeds", KEYS_COUNT, FIELD(condition.classes), 0, 1 << 20, false},
     {"null_class", KEYS_BOOL, FIELD(condition.null_class), 0, 1, false},
+    {"num_label_embeds", KEYS_COUNT, FIELD(condition.label.number), 0, 1 << 16, false},
     {"data", KEYS_ELSEWHERE, 0, 0, 0, false},
 };
 
@@ -83,6 +84,7 @@ static int declare(void *net, struct param_set *s, bool old_names)
     }
     u->out_modulation = dense_declare(s, w, 2 * w, "out.modulation");
     u->out = dense_declare(s, w, u->channels, "out.linear");
+    condition_declare_labels(&u->condition, s);
     return 0;
 }
 
@@ -188,7 +190,7 @@ static struct tensor *forward(const void *net, struct param_set *set, struct tap
 
 static int64_t classes(const void *net)
 {
-    return ((const struct transformer *)net)->condition.classes;
+    return condition_classes(&((const struct transformer *)net)->condition);
 }
 
 static int64_t null_label(const void *net)

@@ -18,7 +18,7 @@
  *   num_layers           blocks (4)
  *   num_attention_heads  (4)
  *   mlp_ratio            width of the MLP's inside over hidden_size (4)
- *   num_class_embeds, null_class   see condition.h (none)
+ *   num_class_embeds, null_class, num_label_embeds   see condition.h (none)
  *   data                 see io/coding.h (none)
  * The weights file has in, positions [T, hidden], time_embedding.linear_1 and .linear_2,
  * class_embedding.weight, blocks.N.{modulation, to_q, to_k, to_v, to_out, mlp.0, mlp.2},

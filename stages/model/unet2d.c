@@ -269,13 +269,17 @@ static struct tensor *embed(const struct run *r, const struct model_input *in)
     e = linear(r, one(op_silu(r->t, e)), u->time2, NULL);
     if (u->c.classes > 0)
         e = op_add(r->t, e,
-                   op_embedding(r->t, get(r, u->class_table), in->labels, in->batch),
+                   op_embedding(r->t, get(r, u->class_table),
+                                label_old(&u->label, r->t, in->labels, in->batch),
+                                in->batch),
                    1);
-    return op_silu(r->t, e);
+    return op_silu(r->t, label_add(&u->label, r->set, r->t, in, e));
 }
 
-static int check_input(const struct unet2d_config *c, const struct model_input *in)
+static int check_input(const struct unet2d *u, const struct model_input *in)
 {
+    const struct unet2d_config *c = &u->c;
+    const int64_t n = label_classes(&u->label);
     int64_t step = INT64_C(1) << (c->levels - 1);
     if (in->batch < 1 || in->height < 1 || in->width < 1)
         return err_set(ERR_INPUT, "an empty batch [%lld, %lld, %lld, %lld]",
@@ -288,7 +292,7 @@ static int check_input(const struct unet2d_config *c, const struct model_input *
             "width must be multiples of %lld",
             (long long)in->height, (long long)in->width, (long long)c->levels - 1,
             (long long)step);
-    return condition_check_values(in, c->classes, c->classes);
+    return condition_check_values(in, n, n + (label_null(&u->label) >= 0));
 }
 
 static struct tensor *forward(const void *net, struct param_set *set, struct tape *t,
@@ -296,7 +300,7 @@ static struct tensor *forward(const void *net, struct param_set *set, struct tap
 {
     const struct unet2d *u = net;
     const int64_t dim[4] = {in->batch, u->c.in_channels, in->height, in->width};
-    if (check_input(&u->c, in) != 0)
+    if (check_input(u, in) != 0)
         return NULL;
     struct run *r = tape_keepsake(t, 1, sizeof *r);
     *r = (struct run){.u = u, .set = set, .t = t};
@@ -325,7 +329,12 @@ static void sample_shape(const void *net, int64_t dim[3])
 
 static int64_t classes(const void *net)
 {
-    return ((const struct unet2d *)net)->c.classes;
+    return label_classes(&((const struct unet2d *)net)->label);
+}
+
+static int64_t null_label(const void *net)
+{
+    return label_null(&((const struct unet2d *)net)->label);
 }
 
 /* Multiply-adds of one item, n = pixels at the block's level. */
@@ -373,6 +382,7 @@ const struct model_kind unet2d_kind = {
     .declare = unet2d_declare,
     .sample_shape = sample_shape,
     .classes = classes,
+    .null_label = null_label,
     .flops = flops,
     .forward = forward,
 };

@@ -17,7 +17,7 @@ struct unet2d_config {
     bool down_attention[UNET2D_LEVELS], up_attention[UNET2D_LEVELS];
     bool mid_attention;
     int64_t head_dim; /* channels per attention head; 0: one head */
-    int64_t groups, classes, downsample_padding;
+    int64_t groups, classes, labels, downsample_padding;
     double eps, mid_scale, freq_shift;
     bool center_input, flip_sin_to_cos;
 };

@@ -66,6 +66,7 @@ static const struct key keys[] = {
     {"add_attention", BOOL, FIELD(mid_attention), 0, 0, NULL},
     {"class_embed_type", ONLY_NULL, 0, 0, 0, NULL},
     {"num_class_embeds", COUNT_0, FIELD(classes), 1, 1 << 24, NULL},
+    {"num_label_embeds", COUNT_0, FIELD(labels), 1, 1 << 16, NULL}, /* label.h */
     {"num_train_timesteps", ANY, 0, 0, 0, NULL},
     {"data", ANY, 0, 0, 0, NULL}, /* io/coding.h */
 };

@@ -170,5 +170,7 @@ int unet2d_declare(void *net, struct param_set *set, bool old_names)
     u->norm_out = declare_norm(&b, "", "conv_norm_out", top);
     u->conv_out =
         declare_conv(&b, "", "conv_out", (int64_t[2]){top, c->out_channels}, 3);
+    u->label = (struct label){.number = c->labels, .old = c->classes};
+    label_declare(&u->label, set, 4 * top);
     return b.rc;
 }

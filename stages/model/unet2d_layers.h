@@ -3,6 +3,7 @@
 #ifndef SLUICE_STAGES_MODEL_UNET2D_LAYERS_H
 #define SLUICE_STAGES_MODEL_UNET2D_LAYERS_H
 
+#include "stages/model/label.h"
 #include "stages/model/unet2d.h"
 
 /* Indices into the parameter set; -1: no such parameter. */
@@ -34,6 +35,7 @@ struct unet2d {
     struct unet2d_config c;
     struct layer conv_in, time1, time2, norm_out, conv_out;
     int64_t class_table;
+    struct label label;
     struct block down[UNET2D_LEVELS], up[UNET2D_LEVELS];
     struct resnet mid[2];
     struct attention mid_attention;

@@ -4,6 +4,7 @@
 #include "io/sys/err.h"
 #include "io/sys/text.h"
 #include "stages/reward/brightness.h"
+#include "stages/reward/classifier.h"
 #include "stages/reward/jpeg.h"
 #include "stages/reward/power.h"
 #include "stages/reward/table.h"
@@ -17,6 +18,7 @@ static const struct reward *const list[] = {
     &power_cost,           &power_peak_hard,
     &power_energy_hard,    &power_ramp_hard,
     &power_cost_hard,      &table,
+    &reward_classifier,
     NULL,
 };
 
@@ -48,6 +50,6 @@ const struct reward *reward_find(const char *name)
 const char *reward_status_name(enum reward_status s)
 {
     static const char *const names[] = {"ok", "failed", "timed out", "infeasible",
-                                        "non-finite"};
+                                        "non-finite", "not asked"};
     return (unsigned)s < sizeof names / sizeof *names ? names[s] : "unknown";
 }

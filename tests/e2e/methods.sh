@@ -36,7 +36,8 @@ metric() {
         if exists $j->{iteration}' "$1/metrics.jsonl"
 }
 
-# check METHOD latents|final kl|none OPTIONS...
+# check METHOD latents|final kl|kl0|none OPTIONS... (kl0: 0 in the first iteration, which
+# has one optimizer step)
 check() {
     local name=$1 stored=$2 kl=$3 i dir
     [[ " ${METHODS-$name} " == *" $name "* ]] || return
@@ -57,8 +58,9 @@ check() {
     dir=$work/$name.0
     [[ $(metric "$dir" ratio_absdev_max) =~ ^0(\.0)?\ 0(\.0)?\ $ ]]
     ok $? "$name: ratios before the first step are exactly 1"
-    if [ "$kl" = kl ]; then
-        perl -e 'exit !($ARGV[0] > 0 && $ARGV[1] > 0)' $(metric "$dir" kl_reference)
+    if [ "$kl" != none ]; then
+        perl -e 'exit !(($ARGV[0] > 0) == ($ARGV[2] eq "kl") && $ARGV[1] > 0)' \
+            $(metric "$dir" kl_reference) "$kl"
         ok $? "$name: distances to version 0: $(metric "$dir" kl_reference)"
         h5dump -d parents/path "$dir/policy/v000002.h5" | grep -q v000000
         ok $? "$name: version 0 is a parent of version 2"
@@ -97,6 +99,28 @@ check ddpo_is latents kl algorithm.kl_weight=0.1
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
 check nft final kl sampler.eta=0
+paths="reward.name=brightness sampler.clip_sample=false"
+check draft_k latents kl0 $paths algorithm.draft_k=3 algorithm.kl_weight=0.1 \
+    update.batch=auto update.inner_epochs=1
+check draft_lv final none $paths
+check alignprop latents none $paths algorithm.truncation=per_step update.batch=auto \
+    update.inner_epochs=1 algorithm.reward_target=2
+check adjoint_matching latents kl $paths algorithm.adjoint_weight=20
+
+# What methods that follow the reward's gradient refuse.
+refuse() { # PATTERN NAME OPTIONS...
+    run_layout "$work/log" 0 run "$work/config.yaml" run.dir="$work/refused" "${@:3}"
+    is_code $? 2 "$2" "$work/log"
+    says "$work/log" "$1" "$2: says why"
+}
+[[ " ${METHODS-draft_k} " != *" draft_k "* ]] || {
+    one="update.batch=auto update.inner_epochs=1"
+    refuse "draft_k needs the reward's gradient, and reward.name jpeg" \
+        "a reward without a gradient" algorithm.name=draft_k $one
+    refuse "sampler.clip_sample=false" "clipped samples" algorithm.name=draft_k $one \
+        reward.name=brightness sampler.clip_sample=true
+    refuse "one optimizer step" "several steps per iteration" algorithm.name=draft_k $paths
+}
 check ppo latents none algorithm.kl_reward=0.1 value.kind=mlp value.hidden=8 value.epochs=2
 check control latents kl value.features=3 value.knots=2
 check pcl latents none value.kind=none algorithm.kl_weight=0

@@ -114,12 +114,15 @@ static void test_table(void)
     char s[5];
     coding_decode_text(&c, d.sample + 1 * 5 * 4, 4, s);
     tap_ok(strcmp(s, "GA") == 0, "the second is '%s'", s);
-    tap_ok(dataset_read_labels(&d, path, "class") == 0 && d.classes == 3 &&
+    tap_ok(dataset_add_labels(&d, path, "class") == 0 && d.classes == 3 &&
                d.label[0] == 2 && d.label[2] == 1,
            "a column of labels");
-    tap_ok(dataset_read_labels(&d, path, "score") != 0 && d.label == NULL, "%s", err_text());
+    tap_ok(dataset_add_labels(&d, path, "score") != 0 && d.factors == 1, "%s", err_text());
+    tap_ok(dataset_add_labels(&d, path, "class") == 0 && d.classes == 9 &&
+               d.factors == 2 && d.factor[1] == 3 && d.label[0] == 8 && d.label[1] == 0,
+           "two labels are joined, the last running fastest");
     dataset_first(&d, 2);
-    tap_ok(dataset_read_labels(&d, path, "class") != 0, "%s", err_text());
+    tap_ok(dataset_add_labels(&d, path, "class") != 0, "%s", err_text());
     dataset_free(&d);
     tap_ok(coding_set_alphabet(&c, "ACGT ") == 0 &&
                dataset_read_text(&d, path, "seq", 6, &c) == 0 && d.width == 6 &&

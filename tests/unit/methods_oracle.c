@@ -12,8 +12,8 @@ static double gradient(const char *name, const char *model, const char *options,
                        double metric[METRICS])
 {
     float m = 0;
-    char *all = text_new("run.seed=7 rollout.samples=%d rollout.shard_samples=%d %s", N,
-                         4096, options);
+    char *all = text_new("run.seed=7 rollout.samples=%d rollout.shard_samples=4096 %s", N,
+                         options);
     char *dir = run(name, model, all);
     struct policy *p = open_policy(dir, 1);
     must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m));
@@ -176,6 +176,65 @@ static void test_nft(const char *model)
     tap_ok(metric[METRIC_KL_REFERENCE] == 0, "nft: distance 0 at version 0");
 }
 
+/* A and B of step i (from the clean end: t = 981 - 20 i), and G_i = d x_0 / d x_i with the
+ * exact denoiser, whose slope at t is k. */
+static void chain_slopes(double a[STEPS], double b[STEPS], double g[STEPS + 1])
+{
+    double alpha_bar[1000];
+    levels(alpha_bar);
+    g[STEPS] = 1;
+    for (int i = STEPS - 1; i >= 0; i--) {
+        int t = 981 - 20 * i;
+        double at = alpha_bar[t], next = alpha_bar[t > 20 ? t - 20 : 0];
+        double variance = (1 - next) / (1 - at) * (1 - at / next);
+        double k = sqrt(1 - at) / (at * DATA_VARIANCE + 1 - at);
+        a[i] = sqrt(next / at);
+        b[i] = sqrt(1 - next - variance) - sqrt(next * (1 - at) / at);
+        g[i] = g[i + 1] * (a[i] + b[i] * k);
+    }
+}
+
+/* The reward is linear and so is the chain: each sample has the exact gradient. */
+static void test_paths(const char *model)
+{
+    double metric[METRICS], a[STEPS], b[STEPS], g[STEPS + 1], next = 0, same = 0, late = 0;
+    const char *few = "rollout.samples=8";
+    chain_slopes(a, b, g);
+    tap_near(-g[49], -.99702476, 1e-7, "adjoint at step 49");
+    tap_near(-g[48], -.93788688, 1e-7, "at 48");
+    tap_near(-g[25], -.17828338, 1e-7, "at 25");
+    tap_near(-g[0], -.01913863, 1e-7, "at 0");
+    for (int i = 0; i < STEPS; i++) {
+        next += b[i] * g[i + 1] / STEPS;
+        same += b[i] * g[i] / STEPS;
+        late += i < 40 ? 0 : b[i] * g[i + 1];
+    }
+    char *options = text_new("%s algorithm.name=draft_k algorithm.draft_k=50", few);
+    tap_near(gradient("draft", model, options, metric), -SLOPE, 1e-5,
+             "draft_k: the whole chain's gradient");
+    mem_free(options);
+    options = text_new("%s algorithm.name=alignprop algorithm.truncation=fixed "
+                       "algorithm.truncation_mean=0.8 algorithm.reward_target=-10", few);
+    tap_near(gradient("align", model, options, metric), late, 1e-5,
+             "alignprop: the last ten steps' gradient, down to a target");
+    mem_free(options);
+    options = text_new("%s algorithm.name=adjoint_matching algorithm.adjoint_steps=all "
+                       "algorithm.adjoint_weight=2", few);
+    tap_near(gradient("lean", model, options, metric), -2 * 2 * next, 1e-5,
+             "adjoint_matching: gradient of the regression");
+    tap_ok(metric[METRIC_KL_REFERENCE] == 0, "adjoint_matching: KL 0 at version 0");
+    mem_free(options);
+    options = text_new("%s algorithm.name=adjoint_matching algorithm.adjoint_steps=all "
+                       "algorithm.adjoint_pairing=same", few);
+    tap_near(gradient("lean-same", model, options, metric), -2 * same, 1e-5,
+             "adjoint_matching: paired as in the published code");
+    mem_free(options);
+    options = text_new("%s algorithm.name=draft_lv algorithm.draws=3", few);
+    tap_near(gradient("lv", model, options, metric), -b[49], 1e-6,
+             "draft_lv: the last step's gradient");
+    mem_free(options);
+}
+
 /* The methods without likelihoods: brightness rises, and the last mean is what the chain,
  * which is linear in the shift, makes of the shift that was learned. */
 static void test_learning(const char *model, const char *method, const char *options)
@@ -220,6 +279,7 @@ int main(void)
     test_rwr(one);
     test_chain(one);
     test_nft(one);
+    test_paths(one);
     test_kl(one);
     test_balance(one);
     test_learning(one, "rwr", "algorithm.rwr_beta=3 algorithm.draws=8");

@@ -528,8 +528,43 @@ static void thresholding(void)
     schedule_free(&sd);
 }
 
+/* d mu / d x and d mu / d o of every step against differences. */
+static void slopes(void)
+{
+    struct schedule schedule;
+    double worst = 0;
+    for (int p = 0; p < 3; p++)
+        for (int kind = 0; kind < 2; kind++) {
+            struct sampler s;
+            if (schedule_read(&schedule, NULL) != 0)
+                ERR_BUG("%s", err_text());
+            schedule.prediction = (enum schedule_prediction)p;
+            if (sampler_init(&s, &schedule,
+                             &(struct sampler_options){.kind = (enum sampler_kind)kind,
+                                                       .steps = 20,
+                                                       .eta = 0.7,
+                                                       .spacing = -1,
+                                                       .clip_sample = 0}) != 0)
+                ERR_BUG("%s", err_text());
+            for (int64_t i = 0; i < s.steps; i++) {
+                const float x[3] = {.5f, 1.5f, .5f}, o[3] = {-.25f, -.25f, .75f};
+                float mu[3], by_x, by_o;
+                sampler_mean(&s, i, 3, x, o, mu, NULL); /* each element by itself */
+                sampler_slopes(&s, i, &by_x, &by_o);
+                double scale = fabs((double)by_x) + fabs((double)by_o);
+                worst = fmax(worst, fabs((double)(mu[1] - mu[0] - by_x)) / scale);
+                worst = fmax(worst, fabs((double)(mu[2] - mu[0] - by_o)) / scale);
+            }
+            tap_ok(!sampler_clips(&s), "prediction %d, kind %d: nothing is clipped", p, kind);
+            sampler_free(&s);
+            schedule_free(&schedule);
+        }
+    tap_ok(worst < 2e-6, "slopes of the mean: %.2g", worst);
+}
+
 int main(void)
 {
+    slopes();
     worked_step();
     options();
     thresholding();

@@ -1,0 +1,375 @@
+/* The measures. Work is shared by samples, rows or coordinates; every shared number is
+ * gathered before it is summed in one order. */
+#include "pipeline/evaluate.h"
+
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "pipeline/pretrain_data.h"
+#include "stages/metric/fidelity.h"
+#include "stages/metric/summary.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { REWARDS = 32 };
+
+/* This rank's part [*first, *last) of n items; count[ranks] receives everybody's. */
+static void share(const struct comm *c, int64_t n, int64_t *count, int64_t *first,
+                  int64_t *last)
+{
+    for (int r = 0; r < c->size; r++)
+        count[r] = n * (r + 1) / c->size - n * r / c->size;
+    *first = n * c->rank / c->size;
+    *last = n * (c->rank + 1) / c->size;
+}
+
+static void put_summary(struct json_out *o, const struct summary *s)
+{
+    const struct {
+        const char *name;
+        double value;
+    } line[] = {{"mean", s->mean},     {"error", s->error}, {"std", s->std},
+                {"min", s->min},       {"q05", s->q05},     {"q25", s->q25},
+                {"median", s->median}, {"q75", s->q75},     {"q95", s->q95},
+                {"max", s->max}};
+    for (size_t i = 0; i < sizeof line / sizeof *line; i++)
+        if (isfinite(line[i].value))
+            json_out_f64(o, line[i].name, line[i].value);
+}
+
+static bool ends(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+    return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+/* Rewards to measure: those named, and the indicators NAME_hard of those that have one. */
+static int list_rewards(const struct evaluation *e, const struct reward **out, int *n)
+{
+    const struct config *c = e->o.config;
+    char name[128];
+    *n = 0;
+    const char *p = e->o.rewards;
+    if (p == NULL) {
+        if (strcmp(config_origin(c, "reward.name"), "default") == 0)
+            return 0;
+        p = config_text(c, "reward.name");
+    }
+    for (; *p != '\0' && *n < REWARDS / 2; p += strcspn(p, ","), p += *p == ',') {
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
+        if ((out[*n] = reward_find(name)) == NULL)
+            return -1;
+        ++*n;
+    }
+    for (int i = 0, named = *n; i < named; i++) {
+        bool known = false;
+        snprintf(name, sizeof name, "%s_hard", out[i]->name);
+        for (int k = 0; k < *n; k++)
+            known |= strcmp(out[k]->name, name) == 0;
+        for (const struct reward *const *r = reward_all(); *r != NULL && !known; r++)
+            if (strcmp((*r)->name, name) == 0)
+                out[(*n)++] = *r;
+    }
+    return 0;
+}
+
+static int score_part(const struct evaluation *e, const struct reward *r, int64_t first,
+                      int64_t last, double *score, uint8_t *status)
+{
+    const struct evaluate_set *set = &e->set;
+    const int64_t block = config_int(e->o.config, "rollout.shard_samples");
+    void *ctx = NULL;
+    const struct reward_scene scene = {
+        .channels = set->channels,
+        .height = set->height,
+        .width = set->width,
+        .classes = set->labelled ? e->task.n_classes : 0,
+        .coding = &set->coding,
+        .config = e->o.config,
+        .seed = e->task.seed,
+    };
+    int rc = r->open == NULL ? 0 : r->open(&scene, &ctx);
+    for (int64_t i = first; i < last; i++)
+        score[i] = NAN;
+    for (int64_t i = first; i < last && rc == 0; i += block) {
+        const struct reward_batch b = {
+            .n = last - i < block ? last - i : block,
+            .channels = set->channels,
+            .height = set->height,
+            .width = set->width,
+            .sample = set->x + i * set->d,
+            .label = set->labelled ? set->label + i : NULL,
+            .first = i,
+            .score = score + i,
+            .status = status + i,
+        };
+        rc = r->score(ctx, &b);
+    }
+    for (int64_t i = first; i < last && rc == 0; i++)
+        if (status[i] == REWARD_OK && !isfinite(score[i]))
+            status[i] = REWARD_NON_FINITE;
+    if (r->close != NULL)
+        r->close(ctx);
+    return rc == 0 ? 0 : err_add("reward %s", r->name);
+}
+
+static void put_reward(struct json_out *o, const struct reward *r, const double *score,
+                       const uint8_t *status, int64_t n)
+{
+    int64_t by[REWARD_NON_FINITE + 1] = {0}, good = 0;
+    double *ok = mem_alloc(n, sizeof *ok);
+    for (int64_t i = 0; i < n; i++) {
+        by[status[i] <= REWARD_NON_FINITE ? status[i] : REWARD_FAILED]++;
+        if (status[i] == REWARD_OK)
+            ok[good++] = score[i];
+    }
+    const struct summary s = summary_of(ok, good);
+    json_out_map(o, r->name);
+    json_out_text(o, "units", r->units);
+    put_summary(o, &s);
+    json_out_map(o, "status");
+    for (int k = 0; k <= REWARD_NON_FINITE; k++)
+        json_out_i64(o, reward_status_name((enum reward_status)k), by[k]);
+    json_out_end(o);
+    json_out_end(o);
+    mem_free(ok);
+}
+
+/* Collective. */
+static int measure_rewards(struct evaluation *e, struct json_out *o)
+{
+    const struct comm *c = &e->comm;
+    const struct reward *list[REWARDS];
+    int64_t n = e->set.n, first, last, hard = 0, met = 0;
+    int rewards = 0;
+    if (comm_agree(c, list_rewards(e, list, &rewards)) != 0)
+        return -1;
+    double *score = mem_alloc(n, sizeof *score);
+    uint8_t *status = mem_alloc(n, 1), *all_met = mem_alloc(n, 1);
+    int64_t *count = mem_alloc(c->size, sizeof *count);
+    share(c, n, count, &first, &last);
+    memset(all_met, 1, (size_t)n);
+    if (o != NULL && rewards > 0)
+        json_out_map(o, "reward");
+    int rc = 0;
+    for (int k = 0; k < rewards && rc == 0; k++) {
+        rc = comm_agree(c, score_part(e, list[k], first, last, score, status));
+        if (rc == 0)
+            rc = comm_gather_all(c, score + first, count, sizeof *score, score);
+        if (rc == 0)
+            rc = comm_gather_all(c, status + first, count, 1, status);
+        bool indicator = ends(list[k]->name, "_hard");
+        hard += indicator;
+        for (int64_t i = 0; i < n && indicator; i++)
+            all_met[i] &= status[i] == REWARD_OK && score[i] == 1;
+        if (rc == 0 && o != NULL)
+            put_reward(o, list[k], score, status, n);
+    }
+    for (int64_t i = 0; i < n; i++)
+        met += all_met[i];
+    if (o != NULL && rewards > 0)
+        json_out_end(o);
+    if (o != NULL && hard > 0)
+        json_out_f64(o, "constraints_met", (double)met / (double)n);
+    mem_free(score);
+    mem_free(status);
+    mem_free(all_met);
+    mem_free(count);
+    return rc;
+}
+
+/* Different strings among the samples, in place of their order. */
+static int64_t distinct(const struct evaluate_set *s)
+{
+    int64_t n = 0, width = s->width + 1;
+    char *text = mem_alloc(s->n * width, 1);
+    for (int64_t i = 0; i < s->n; i++) {
+        char *own = text + i * width;
+        coding_decode_text(&s->coding, s->x + i * s->d, s->width, own);
+        bool seen = false;
+        for (int64_t k = 0; k < i && !seen; k++)
+            seen = strcmp(text + k * width, own) == 0;
+        n += !seen;
+    }
+    mem_free(text);
+    return n;
+}
+
+/* Collective. */
+static int measure_diversity(struct evaluation *e, struct json_out *o)
+{
+    const struct comm *c = &e->comm;
+    const struct evaluate_set *s = &e->set;
+    double *sum = mem_alloc(s->n, sizeof *sum), total = 0;
+    int64_t *count = mem_alloc(c->size, sizeof *count), first, last;
+    share(c, s->n, count, &first, &last);
+    fidelity_pairs(s->x, s->n, s->d, first, last, sum + first);
+    int rc = comm_gather_all(c, sum + first, count, sizeof *sum, sum);
+    for (int64_t i = 0; i < s->n; i++)
+        total += sum[i];
+    if (rc == 0 && o != NULL) {
+        json_out_map(o, "diversity");
+        if (s->n > 1)
+            json_out_f64(o, "pairwise_distance",
+                         total / (0.5 * (double)s->n * (double)(s->n - 1)));
+        if (s->coding.kind == CODING_TEXT) {
+            int64_t k = distinct(s);
+            json_out_i64(o, "distinct", k);
+            json_out_f64(o, "distinct_share", (double)k / (double)s->n);
+        }
+        json_out_end(o);
+    }
+    mem_free(sum);
+    mem_free(count);
+    return rc;
+}
+
+/* A data file as the network would be trained on it. */
+static int read_data(const struct evaluation *e, const char *path, const int64_t rows[2],
+                     const char *option, struct dataset *d)
+{
+    const struct evaluate_set *s = &e->set;
+    struct coding coding = s->coding;
+    char *key = text_new("pretrain.data=%s", path);
+    int rc = config_override(e->o.config, key);
+    mem_free(key);
+    if (rc != 0 || config_override(e->o.config, "pretrain.rows=0") != 0 ||
+        config_override(e->o.config, "pretrain.labels=") != 0 ||
+        config_override(e->o.config, "pretrain.flip=false") != 0 ||
+        (s->coding.kind == CODING_TEXT &&
+         config_override(e->o.config, "pretrain.format=text") != 0))
+        return -1;
+    key = text_new("pretrain.length=%lld", (long long)s->width);
+    rc = s->coding.kind == CODING_TEXT ? config_override(e->o.config, key) : 0;
+    mem_free(key);
+    if (rc != 0 || pretrain_data_read(e->o.config, "pretrain", d, &coding) != 0)
+        return err_add("%s", option);
+    int64_t last = rows[1] < 0 ? d->n : rows[1];
+    if (d->channels * d->height * d->width != s->d)
+        return err_set(ERR_USAGE, "%s: %s: samples of %lld numbers, these have %lld", option,
+                       path, (long long)(d->channels * d->height * d->width),
+                       (long long)s->d);
+    if (rows[0] < 0 || rows[0] >= last || last > d->n)
+        return err_set(ERR_USAGE, "%s-rows: %s has rows 0 to %lld", option, path,
+                       (long long)d->n - 1);
+    d->n = last - rows[0];
+    memmove(d->sample, d->sample + rows[0] * s->d,
+            (size_t)(d->n * s->d) * sizeof *d->sample);
+    return 0;
+}
+
+/* Collective. */
+static int measure_reference(struct evaluation *e, const struct dataset *d,
+                             struct json_out *o)
+{
+    const struct comm *c = &e->comm;
+    const struct evaluate_set *s = &e->set;
+    struct fidelity_marginal *each = mem_alloc(s->d, sizeof *each);
+    int64_t *count = mem_alloc(c->size, sizeof *count), first, last;
+    share(c, s->d, count, &first, &last);
+    fidelity_marginals(s->x, s->n, d->sample, d->n, s->d, first, last, each + first);
+    int rc = comm_gather_all(c, each + first, count, sizeof *each, each);
+    if (rc == 0 && o != NULL) {
+        const struct fidelity_marginal m = fidelity_mean(each, s->d);
+        json_out_map(o, "reference");
+        json_out_text(o, "file", e->o.reference);
+        json_out_i64(o, "n", d->n);
+        json_out_f64(o, "mean_gap", m.mean_gap);
+        json_out_f64(o, "std_gap", m.std_gap);
+        json_out_f64(o, "wasserstein", m.wasserstein);
+        if (s->height == 1 && s->channels == 1 && s->width > 2) {
+            json_out_f64(o, "lag1", fidelity_lag1(s->x, s->n, s->width));
+            json_out_f64(o, "lag1_reference", fidelity_lag1(d->sample, d->n, s->width));
+        }
+        json_out_end(o);
+    }
+    mem_free(each);
+    mem_free(count);
+    return rc;
+}
+
+/* Nearest data of samples [first, last): distances to the nearest and the second. */
+static void nearest(const struct evaluate_set *s, const struct dataset *d, int64_t first,
+                    int64_t last, double *one, double *two)
+{
+    for (int64_t i = first; i < last; i++) {
+        one[i] = two[i] = INFINITY;
+        for (int64_t k = 0; k < d->n; k++) {
+            double r = fidelity_distance(s->x + i * s->d, d->sample + k * s->d, s->d);
+            if (r < one[i]) {
+                two[i] = one[i];
+                one[i] = r;
+            } else if (r < two[i]) {
+                two[i] = r;
+            }
+        }
+    }
+}
+
+/* Collective. */
+static int measure_training(struct evaluation *e, const struct dataset *d,
+                            struct json_out *o)
+{
+    const struct comm *c = &e->comm;
+    const struct evaluate_set *s = &e->set;
+    double *one = mem_alloc(2 * s->n, sizeof *one), *two = one + s->n;
+    int64_t *count = mem_alloc(c->size, sizeof *count), first, last, near = 0, copied = 0;
+    share(c, s->n, count, &first, &last);
+    nearest(s, d, first, last, one, two);
+    int rc = comm_gather_all(c, one + first, count, sizeof *one, one);
+    if (rc == 0)
+        rc = comm_gather_all(c, two + first, count, sizeof *two, two);
+    for (int64_t i = 0; i < s->n; i++) {
+        near += one[i] < e->o.near;
+        copied += one[i] < two[i] / 3; /* also where it lies on one: two > 0 */
+    }
+    if (rc == 0 && o != NULL) {
+        const struct summary sum = summary_of(one, s->n);
+        json_out_map(o, "training");
+        json_out_text(o, "file", e->o.training);
+        json_out_i64(o, "n", d->n);
+        json_out_map(o, "nearest_distance");
+        put_summary(o, &sum);
+        json_out_end(o);
+        if (e->o.near > 0)
+            json_out_f64(o, "near_share", (double)near / (double)s->n);
+        if (d->n > 1)
+            json_out_f64(o, "copied_share", (double)copied / (double)s->n);
+        json_out_end(o);
+    }
+    mem_free(one);
+    mem_free(count);
+    return rc;
+}
+
+/* A measure against a data file, or nothing where none was given. Collective. */
+static int measure_file(struct evaluation *e, const char *path, const int64_t rows[2],
+                        const char *option, struct json_out *o)
+{
+    struct dataset d = {0};
+    if (path == NULL || path[0] == '\0')
+        return 0;
+    int rc = comm_agree(&e->comm, read_data(e, path, rows, option, &d));
+    if (rc == 0)
+        rc = path == e->o.reference ? measure_reference(e, &d, o)
+                                    : measure_training(e, &d, o);
+    dataset_free(&d);
+    return rc;
+}
+
+int evaluate_measure(struct evaluation *e, struct json_out *o)
+{
+    if (e->set.kl != NULL && o != NULL) {
+        const struct summary s = summary_of(e->set.kl, e->set.n);
+        json_out_map(o, "path_kl");
+        put_summary(o, &s);
+        json_out_end(o);
+    }
+    return measure_rewards(e, o) != 0 || measure_diversity(e, o) != 0 ||
+                   measure_file(e, e->o.reference, e->o.reference_rows, "--reference", o) !=
+                       0 ||
+                   measure_file(e, e->o.training, e->o.training_rows, "--training", o) != 0
+               ? -1
+               : 0;
+}
