@@ -208,7 +208,9 @@ static void print_work(const struct plan *p)
          (long long)(p->optimizer_steps * config_int(p->c, "run.iterations")));
     line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
          (long long)p->pairs, (long long)p->batch, (long long)p->trained,
-         algo_on_chain(p->algo) ? "steps" : "noised copies",
+         algo_walks(p->algo)      ? "chain"
+         : algo_on_chain(p->algo) ? "steps"
+                                  : "noised copies",
          p->algo->drops_zero ? "; fewer, as samples without a weight are left out" : "");
     line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
          (long long)parts(p->pairs, p->micro), (long long)p->micro);
@@ -217,7 +219,7 @@ static void print_work(const struct plan *p)
 static void print_clip(const struct plan *p)
 {
     double clip = config_real(p->c, "algorithm.clip_range"), d = (double)p->d;
-    if (p->d == 0 || !algo_on_chain(p->algo))
+    if (p->d == 0 || !algo_on_chain(p->algo) || algo_walks(p->algo))
         return;
     if (config_is(p->c, "algorithm.logprob", "mean"))
         line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
@@ -358,8 +360,11 @@ static void print_time(const struct plan *p)
     int64_t iterations = config_int(p->c, "run.iterations");
     double rollout =
         (refers(p) ? 2 : 1) * p->flops * (double)p->steps * (double)p->samples;
-    double update =
-        (3 + companions(p)) * p->flops * (double)(p->epochs * p->samples * p->trained);
+    double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
+    double passes = 3 + companions(p);
+    if (config_is(p->c, "update.optimizer", "natural"))
+        passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2);
+    double update = passes * p->flops * (double)(p->epochs * p->samples) * each;
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);
     printf("arithmetic\n");
@@ -399,7 +404,7 @@ static void warn_update(struct plan *p)
              "no step has a likelihood (sampler.eta = %g): nothing can be trained; set "
              "sampler.eta=1",
              config_real(p->c, "sampler.eta"));
-    bool clips = p->d > 0 && algo_on_chain(p->algo);
+    bool clips = p->d > 0 && algo_on_chain(p->algo) && !algo_walks(p->algo);
     if (clips && sum < 0.02)
         warn(p,
              "algorithm.clip_range %.3g is %.3g on the summed log-probability: it "

@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"stage", "run one stage over a run directory (MPI)", cmd_stage},
     {"replay", "advantage and update again over stored rollouts (MPI)", cmd_replay},
     {"evaluate", "measure samples: reward, fidelity, diversity, KL (MPI)", cmd_evaluate},
+    {"front", "reward against fidelity as a curve: runs and evaluations", cmd_front},
     {"pretrain", "train a network on a data set by denoising (MPI)", cmd_pretrain},
     {"classifier", "train a classifier on labelled data, as a reward (MPI)", cmd_classifier},
     {"graft", "add labels to a trained network, for conditional control", cmd_graft},

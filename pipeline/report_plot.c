@@ -2,89 +2,17 @@
  * SVG comes out through a pipe. No shell takes part, and only numbers and constant text
  * enter the script. The plot command is its last line, so gnuplot has read everything
  * before it writes. */
+#include "pipeline/child.h"
 #include "pipeline/report_parts.h"
 
-#include "io/sys/err.h"
-#include "io/sys/mem.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <spawn.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-extern char **environ;
-
-static bool spawn_gnuplot(int in, int out, pid_t *pid)
-{
-    posix_spawn_file_actions_t act;
-    char name[] = "gnuplot", plain[] = "-d", from[] = "-";
-    char *argv[] = {name, plain, from, NULL};
-    if (posix_spawn_file_actions_init(&act) != 0)
-        return false;
-    bool good = posix_spawn_file_actions_adddup2(&act, in, 0) == 0 &&
-                posix_spawn_file_actions_adddup2(&act, out, 1) == 0 &&
-                posix_spawn_file_actions_addopen(&act, 2, "/dev/null", 1, 0) == 0 &&
-                posix_spawnp(pid, name, &act, NULL, argv, environ) == 0;
-    posix_spawn_file_actions_destroy(&act);
-    return good;
-}
-
-static bool send_all(int fd, const char *p, int64_t n)
-{
-    while (n > 0) {
-        ssize_t k = send(fd, p, (size_t)n, MSG_NOSIGNAL);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return false;
-        p += k;
-        n -= k;
-    }
-    return true;
-}
-
-static bool read_all(int fd, struct text *out)
-{
-    char buf[16384];
-    for (;;) {
-        ssize_t k = read(fd, buf, sizeof buf);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return k == 0;
-        text_add_bytes(out, buf, k);
-    }
-}
 
 static bool run_gnuplot(const struct text *script, struct text *svg)
 {
-    int in[2] = {-1, -1}, out[2] = {-1, -1}, status = -1;
-    pid_t pid = -1;
-    bool good = false;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) != 0 ||
-        pipe2(out, O_CLOEXEC) != 0 || !spawn_gnuplot(in[1], out[1], &pid))
-        goto done;
-    close(in[1]);
-    close(out[1]);
-    in[1] = out[1] = -1;
-    good = send_all(in[0], script->s, script->len);
-    shutdown(in[0], SHUT_WR);
-    good = read_all(out[0], svg) && good;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        continue;
-    good = good && WIFEXITED(status) && WEXITSTATUS(status) == 0 && svg->len > 0;
-done:
-    for (int i = 0; i < 2; i++) {
-        if (in[i] >= 0)
-            close(in[i]);
-        if (out[i] >= 0)
-            close(out[i]);
-    }
-    return good;
+    char name[] = "gnuplot", plain[] = "-d", from[] = "-";
+    char *argv[] = {name, plain, from, NULL};
+    return child_filter(argv, script, svg);
 }
 
 /* One picture: its columns (the first is the x axis) and the plot command on $d. */

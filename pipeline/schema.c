@@ -133,11 +133,20 @@ const struct config_key schema[] = {
     {"reward.cost_cap", CONFIG_REAL, "6", -1e9, 1e9, NULL, YES,
      "power_cost_hard: what a day may cost"},
     {"reward.table", CONFIG_TEXT, "", ANY, NULL, YES,
-     "table: FILE.csv:KEYCOLUMN:SCORECOLUMN, columns by the names in the first line"},
+     "table, molecule_property: FILE.csv:KEYCOLUMN:SCORECOLUMN, columns by the names in the "
+     "first line"},
+    {"reward.fit_rows", CONFIG_INT, "5000", 16, 1e9, NULL, YES,
+     "molecule_property: most rows of reward.table that its model is fitted on"},
     {"reward.noise", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
      "table: deviation of the normal noise that is added to every answer"},
     {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, YES,
      "table: answers in the whole run, later samples fail; 0: no limit"},
+    {"reward.reference", CONFIG_TEXT, "", ANY, NULL, YES,
+     "memorisation: data file of pictures or numbers, or FILE.csv:COLUMN of texts"},
+    {"reward.reference_rows", CONFIG_INT, "0", 0, 1e12, NULL, YES,
+     "memorisation: compare with the first so many samples of it; 0: all"},
+    {"reward.distance_cap", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
+     "memorisation: distance beyond which the reward does not grow"},
 
     {"surrogate.kind", CONFIG_CHOICE, "none", ANY, "none|greedy|ucb|bootstrap|thompson", YES,
      "learn the reward from few answers and train on its optimistic estimate: the mean; mean + "
@@ -277,6 +286,16 @@ const struct config_key schema[] = {
      "AdamW: weight decay; paper: 1e-4"},
     {"update.max_grad_norm", CONFIG_REAL, "1.0", 0, 1e9, NULL, YES,
      "gradients are scaled down to this norm; 0: never; paper: 1"},
+    {"update.optimizer", CONFIG_CHOICE, "adamw", ANY, "adamw|natural", YES,
+     "natural: steps along the natural gradient, of the length that update.kl_radius says; "
+     "lr, weight_decay and max_grad_norm have no effect; methods on the chain"},
+    {"update.kl_radius", CONFIG_REAL, "1e-3", 1e-12, 1e6, NULL, YES,
+     "natural: KL between the transitions before and after a step, mean over its pairs, nat"},
+    {"update.cg_iterations", CONFIG_INT, "10", 1, 10000, NULL, YES,
+     "natural: conjugate-gradient iterations; each costs two passes over the step's pairs"},
+    {"update.cg_damping", CONFIG_REAL, "1e-3", 0, 1e9, NULL, YES,
+     "natural: added to the Fisher matrix's diagonal, as a part of its mean along the "
+     "gradient"},
     {"update.ema_decay", CONFIG_REAL, "0", 0, 0.99999999, NULL, YES,
      "running average of the weights, kept beside them; 0: off"},
     {"update.ema_warmup", CONFIG_BOOL, "true", ANY, NULL, YES,

@@ -28,6 +28,11 @@ static void read_update(struct update_options *u, const struct config *c)
         .max_grad_norm = config_real(c, "update.max_grad_norm"),
         .ema_decay = config_real(c, "update.ema_decay"),
         .ema_warmup = config_bool(c, "update.ema_warmup"),
+        .optimizer = config_is(c, "update.optimizer", "natural") ? OPTIMIZER_NATURAL
+                                                                 : OPTIMIZER_ADAMW,
+        .kl_radius = config_real(c, "update.kl_radius"),
+        .cg_damping = config_real(c, "update.cg_damping"),
+        .cg_iterations = config_int(c, "update.cg_iterations"),
     };
 }
 
@@ -61,6 +66,13 @@ static int read_method(struct task *t, const struct config *c)
     if (learns && t->max_staleness > 0)
         return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
                                   "that it starts with: set max_staleness=0");
+    if (t->update.optimizer == OPTIMIZER_NATURAL &&
+        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        return err_set(ERR_USAGE,
+                       "update.optimizer: natural needs a method whose pairs are steps of "
+                       "the chain, and algorithm.name %s has others: use adamw or a method "
+                       "such as ddpo_is",
+                       t->algo->name);
     if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
         return err_set(ERR_USAGE,
                        "algorithm.name: %s needs the reward's gradient, and reward.name %s "
@@ -171,16 +183,10 @@ static int64_t copies_together(const struct task *t)
     return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
 }
 
-static int fit_search(struct task *t, const struct config *c)
+static int fit_search(const struct task *t)
 {
     const struct chain chain = {.sampler = &t->sampler, .reward = t->reward};
-    if (search_check(&t->search, &chain, copies_together(t)) != 0)
-        return -1;
-    if ((t->search.kind->needs & SEARCH_GRADIENT) != 0 &&
-        config_real(c, "sampler.guidance") != 1)
-        return err_set(ERR_USAGE, "search.kind: %s needs sampler.guidance=1",
-                       t->search.kind->name);
-    return 0;
+    return search_check(&t->search, &chain, copies_together(t));
 }
 
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
@@ -215,7 +221,7 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s has no bounded adjoint under guidance: set "
                        "sampler.guidance=1",
                        t->algo->name);
-    if (fit_search(t, c) != 0)
+    if (fit_search(t) != 0)
         return -1;
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     const struct reward_scene scene = {

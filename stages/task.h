@@ -39,6 +39,8 @@ enum metric {
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
 
+enum optimizer { OPTIMIZER_ADAMW, OPTIMIZER_NATURAL };
+
 struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
@@ -47,6 +49,10 @@ struct update_options {
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
+    enum optimizer optimizer;
+    /* natural: mean KL of a transition that a step makes, in nat; of the solution */
+    double kl_radius, cg_damping;
+    int64_t cg_iterations;
 };
 
 /* How the values of states are estimated (stages/value.h). */

@@ -250,7 +250,7 @@ static void fill_noised(struct update *u, int64_t sample, int64_t b,
 }
 
 /* Copies pair into slot b of the micro-batch. */
-int update_pairs_fill(struct update *u, int64_t pair, int64_t b)
+static int fill_slot(struct update *u, int64_t pair, int64_t b)
 {
     struct task *t = u->t;
     struct algo_pair *p = &u->pair[b];
@@ -279,4 +279,23 @@ int update_pairs_fill(struct update *u, int64_t pair, int64_t b)
     if (u->step_advantage != NULL)
         p->advantage = u->step_advantage[sample * t->sampler.steps + step];
     return 0;
+}
+
+int update_pairs_batch(struct update *u, int64_t leaf, struct model_input *in)
+{
+    struct task *t = u->t;
+    int64_t b = t->micro_batch, from = leaf * b;
+    int64_t m = u->pairs - from < b ? u->pairs - from : b;
+    int rc = task_progress(t, "update iteration %lld micro-batch %lld of %lld",
+                           (long long)u->iteration, (long long)leaf,
+                           (long long)u->leaves);
+    for (int64_t k = 0; k < m && rc == 0; k++)
+        rc = fill_slot(u, from + k, k);
+    *in = (struct model_input){.batch = m,
+                               .height = t->height,
+                               .width = t->width,
+                               .x = u->x,
+                               .timesteps = u->timesteps,
+                               .labels = t->n_classes > 0 ? u->label : NULL};
+    return rc;
 }

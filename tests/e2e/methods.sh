@@ -96,6 +96,7 @@ check flow_grpo latents kl update.timestep_fraction=0.8 algorithm.group_std=batc
 check dance_grpo latents none update.timestep_fraction=0.6 update.batch=auto
 check dpok latents kl
 check ddpo_is latents kl algorithm.kl_weight=0.1
+check ddpo_is latents none update.optimizer=natural update.cg_iterations=3 update.batch=auto
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
 check nft final kl sampler.eta=0
@@ -119,6 +120,8 @@ refuse() { # PATTERN NAME OPTIONS...
         "a reward without a gradient" algorithm.name=draft_k $one
     refuse "sampler.clip_sample=false" "clipped samples" algorithm.name=draft_k $one \
         reward.name=brightness sampler.clip_sample=true
+    refuse "natural needs a method whose pairs" "natural gradient without pairs" \
+        algorithm.name=nft update.optimizer=natural
     refuse "one optimizer step" "several steps per iteration" algorithm.name=draft_k $paths
 }
 check ppo latents none algorithm.kl_reward=0.1 value.kind=mlp value.hidden=8 value.epochs=2

@@ -1,0 +1,105 @@
+/* Children, started without a shell. */
+#include "pipeline/child.h"
+
+#include "io/sys/err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static bool start_filter(char *const *argv, int in, int out, pid_t *pid)
+{
+    posix_spawn_file_actions_t act;
+    if (posix_spawn_file_actions_init(&act) != 0)
+        return false;
+    bool good = posix_spawn_file_actions_adddup2(&act, in, 0) == 0 &&
+                posix_spawn_file_actions_adddup2(&act, out, 1) == 0 &&
+                posix_spawn_file_actions_addopen(&act, 2, "/dev/null", 1, 0) == 0 &&
+                posix_spawnp(pid, argv[0], &act, NULL, argv, environ) == 0;
+    posix_spawn_file_actions_destroy(&act);
+    return good;
+}
+
+static bool send_all(int fd, const char *p, int64_t n)
+{
+    while (n > 0) {
+        ssize_t k = send(fd, p, (size_t)n, MSG_NOSIGNAL);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return false;
+        p += k;
+        n -= k;
+    }
+    return true;
+}
+
+static bool read_all(int fd, struct text *out)
+{
+    char buf[16384];
+    for (;;) {
+        ssize_t k = read(fd, buf, sizeof buf);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return k == 0;
+        text_add_bytes(out, buf, k);
+    }
+}
+
+bool child_filter(char *const *argv, const struct text *input, struct text *output)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, status = -1;
+    pid_t pid = -1;
+    bool good = false;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) != 0 ||
+        pipe2(out, O_CLOEXEC) != 0 || !start_filter(argv, in[1], out[1], &pid))
+        goto done;
+    close(in[1]);
+    close(out[1]);
+    in[1] = out[1] = -1;
+    good = send_all(in[0], input->s, input->len);
+    shutdown(in[0], SHUT_WR);
+    good = read_all(out[0], output) && good;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    good = good && WIFEXITED(status) && WEXITSTATUS(status) == 0 && output->len > 0;
+done:
+    for (int i = 0; i < 2; i++) {
+        if (in[i] >= 0)
+            close(in[i]);
+        if (out[i] >= 0)
+            close(out[i]);
+    }
+    return good;
+}
+
+int child_run(char *const *argv, const char *log)
+{
+    posix_spawn_file_actions_t act;
+    pid_t pid = -1;
+    int status = 0, rc = posix_spawn_file_actions_init(&act);
+    if (rc == 0) {
+        rc = posix_spawn_file_actions_addopen(&act, 0, "/dev/null", O_RDONLY, 0);
+        if (rc == 0)
+            rc = posix_spawn_file_actions_addopen(&act, 1, log,
+                                                  O_WRONLY | O_CREAT | O_APPEND, 0666);
+        if (rc == 0)
+            rc = posix_spawn_file_actions_adddup2(&act, 1, 2);
+        if (rc == 0)
+            rc = posix_spawnp(&pid, argv[0], &act, NULL, argv, environ);
+        posix_spawn_file_actions_destroy(&act);
+    }
+    if (rc != 0)
+        return err_set(ERR_ENV, "cannot start %s (output to %s): %s", argv[0], log,
+                       strerror(rc));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}

@@ -1,0 +1,16 @@
+/* Programs that run as children of this one. Never while MPI is up. */
+#ifndef SLUICE_PIPELINE_CHILD_H
+#define SLUICE_PIPELINE_CHILD_H
+
+#include "io/sys/text.h"
+
+/* Runs argv (NULL-terminated; argv[0] is looked up in PATH) with its output appended to the
+ * file log, and waits. Its exit code; 128 + n where signal n ended it; -1 with ERR_ENV
+ * where it could not be started. */
+int child_run(char *const *argv, const char *log);
+
+/* Feeds input to a program that reads all of it before it writes, as gnuplot does, and
+ * takes what it writes. False, without an error, where that fails in any way. */
+bool child_filter(char *const *argv, const struct text *input, struct text *output);
+
+#endif
