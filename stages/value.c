@@ -109,9 +109,15 @@ static int read_densities(struct value *v, int64_t shard)
     static const char *const name[] = {"log_prob", "log_prob_reference", "kl_reference"};
     struct task *t = v->t;
     char rel[96];
-    int64_t n = task_shard_size(t, shard), steps = v->s.steps;
+    int64_t n = task_shard_size(t, shard), steps = v->s.steps, dim[SHARD_MAX_ND];
+    int nd;
     struct shard *in = task_open(t, rundir_rollout(rel, v->iteration, shard), SHARD_ROLLOUT);
     int rc = in != NULL ? 0 : -1;
+    if (rc == 0 && !shard_has(in, name[1], NULL, &nd, dim))
+        rc = err_set(ERR_INPUT,
+                     "%s/%s: has no '%s': it was sampled for a method that needs none; %s "
+                     "needs rollouts of its own",
+                     t->dir, rel, name[1], t->algo->name);
     for (int i = 0; i < 3 && rc == 0; i++) {
         double *got = shard_get(in, name[i], COLUMN_F64, 2, (int64_t[]){n, steps}, NULL);
         double *to = v->number + (i * v->s.n + shard * t->shard_samples) * steps;
