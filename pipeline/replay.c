@@ -115,6 +115,7 @@ static int check_columns(const struct replay *r, const struct algo *a, unsigned 
     } column[] = {
         {NEEDS_TRAJECTORY, SHARD_ROLLOUT, "latents"},
         {NEEDS_LOG_PROB, SHARD_ROLLOUT, "log_prob"},
+        {NEEDS_REFERENCE_DENSITY, SHARD_ROLLOUT, "log_prob_reference"},
     };
     for (size_t i = 0; i < sizeof column / sizeof *column; i++)
         if ((needs & column[i].need) != 0 &&

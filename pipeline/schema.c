@@ -257,10 +257,11 @@ const struct config_key schema[] = {
     {"value.knots", CONFIG_INT, "4", 1, 64, NULL, YES,
      "ridge: points along the chain between which the coefficients are interpolated"},
     {"value.ridge", CONFIG_REAL, "auto", 0, 1e12, "auto", YES,
-     "ridge: penalty of the coefficients, times the number of (sample, step) pairs; auto: the one with "
-     "the least error on samples that were left out"},
+     "ridge: penalty of the coefficients, times the number of (sample, step) pairs; auto: the "
+     "one with the least error on samples that were left out"},
     {"value.folds", CONFIG_INT, "4", 2, 64, NULL, YES,
-     "ridge: parts of an iteration's samples: a sample's value comes from a fit without its part"},
+     "ridge: parts of an iteration's samples: a sample's value comes from a fit without its "
+     "part"},
     {"value.memory", CONFIG_REAL, "0.8", 0, 0.999, NULL, YES,
      "ridge: weight of the previous iterations' data in the fit, per iteration"},
     {"value.hidden", CONFIG_INT, "64", 1, 65536, NULL, YES,
