@@ -52,11 +52,9 @@ int update_loss_leaf(void *ctx, int64_t leaf)
                              .x = u->x,
                              .timesteps = u->timesteps,
                              .labels = t->n_classes > 0 ? u->label : NULL};
-    /* rollout may have left one on this rank that the update does not need */
-    struct companion *first = (u->needs & NEEDS_REFERENCE) != 0 ? t->reference : NULL;
     const float *reference = NULL, *behaviour = NULL;
     if (rc == 0)
-        rc = companion_forward(first, t, &in, &reference);
+        rc = companion_forward(u->reference, t, &in, &reference);
     if (rc == 0)
         rc = companion_forward(t->behaviour, t, &in, &behaviour);
     double start = task_now(t);
