@@ -10,6 +10,7 @@
 #include "pipeline/sample_files.h"
 #include "pipeline/schema.h"
 #include "pipeline/verify.h"
+#include "stages/linalg/petsc.h"
 
 #include <mpi.h>
 #include <stdio.h>
@@ -291,6 +292,7 @@ static int run_job(const struct words *w, struct config *c)
     if (rc != 0 && e.comm.rank == 0)
         cmd_fail("evaluate");
     evaluate_close(&e);
+    petsc_end();
     MPI_Comm_free(&group);
     MPI_Finalize();
     return code;

@@ -208,7 +208,9 @@ static void print_work(const struct plan *p)
          (long long)(p->optimizer_steps * config_int(p->c, "run.iterations")));
     line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
          (long long)p->pairs, (long long)p->batch, (long long)p->trained,
-         algo_on_chain(p->algo) ? "steps" : "noised copies",
+         algo_walks(p->algo)      ? "chain"
+         : algo_on_chain(p->algo) ? "steps"
+                                  : "noised copies",
          p->algo->drops_zero ? "; fewer, as samples without a weight are left out" : "");
     line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
          (long long)parts(p->pairs, p->micro), (long long)p->micro);
@@ -217,7 +219,7 @@ static void print_work(const struct plan *p)
 static void print_clip(const struct plan *p)
 {
     double clip = config_real(p->c, "algorithm.clip_range"), d = (double)p->d;
-    if (p->d == 0 || !algo_on_chain(p->algo))
+    if (p->d == 0 || !algo_on_chain(p->algo) || algo_walks(p->algo))
         return;
     if (config_is(p->c, "algorithm.logprob", "mean"))
         line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
@@ -256,6 +258,21 @@ static double filters(double n, bool trained)
     return trained ? 0 : each;
 }
 
+/* Bytes of the regression of values: sums of all folds and of the past, equations, and
+ * one shard's features (stages/value_features.h). */
+static double value_memory(const struct plan *p)
+{
+    if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
+        return 0;
+    int64_t classes = model_classes(p->model), linear = config_int(p->c, "value.linear");
+    double knots = (double)config_int(p->c, "value.knots");
+    double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
+                           config_int(p->c, "value.features"));
+    double sums = (double)config_int(p->c, "value.folds") + 3;
+    return 8 * (sums * base * base * (2 * knots - 1) + 2 * knots * base * knots * base +
+                2 * (double)(p->shard * p->steps) * base);
+}
+
 static void print_memory(const struct plan *p)
 {
     double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
@@ -273,7 +290,9 @@ static void print_memory(const struct plan *p)
                      p->probe.scratch + shard + (refers(p) ? other : 0);
     double update = 16 * n + state + (ema ? 12 : 8) * n + filters(n, true) + each +
                     p->probe.scratch + others + shard;
-    double small = (double)p->shard * d * 4 * 2;
+    double small = (double)p->shard * d * 4 * 2 + value_memory(p);
+    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
+        small += 48 * (double)(p->samples * p->steps);
     printf("memory per rank, estimate\n");
     line(
         "rollout",
@@ -341,8 +360,11 @@ static void print_time(const struct plan *p)
     int64_t iterations = config_int(p->c, "run.iterations");
     double rollout =
         (refers(p) ? 2 : 1) * p->flops * (double)p->steps * (double)p->samples;
-    double update =
-        (3 + companions(p)) * p->flops * (double)(p->epochs * p->samples * p->trained);
+    double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
+    double passes = 3 + companions(p);
+    if (config_is(p->c, "update.optimizer", "natural"))
+        passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2);
+    double update = passes * p->flops * (double)(p->epochs * p->samples) * each;
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);
     printf("arithmetic\n");
@@ -382,7 +404,7 @@ static void warn_update(struct plan *p)
              "no step has a likelihood (sampler.eta = %g): nothing can be trained; set "
              "sampler.eta=1",
              config_real(p->c, "sampler.eta"));
-    bool clips = p->d > 0 && algo_on_chain(p->algo);
+    bool clips = p->d > 0 && algo_on_chain(p->algo) && !algo_walks(p->algo);
     if (clips && sum < 0.02)
         warn(p,
              "algorithm.clip_range %.3g is %.3g on the summed log-probability: it "

@@ -19,7 +19,7 @@
 
 /* Keys, or beginnings of keys, that rollouts and rewards depend on. */
 static const char *const fixed[] = {
-    "sampler.",   "rollout.",      "reward.",       "search.",
+    "sampler.",   "rollout.",      "reward.",       "search.", "surrogate.",
     "model.path", "model.dtype",   "model.backend", "max_staleness",
 };
 

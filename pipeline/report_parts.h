@@ -65,6 +65,11 @@ void report_seconds(struct text *out, double v);
 /* All curves as pictures. False: gnuplot is absent or failed, nothing was appended. */
 bool report_plots(struct text *out, const struct report_metrics *m);
 
+/* x [channels, height, width] as a picture. */
+void report_picture(struct text *out, const float *x, int64_t channels, int64_t height,
+                    int64_t width);
+/* x [n] as a curve from range[0] to range[1]; NULL: from its least to its largest. */
+void report_curve(struct text *out, const float *x, int64_t n, const double *range);
 /* Samples of the first and the last iteration whose shards are there, by reward. */
 void report_samples(struct text *out, const char *rundir);
 

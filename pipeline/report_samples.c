@@ -1,14 +1,14 @@
-/* Pictures before and after: the samples of two iterations, read from their sealed
- * shards and ordered by reward. */
+/* Samples before and after: those of two iterations, read from their sealed shards and
+ * ordered by reward: pictures, curves of series, tables of texts. */
 #include "pipeline/report_parts.h"
 
-#include "io/image.h"
+#include "io/coding.h"
+#include "io/json.h"
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
-#include "stages/reward/pixels.h"
 #include "stages/reward/reward.h"
 
 #include <math.h>
@@ -131,75 +131,139 @@ static void album_free(struct album *a)
     *a = (struct album){0};
 }
 
-/* Channels other than 1 and 3 (latents) show their first channel. */
-static void add_picture(struct text *out, const struct album *a, const float *x)
+/* Coding of the run's samples, by the network's configuration in its first policy. */
+static struct coding coding_of(const char *rundir)
 {
-    struct text png = {0};
-    uint8_t *rgb = mem_alloc(a->height * a->width * 3, 1);
-    pixels_from_sample(x, a->channels == 3 ? 3 : 1, a->height, a->width, rgb);
-    if (image_png(rgb, a->height, a->width, &png) == 0) {
-        text_add(out, "<img alt=\"sample\" src=\"data:image/png;base64,");
-        report_base64(out, png.s, png.len);
-        text_add(out, "\">");
-    }
-    text_free(&png);
-    mem_free(rgb);
+    struct coding c = {0};
+    int64_t n = 0, len = 0;
+    char *path = rundir_path(rundir, "policy/v000000.h5");
+    struct shard *s = file_exists(path) ? shard_open(path, SHARD_POLICY) : NULL;
+    char *text = s == NULL ? NULL : shard_get_text(s, "model_config", &n, &len);
+    struct json *config =
+        text == NULL || n != 1 ? NULL : json_parse(text, (int64_t)strlen(text), path);
+    if (config == NULL || coding_read(config, path, &c) != 0)
+        c = (struct coding){0};
+    json_free(config);
+    mem_free(text);
+    if (s != NULL)
+        shard_close(s);
+    mem_free(path);
+    err_clear();
+    return c;
 }
 
-/* A sample without height is a curve. */
-static void add_curve(struct text *out, const struct album *a, const float *x)
+static void add_reward(struct text *out, const struct score *s)
 {
-    float low = INFINITY, high = -INFINITY;
-    for (int64_t i = 0; i < a->width; i++) {
-        low = fminf(low, x[i]);
-        high = fmaxf(high, x[i]);
-    }
-    double scale = high > low ? 44.0 / ((double)high - (double)low) : 0;
-    text_add(out,
-             "<svg viewBox=\"0 0 96 48\"><polyline fill=\"none\" stroke=\"#1d4ed8\" "
-             "stroke-width=\"1.4\" points=\"");
-    for (int64_t i = 0; i < a->width; i++)
-        if (isfinite(x[i]))
-            text_add(out, "%.1f,%.1f ",
-                     96.0 * (double)i / (double)(a->width > 1 ? a->width - 1 : 1),
-                     46 - ((double)x[i] - (double)low) * scale);
-    text_add(out, "\"/></svg>");
+    if (isfinite(s->reward))
+        text_add(out, "%.4g", s->reward);
+    else
+        text_add(out, "<em>%s</em>",
+                 s->status < 0 || s->status > REWARD_NOT_ASKED
+                     ? "not scored"
+                     : reward_status_name((enum reward_status)s->status));
 }
 
-static void add_album(struct text *out, const struct album *a, int64_t iteration)
+/* Least and largest of all finite numbers; false where there are none. */
+static bool range_of(const struct album *a, double range[2])
+{
+    range[0] = INFINITY;
+    range[1] = -INFINITY;
+    for (int64_t i = 0; i < a->n * a->channels * a->height * a->width; i++)
+        if (isfinite(a->sample[i])) {
+            range[0] = fmin(range[0], (double)a->sample[i]);
+            range[1] = fmax(range[1], (double)a->sample[i]);
+        }
+    return range[0] < range[1];
+}
+
+static void add_figures(struct text *out, const struct album *a, bool series)
 {
     int64_t shown = a->n < MAX_SHOWN ? a->n : MAX_SHOWN;
     int64_t size = a->channels * a->height * a->width;
-    text_add(
-        out,
-        "<div class=\"album\"><h3>Iteration %lld <span>policy version %lld, %lld of "
-        "%lld samples, best first</span></h3><div class=\"grid\">\n",
-        (long long)iteration, (long long)a->version, (long long)shown, (long long)a->n);
+    double range[2];
+    bool alike = series && range_of(a, range);
+    if (alike)
+        text_add(out, "<p class=\"scale\">All curves from %.4g to %.4g.</p>", range[0],
+                 range[1]);
+    text_add(out, "<div class=\"grid\">\n");
     for (int64_t i = 0; i < shown; i++) {
         int64_t rank = shown > 1 ? i * (a->n - 1) / (shown - 1) : 0;
         const struct score *s = &a->score[rank];
+        const float *x = a->sample + s->at * size;
         text_add(out, "<figure>");
         if (a->height == 1)
-            add_curve(out, a, a->sample + s->at * size);
+            report_curve(out, x, a->width, alike ? range : NULL);
         else
-            add_picture(out, a, a->sample + s->at * size);
+            report_picture(out, x, a->channels, a->height, a->width);
         text_add(out, "<figcaption>");
-        if (isfinite(s->reward))
-            text_add(out, "%.4g", s->reward);
-        else
-            text_add(out, "<em>%s</em>",
-                     s->status < 0 || s->status > REWARD_NON_FINITE
-                         ? "not scored"
-                         : reward_status_name((enum reward_status)s->status));
+        add_reward(out, s);
         text_add(out, "</figcaption></figure>\n");
     }
-    text_add(out, "</div></div>\n");
+    text_add(out, "</div>");
+}
+
+static void add_texts(struct text *out, const struct album *a, const struct coding *c)
+{
+    int64_t scored = 0;
+    char *line = mem_alloc(a->width + 1, 1);
+    while (scored < a->n && isfinite(a->score[scored].reward))
+        scored++;
+    const struct {
+        const char *name;
+        int64_t from, to;
+    } part[] = {
+        {"best", 0, scored < 10 ? scored : 10},
+        {"middle", scored / 2 - 2, scored / 2 + 3},
+        {"worst", scored - 5, scored},
+        {"without", scored, scored + 5 < a->n ? scored + 5 : a->n},
+    };
+    text_add(out, "<table class=\"texts\"><tr><th>Reward</th><th>Place</th><th>Text</th>"
+                  "</tr>\n");
+    int64_t next = 0;
+    for (size_t k = 0; k < sizeof part / sizeof *part; k++)
+        for (int64_t i = part[k].from > next ? part[k].from : next; i < part[k].to; i++) {
+            coding_decode_text(c, a->sample + a->score[i].at * a->channels * a->width,
+                               a->width, line);
+            text_add(out, "<tr%s><td>", i == part[k].from && k > 0 ? " class=\"cut\"" : "");
+            add_reward(out, &a->score[i]);
+            text_add(out, "</td><td>%s %lld</td><td><code>", part[k].name,
+                     (long long)i + 1);
+            report_escape(out, line);
+            text_add(out, "</code></td></tr>\n");
+            next = i + 1;
+        }
+    text_add(out, "</table>");
+    mem_free(line);
+}
+
+static void add_album(struct text *out, struct album *a, int64_t iteration,
+                      const struct coding *c)
+{
+    const bool text = c->kind == CODING_TEXT && a->height == 1 &&
+                      a->channels == (int64_t)strlen(c->alphabet);
+    const bool series = c->kind == CODING_SERIES;
+    int64_t shown = text || a->n < MAX_SHOWN ? a->n : MAX_SHOWN;
+    if (series)
+        coding_decode(c, a->sample, a->n * a->channels * a->height * a->width);
+    text_add(out, "<div class=\"album\"><h3>Iteration %lld <span>policy version %lld, ",
+             (long long)iteration, (long long)a->version);
+    if (text)
+        text_add(out, "%lld samples by reward</span></h3>", (long long)a->n);
+    else
+        text_add(out, "%lld of %lld samples, best first</span></h3>", (long long)shown,
+                 (long long)a->n);
+    if (text)
+        add_texts(out, a, c);
+    else
+        add_figures(out, a, series);
+    text_add(out, "</div>\n");
 }
 
 void report_samples(struct text *out, const char *rundir)
 {
     char **name = NULL, *dir = rundir_path(rundir, "rollout");
     int64_t n = 0, shown[2] = {-1, -1}, albums = 0;
+    const struct coding coding = coding_of(rundir);
     if (file_list(dir, "i", "", &name, &n) != 0)
         n = 0;
     /* The first and the last iteration that still have readable shards. */
@@ -214,7 +278,7 @@ void report_samples(struct text *out, const char *rundir)
                 if (albums++ == 0)
                     text_add(out,
                              "<section><h2>Samples</h2>\n<div class=\"albums\">\n");
-                add_album(out, &a, iteration);
+                add_album(out, &a, iteration, &coding);
                 shown[side] = iteration;
             }
             album_free(&a);

@@ -7,6 +7,7 @@
 #include "pipeline/compute.h"
 #include "stages/companion.h"
 #include "stages/policy.h"
+#include "stages/reward/learned.h"
 #include "stages/trainer.h"
 
 #include <math.h>
@@ -32,19 +33,27 @@ static void read_update(struct update_options *u, const struct config *c)
                       ? ANCHOR_AVERAGE
                       : config_int(c, "algorithm.reference"),
         .anchor_decay = config_real(c, "algorithm.reference_decay"),
+        .optimizer = config_is(c, "update.optimizer", "natural") ? OPTIMIZER_NATURAL
+                                                                 : OPTIMIZER_ADAMW,
+        .kl_radius = config_real(c, "update.kl_radius"),
+        .cg_damping = config_real(c, "update.cg_damping"),
+        .cg_iterations = config_int(c, "update.cg_iterations"),
     };
 }
 
 static void read_value(struct value_options *v, const struct config *c)
 {
     *v = (struct value_options){
-        .kind = config_is(c, "value.kind", "none") ? VALUE_NONE : VALUE_RIDGE,
+        .kind = (enum value_kind)config_choice(c, "value.kind"),
         .linear = config_int(c, "value.linear"),
         .features = config_int(c, "value.features"),
         .knots = config_int(c, "value.knots"),
         .folds = config_int(c, "value.folds"),
         .ridge = config_is(c, "value.ridge", "auto") ? -1 : config_real(c, "value.ridge"),
         .memory = config_real(c, "value.memory"),
+        .hidden = config_int(c, "value.hidden"),
+        .epochs = config_int(c, "value.epochs"),
+        .lr = config_real(c, "value.lr"),
     };
 }
 
@@ -58,7 +67,18 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
-    if (algo_differentiates(t->algo) && !t->reward->differentiable)
+    bool learns = !config_is(c, "surrogate.kind", "none");
+    if (learns && t->max_staleness > 0)
+        return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
+                                  "that it starts with: set max_staleness=0");
+    if (t->update.optimizer == OPTIMIZER_NATURAL &&
+        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        return err_set(ERR_USAGE,
+                       "update.optimizer: natural needs a method whose pairs are steps of "
+                       "the chain, and algorithm.name %s has others: use adamw or a method "
+                       "such as ddpo_is",
+                       t->algo->name);
+    if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
         return err_set(ERR_USAGE,
                        "algorithm.name: %s needs the reward's gradient, and reward.name %s "
                        "has none: use a differentiable reward or a method such as ddpo_is",
@@ -97,6 +117,10 @@ static int read_method(struct task *t, const struct config *c)
         t->watched.needs |= NEEDS_REFERENCE_DENSITY;
         t->algo = &t->watched;
     }
+    if (search_acts(&t->search) && learns)
+        return err_set(ERR_USAGE, "search.kind: %s asks the true reward again and again, "
+                                  "which surrogate.kind is to save: set one of both to none",
+                       t->search.kind->name);
     int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
     if (t->algo->on_policy_only &&
         (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
@@ -118,6 +142,7 @@ int settings_read(struct task *t, const struct config *c)
         .shard_samples = config_int(c, "rollout.shard_samples"),
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
+        .learned_as_of = -1,
         .loaded_version = -1,
         .used_version = -1,
         .appear_s = 60,
@@ -187,16 +212,10 @@ static int64_t copies_together(const struct task *t)
     return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
 }
 
-static int fit_search(struct task *t, const struct config *c)
+static int fit_search(const struct task *t)
 {
     const struct chain chain = {.sampler = &t->sampler, .reward = t->reward};
-    if (search_check(&t->search, &chain, copies_together(t)) != 0)
-        return -1;
-    if ((t->search.kind->needs & SEARCH_GRADIENT) != 0 &&
-        config_real(c, "sampler.guidance") != 1)
-        return err_set(ERR_USAGE, "search.kind: %s needs sampler.guidance=1",
-                       t->search.kind->name);
-    return 0;
+    return search_check(&t->search, &chain, copies_together(t));
 }
 
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
@@ -231,7 +250,7 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s has no bounded adjoint under guidance: set "
                        "sampler.guidance=1",
                        t->algo->name);
-    if (fit_search(t, c) != 0)
+    if (fit_search(t) != 0)
         return -1;
     if (t->algo == &t->watched && t->sampler.live_steps == 0)
         return err_set(ERR_USAGE, "run.kl_budget: no sampler step is random, so there is no "
@@ -249,6 +268,8 @@ static int fit_network(struct task *t, const struct config *c)
     if (t->guard != NULL && t->guard->open != NULL &&
         t->guard->open(&scene, &t->guard_ctx) != 0)
         return err_add("reward.guard");
+    if (learned_open(&scene, &t->learned) != 0)
+        return -1;
     return t->reward->open == NULL ? 0 : t->reward->open(&scene, &t->reward_ctx);
 }
 
@@ -311,6 +332,7 @@ void settings_close(struct task *t)
         t->reward->close(t->reward_ctx);
     if (t->guard != NULL && t->guard->close != NULL)
         t->guard->close(t->guard_ctx);
+    learned_close(t->learned);
     trainer_destroy(t->trainer);
     companion_destroy(t->reference);
     companion_destroy(t->behaviour);

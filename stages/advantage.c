@@ -8,6 +8,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "stages/particles.h"
+#include "stages/queries.h"
 #include "stages/value.h"
 
 #include <math.h>
@@ -18,7 +19,8 @@ enum { KEY_LEN = 64 };
 
 /* One sample as it is gathered. */
 struct row {
-    double reward, guard, kl; /* of the guard, of the chain; NaN: not stored */
+    double reward, bonus; /* bonus: of a learned reward; 0 without one */
+    double guard, kl;     /* of the guard, of the chain; NaN: not stored */
     int64_t index, label;
     uint8_t status;
 };
@@ -60,7 +62,7 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
     char rel[96];
     int64_t n = task_shard_size(t, shard);
     int rc = -1;
-    double *reward = NULL;
+    double *reward = NULL, *bonus = NULL;
     int64_t *index = NULL, *label = NULL;
     uint8_t *status = NULL;
     struct shard *roll = NULL;
@@ -75,7 +77,11 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
     roll = task_open(t, rundir_rollout(rel, iteration, shard), SHARD_ROLLOUT);
     if (reward == NULL || index == NULL || status == NULL || roll == NULL)
         goto done;
-    if (shard_head(in)->parents != 1 ||
+    if (shard_has(in, "surrogate_bonus", NULL, NULL, NULL) &&
+        (bonus = shard_get(in, "surrogate_bonus", COLUMN_F64, 1, (int64_t[]){n}, NULL)) ==
+            NULL)
+        goto done;
+    if (shard_head(in)->parents < 1 ||
         strcmp(shard_head(in)->parent[0].content, shard_content(roll)) != 0) {
         err_set(ERR_INPUT,
                 "%s: was scored from another rollout shard than the one in this "
@@ -91,7 +97,8 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
             err_set(ERR_INPUT, "%s: sample_index is out of order", parent->path);
             goto done;
         }
-        row[i] = (struct row){.reward = reward[i], .index = index[i], .label = label[i],
+        row[i] = (struct row){.reward = reward[i],
+                              .bonus = bonus != NULL ? bonus[i] : 0, .index = index[i], .label = label[i],
                               .status = status[i]};
     }
     rc = read_watched(t, in, roll, n, row);
@@ -99,6 +106,7 @@ done:
     shard_close(in);
     shard_close(roll);
     mem_free(reward);
+    mem_free(bonus);
     mem_free(index);
     mem_free(label);
     mem_free(status);
@@ -149,8 +157,8 @@ static int load_tracker(struct task *t, int64_t iteration, struct tracker *track
 }
 
 struct signal {
-    double *reward, *advantage, *guard, *kl;
-    double *bonus, *total; /* bonus: NULL without one; total: reward + bonus */
+    double *reward, *bonus, *advantage, *guard, *kl;
+    double *apart, *total; /* apart: NULL without a bonus; total: reward + apart */
     int64_t *index, *label, *version;
     uint8_t *status, *usable;
     char *key_text;
@@ -159,9 +167,9 @@ struct signal {
 
 static void signal_free(struct signal *s)
 {
-    void *const all[] = {s->reward, s->advantage, s->index,    s->label, s->version,
-                         s->status, s->usable,    s->key_text, s->key,
-                         s->guard,  s->kl,        s->bonus,    s->total};
+    void *const all[] = {s->reward, s->bonus, s->advantage, s->index,    s->label, s->version,
+                         s->status, s->usable, s->key_text, s->key,
+                         s->guard,  s->kl,     s->apart,    s->total};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
 }
@@ -171,9 +179,10 @@ static void signal_init(struct signal *s, const struct task *t, int64_t iteratio
 {
     int64_t n = t->samples;
     s->reward = mem_alloc(n, sizeof *s->reward);
+    s->bonus = mem_alloc(n, sizeof *s->bonus);
     s->advantage = mem_alloc(n, sizeof *s->advantage);
     s->guard = mem_alloc(n, sizeof *s->guard);
-    s->bonus = t->entropy.weight > 0 ? mem_alloc(n, sizeof *s->bonus) : NULL;
+    s->apart = t->entropy.weight > 0 ? mem_alloc(n, sizeof *s->apart) : NULL;
     s->total = mem_alloc(n, sizeof *s->total);
     s->kl = mem_alloc(n, sizeof *s->kl);
     s->index = mem_alloc(n, sizeof *s->index);
@@ -187,11 +196,11 @@ static void signal_init(struct signal *s, const struct task *t, int64_t iteratio
         s->reward[i] = row[i].reward;
         s->guard[i] = row[i].guard;
         s->kl[i] = row[i].kl;
+        s->bonus[i] = row[i].bonus;
         s->index[i] = row[i].index;
         s->label[i] = row[i].label;
         s->version[i] = task_version(t, iteration);
         s->status[i] = row[i].status;
-        s->usable[i] = row[i].status == REWARD_OK;
         snprintf(s->key_text + i * KEY_LEN, KEY_LEN, "%lld", (long long)row[i].label);
         s->key[i] = s->key_text + i * KEY_LEN;
     }
@@ -250,6 +259,7 @@ struct result {
     const struct signal *signal;
     const struct tracker *tracker;
     const struct value *value; /* NULL: the method has no steps of its own */
+    const struct queries *queries; /* NULL: the reward is not learned */
     struct shard_parent *parent;
     int64_t parents;
 };
@@ -282,11 +292,14 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
          .data = t->guard != NULL ? s->guard : NULL,
          .long_name = "the guard's score (NaN where it has none)"},
         {.name = "entropy_bonus", .type = COLUMN_F64, .units = t->reward->units,
-         .data = s->bonus,
+         .data = s->apart,
          .long_name = "what the advantage's reward has more than the reward"},
         {.name = "kl_path", .type = COLUMN_F64, .units = "nat",
          .data = knows_kl(t) ? s->kl : NULL,
          .long_name = "KL of the sample's transitions to those of policy 0, summed"},
+        {.name = "surrogate_bonus", .type = COLUMN_F64, .units = t->reward->units,
+         .data = r->queries != NULL ? s->bonus : NULL,
+         .long_name = "part of the reward that the learned one's uncertainty adds"},
     };
     struct shard_writer *w =
         shard_create(task_path(t, rundir_advantage(rel, iteration), path), &head);
@@ -305,6 +318,8 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
         rc = put_tracker(w, r->tracker);
     if (rc == 0 && r->value != NULL)
         rc = value_put(r->value, w);
+    if (rc == 0 && r->queries != NULL)
+        rc = queries_put(r->queries, t, w);
     if (rc != 0) {
         shard_abort(w);
         return -1;
@@ -315,13 +330,15 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
 /* Rank 0: tracker, signal (unless there is a value) and seal. parent holds the reward
  * shards' digests and one free slot. */
 static int finish(struct task *t, int64_t iteration, struct signal *s,
-                  const struct value *value, struct shard_parent *parent)
+                  const struct value *value, const struct queries *queries,
+                  struct shard_parent *parent)
 {
     struct tracker *tracker = tracker_create(t->algo_options.tracker_buffer,
                                              t->algo_options.tracker_min_count);
     struct result r = {.signal = s,
                        .tracker = tracker,
                        .value = value,
+                       .queries = queries,
                        .parent = parent,
                        .parents = t->shards};
     struct algo_signal a = {.n = t->samples,
@@ -350,12 +367,22 @@ static int conclude(struct task *t, const struct comm *c, int64_t iteration,
 {
     struct signal s;
     struct value *value = NULL;
+    struct queries *queries = NULL;
+    int rc = 0;
     signal_init(&s, t, iteration, row);
-    int rc = check_failures(t, &s);
-    if (rc == 0 && s.bonus != NULL)
-        rc = particles_bonus(t, c, iteration, s.label, s.bonus);
+    if (t->learned != NULL) {
+        const struct queries_samples samples = {s.reward, s.bonus, s.status};
+        queries = queries_learn(t, c, iteration, &samples);
+        rc = queries != NULL ? 0 : -1;
+    }
     for (int64_t i = 0; i < t->samples; i++)
-        s.total[i] = s.reward[i] + (s.bonus != NULL ? s.bonus[i] : 0);
+        s.usable[i] = s.status[i] == REWARD_OK;
+    if (rc == 0)
+        rc = check_failures(t, &s);
+    if (rc == 0 && s.apart != NULL)
+        rc = particles_bonus(t, c, iteration, s.label, s.apart);
+    for (int64_t i = 0; i < t->samples; i++)
+        s.total[i] = s.reward[i] + (s.apart != NULL ? s.apart[i] : 0);
     if (rc == 0 && t->algo->steps != NULL) {
         const struct value_samples samples = {
             .reward = s.total, .prompt = s.key, .usable = s.usable, .label = s.label};
@@ -363,11 +390,12 @@ static int conclude(struct task *t, const struct comm *c, int64_t iteration,
         rc = value != NULL ? 0 : -1;
     }
     if (rc == 0 && c->rank == 0)
-        rc = finish(t, iteration, &s, value, parent);
+        rc = finish(t, iteration, &s, value, queries, parent);
     double start = task_now(t);
     rc = comm_agree(c, rc);
     task_spend(t, TIME_WAITING, start);
     value_destroy(value);
+    queries_destroy(queries);
     signal_free(&s);
     return rc;
 }

@@ -22,8 +22,7 @@ static int from_file(struct companion *c, const struct task *t, struct policy *p
         return -1;
     if (c->model != NULL)
         rc = policy_weights(p, c->model, which);
-    else if ((c->model = policy_model(p, which, false)) == NULL ||
-             model_set_guidance(c->model, model_guidance(t->model)) != 0)
+    else if ((c->model = policy_model(p, which, false)) == NULL)
         rc = -1;
     if (rc == 0) /* the null label is known: it is t's network */
         rc = model_set_guidance(c->model, model_guidance(t->model));

@@ -5,6 +5,8 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/queries.h"
+#include "stages/reward/learned.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +19,9 @@ struct scores {
     double *score, *guard; /* guard: NULL without one */
     uint8_t *status;
     float *gradient; /* [n, d], where the method needs it */
-    struct shard_parent parent;
+    double *mean, *bonus; /* [n] parts of the score, where it is the learned reward's */
+    struct shard_parent parent[2]; /* rollout, and the learned reward's file */
+    int64_t parents;
     int64_t version, iteration, first; /* its policy; number of sample 0 */
 };
 
@@ -25,15 +29,16 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
 {
     int64_t n = task_shard_size(t, shard);
     int rc = -1;
-    rundir_rollout(s->parent.path, iteration, shard);
-    struct shard *in = task_open(t, s->parent.path, SHARD_ROLLOUT);
+    rundir_rollout(s->parent[0].path, iteration, shard);
+    struct shard *in = task_open(t, s->parent[0].path, SHARD_ROLLOUT);
     if (in == NULL)
         return -1;
     s->n = n;
     s->iteration = iteration;
     s->first = shard * t->shard_samples;
     s->version = shard_head(in)->policy_version;
-    snprintf(s->parent.content, sizeof s->parent.content, "%s", shard_content(in));
+    snprintf(s->parent[0].content, DIGEST_HEX, "%s", shard_content(in));
+    s->parents = 1;
     s->sample = shard_get(in, "final_sample", COLUMN_F32, 4,
                           (int64_t[]){n, t->channels, t->height, t->width}, NULL);
     s->label = shard_get(in, "prompt_id", COLUMN_I64, 1, (int64_t[]){n}, NULL);
@@ -41,6 +46,11 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
     if (s->sample != NULL && s->label != NULL && s->index != NULL)
         rc = 0;
     shard_close(in);
+    if (rc == 0 && t->learned != NULL && !learned_asks(t->learned, iteration)) {
+        s->mean = mem_alloc(n, sizeof *s->mean);
+        s->bonus = mem_alloc(n, sizeof *s->bonus);
+        rc = queries_load(t, iteration - 1, &s->parent[s->parents++]);
+    }
     return rc;
 }
 
@@ -56,7 +66,8 @@ static int score(struct task *t, struct scores *s)
 {
     s->score = mem_alloc(s->n, sizeof *s->score);
     s->status = mem_alloc(s->n, sizeof *s->status);
-    if ((algo_needs(t->algo, &t->algo_options) & NEEDS_REWARD_GRADIENT) != 0)
+    if ((algo_needs(t->algo, &t->algo_options) & NEEDS_REWARD_GRADIENT) != 0 &&
+        t->learned == NULL) /* whose gradients the update takes itself */
         s->gradient = mem_alloc(s->n * t->d, sizeof *s->gradient);
     for (int64_t i = 0; i < s->n; i++)
         s->score[i] = NAN; /* what a reward leaves out is no score of 0 */
@@ -73,7 +84,14 @@ static int score(struct task *t, struct scores *s)
         .status = s->status,
         .gradient = s->gradient,
     };
-    if (t->reward->score(t->reward_ctx, &b) != 0)
+    int rc = 0;
+    if (t->learned == NULL)
+        rc = t->reward->score(t->reward_ctx, &b);
+    else if (s->mean == NULL)
+        rc = queries_ask(t, &b);
+    else
+        queries_score(t, &b, s->mean, s->bonus);
+    if (rc != 0)
         return err_add("reward %s", t->reward->name);
     for (int64_t i = 0; i < s->n; i++) {
         if (s->status[i] == REWARD_OK &&
@@ -121,18 +139,26 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
 {
     char rel[96], path[4096], own[80];
     struct shard_head head = task_head(t, SHARD_REWARD, iteration, shard, s->version);
-    head.parent = &s->parent;
-    head.parents = 1;
+    head.parent = s->parent;
+    head.parents = s->parents;
     snprintf(own, sizeof own, "reward_%s", t->reward->name);
     const struct column col[] = {
         {.name = "reward", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = t->reward->units, .data = s->score,
          .long_name = "total reward (NaN where the status is not ok)"},
         {.name = own, .type = COLUMN_F64, .nd = 1, .dim = {s->n}, .axis = {"sample"},
-         .units = t->reward->units, .long_name = t->reward->help, .data = s->score},
+         .units = t->reward->units, .long_name = t->reward->help,
+         .data = s->mean == NULL ? s->score : NULL},
+        {.name = "surrogate_mean", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
+         .axis = {"sample"}, .units = t->reward->units, .data = s->mean,
+         .long_name = "learned reward without its bonus"},
+        {.name = "surrogate_bonus", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
+         .axis = {"sample"}, .units = t->reward->units, .data = s->bonus,
+         .long_name = "what its uncertainty adds"},
         {.name = "status", .type = COLUMN_U8, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = "1", .data = s->status,
-         .long_name = "0 ok, 1 failed, 2 timed out, 3 infeasible, 4 non-finite"},
+         .long_name = "0 ok, 1 failed, 2 timed out, 3 infeasible, 4 non-finite, "
+                      "5 not asked"},
         {.name = "sample_index", .type = COLUMN_I64, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = "1", .data = s->index,
          .long_name = "number of the sample in its iteration"},
@@ -185,5 +211,7 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     mem_free(s.guard);
     mem_free(s.status);
     mem_free(s.gradient);
+    mem_free(s.mean);
+    mem_free(s.bonus);
     return rc;
 }

@@ -188,7 +188,7 @@ static int search(struct task *t, struct rollout *r)
     struct chain c = task_chain(t);
     r->cost = mem_alloc(r->n, sizeof *r->cost);
     r->plain = mem_alloc(r->n, sizeof *r->plain);
-    struct walk w = {.iteration = r->iteration,
+    struct draw w = {.iteration = r->iteration,
                      .first = r->first,
                      .n = r->n,
                      .label = r->label,

@@ -20,8 +20,9 @@ const char *metric_name(enum metric m)
     static const char *const names[METRICS] = {
         "reward_mean",   "reward_std", "reward_min", "reward_max", "ratio_absdev_max",
         "approx_kl",     "clip_fraction", "loss",    "grad_norm",  "samples",
-        "failed",        "samples_total", "kl_reference",
-        "kl_path",       "guard_mean", "guard_error", "guard_first", "guard_first_error",
+        "failed",        "samples_total", "kl_reference", "queries",
+        "answer_mean",   "kl_path",    "guard_mean", "guard_error", "guard_first",
+        "guard_first_error",
     };
     return names[m];
 }

@@ -33,6 +33,8 @@ enum metric {
     METRIC_FAILED,
     METRIC_SAMPLES_TOTAL,
     METRIC_KL_REFERENCE, /* what kl_weight multiplies, mean over pairs; NaN without it */
+    METRIC_QUERIES,     /* answers of the true reward so far; NaN where all are asked */
+    METRIC_ANSWER_MEAN, /* of the iteration's answers; NaN where none was asked */
     METRIC_KL_PATH, /* KL of whole chains to policy 0, mean over samples; NaN: not stored */
     METRIC_GUARD_MEAN, /* of reward.guard over the samples that it scored; NaN: none */
     METRIC_GUARD_ERROR, /* standard error of that mean */
@@ -41,6 +43,8 @@ enum metric {
     METRICS
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
+
+enum optimizer { OPTIMIZER_ADAMW, OPTIMIZER_NATURAL };
 
 struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
@@ -52,6 +56,10 @@ struct update_options {
     bool ema_warmup;
     int64_t anchor; /* the policy that kl_weight refers to: a version, or ANCHOR_AVERAGE */
     double anchor_decay;
+    enum optimizer optimizer;
+    /* natural: mean KL of a transition that a step makes, in nat; of the solution */
+    double kl_radius, cg_damping;
+    int64_t cg_iterations;
 };
 enum { ANCHOR_AVERAGE = -1 };
 
@@ -63,12 +71,14 @@ struct entropy_options {
 };
 
 /* How the values of states are estimated (stages/value.h). */
-enum value_kind { VALUE_RIDGE, VALUE_NONE };
+enum value_kind { VALUE_RIDGE, VALUE_MLP, VALUE_NONE };
 struct value_options {
     enum value_kind kind;
     int64_t linear, features, knots, folds;
     double ridge; /* < 0: chosen */
     double memory;
+    int64_t hidden, epochs; /* mlp */
+    double lr;
 };
 
 /* Counters that live in the policy file. */
@@ -106,6 +116,7 @@ struct task_handover {
 };
 
 struct companion;
+struct learned;
 struct policy;
 struct trainer;
 
@@ -151,6 +162,9 @@ struct task {
     const struct reward *reward, *guard; /* guard: scored beside it, NULL: none */
     void *reward_ctx, *guard_ctx;
     struct algo watched; /* algo, where it needs more for the run's sake */
+    struct learned *learned; /* NULL: the true reward is asked for every sample */
+    int64_t learned_as_of;   /* iteration whose advantage file the model is from, or -1 */
+    struct shard_parent learned_from; /* that file */
     struct search_options search; /* in rollouts */
     double max_failed_fraction;
     bool stop_on_failure;

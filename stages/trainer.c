@@ -155,8 +155,9 @@ static int vote(struct trainer *t, int rc)
     return rc;
 }
 
-int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t step,
-                 trainer_leaf_f leaf, void *ctx, double *grad_norm)
+/* t->grad: this rank's slice of the gradient over the planned micro-batches. */
+static int make_gradient(struct trainer *t, trainer_leaf_f leaf, void *ctx,
+                         double *grad_norm)
 {
     double norm2 = 0;
     int rc = add_leaves(t, leaf, ctx);
@@ -166,18 +167,27 @@ int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t ste
     if (reduce_finish(t->reduce, t->grad) != 0 ||
         reduce_norm2(t->reduce, t->grad, &norm2) != 0)
         return -1;
+    t->optimizer_s += task_clock() - start;
     *grad_norm = sqrt(norm2);
-    if (!isfinite(norm2))
-        return err_set(ERR_NUMERIC,
-                       "the gradient of optimizer step %lld is not finite; the weights "
-                       "before it are kept; lower update.lr or look at the rewards",
-                       (long long)step);
+    return isfinite(norm2) ? 0
+                           : err_set(ERR_NUMERIC,
+                                     "the gradient of an optimizer step is not finite; the "
+                                     "weights before it are kept; lower update.lr or look "
+                                     "at the rewards");
+}
+
+int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t step,
+                 trainer_leaf_f leaf, void *ctx, double *grad_norm)
+{
+    if (make_gradient(t, leaf, ctx, grad_norm) != 0)
+        return -1;
+    double start = task_clock();
     float *values = param_values(t->params);
     memcpy(t->theta, values + t->at, (size_t)t->len * sizeof *t->theta);
     apply(t, &o->adamw, step, optim_clip_scale(o->max_grad_norm, *grad_norm));
     if (t->ema != NULL)
         optim_ema(o->ema_decay, t->theta, t->ema, t->len);
-    rc = check_state(t, step);
+    int rc = check_state(t, step);
     t->optimizer_s += task_clock() - start;
     if (vote(t, rc) != 0)
         return -1;
@@ -187,6 +197,32 @@ int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t ste
     if (rc == 0)
         param_touch(t->params);
     return rc;
+}
+
+int trainer_gradient(struct trainer *t, trainer_leaf_f leaf, void *ctx, float *whole,
+                     double *grad_norm)
+{
+    if (make_gradient(t, leaf, ctx, grad_norm) != 0)
+        return -1;
+    double start = task_clock();
+    int rc = reduce_spread(t->reduce, t->grad, whole);
+    t->optimizer_s += task_clock() - start;
+    return rc;
+}
+
+int trainer_changed(struct trainer *t, double ema_decay)
+{
+    const float *values = param_values(t->params);
+    float worst = 0;
+    for (int64_t i = 0; i < param_total(t->params); i++)
+        worst += values[i] * 0.0f; /* NaN from any infinity or NaN */
+    param_touch(t->params);
+    if (worst != 0)
+        return err_set(ERR_NUMERIC, "weights after an optimizer step are not finite; the "
+                                    "last policy is kept");
+    if (t->ema != NULL)
+        optim_ema(ema_decay, values + t->at, t->ema, t->len);
+    return 0;
 }
 
 void trainer_times(struct trainer *t, double *optimizer_s, double *waiting_s)

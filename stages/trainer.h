@@ -47,6 +47,16 @@ struct trainer_options {
 int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t step,
                  trainer_leaf_f leaf, void *ctx, double *grad_norm);
 
+/* The same without an optimizer: whole[param_total] receives the gradient, of which
+ * *grad_norm is the norm; ERR_NUMERIC where it is not finite. Collective on c; all ranks
+ * get the same bits and return the same code. */
+int trainer_gradient(struct trainer *t, trainer_leaf_f leaf, void *ctx, float *whole,
+                     double *grad_norm);
+
+/* The network's values were changed by all ranks alike: EMA with `ema_decay`. ERR_NUMERIC
+ * where they are not finite. Not collective. */
+int trainer_changed(struct trainer *t, double ema_decay);
+
 /* Seconds of this rank's steps since the last call: sums, reduction, AdamW and spread; and
  * waiting for the group's slowest rank. */
 void trainer_times(struct trainer *t, double *optimizer_s, double *waiting_s);

@@ -161,8 +161,11 @@ static int optimizer_step(struct update *u, int64_t *done)
         o.ema_decay =
             optim_ema_decay(t->update.ema_decay, k->ema_updates + 1, t->update.ema_warmup);
     t->counters.version = t->loaded_version = -1; /* in between two versions */
-    int rc = trainer_step(t->trainer, &o, k->optimizer_step + 1,
-                          u->walk != NULL ? update_walk_leaf : update_loss_leaf, u, &norm);
+    int rc = t->update.optimizer == OPTIMIZER_NATURAL
+                 ? update_natural_step(u, o.ema_decay, &norm)
+                 : trainer_step(t->trainer, &o, k->optimizer_step + 1,
+                                u->walk != NULL ? update_walk_leaf : update_loss_leaf, u,
+                                &norm);
     double optimizer_s, waiting_s, start = task_now(t);
     trainer_times(t->trainer, &optimizer_s, &waiting_s);
     t->spent[TIME_OPTIMIZER] += optimizer_s;

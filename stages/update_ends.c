@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "stages/queries.h"
 
 #include <math.h>
 
@@ -73,8 +74,13 @@ int update_ends_score(struct update *u, int64_t from, int64_t m, const float *pr
         .status = e->status,
         .gradient = e->gradient,
     };
-    if (t->reward->score(t->reward_ctx, &b) != 0)
+    if (t->learned != NULL) {
+        if (queries_load(t, u->iteration, NULL) != 0)
+            return -1;
+        queries_score(t, &b, NULL, NULL);
+    } else if (t->reward->score(t->reward_ctx, &b) != 0) {
         return err_add("reward %s", t->reward->name);
+    }
     for (int64_t k = 0; k < m; k++) {
         u->pair[k].end_reward = e->status[k] == REWARD_OK ? e->score[k] : (double)NAN;
         u->pair[k].end_gradient = e->gradient + k * t->d;

@@ -58,6 +58,7 @@ struct update {
     int64_t perm_sample;                /* sample whose order is in perm, -1 none */
     struct algo_pair *pair;             /* [B] */
     struct ends *ends;                  /* where the method needs the scorer */
+    struct natural *natural;            /* while such a step is made, else NULL */
     struct update_walk *walk;                  /* where whole chains are its pairs */
 };
 
@@ -75,8 +76,9 @@ int update_pairs_trajectory(struct update *u, int64_t sample);
 /* Reads d reward / d final sample of a sample, gradient[d]. 0 or -1. */
 int update_pairs_gradient(struct update *u, int64_t sample, float *gradient);
 
-/* Copies pair number `pair` into slot b of the micro-batch. 0 or -1. */
-int update_pairs_fill(struct update *u, int64_t pair, int64_t b);
+/* Copies the pairs of a leaf into the micro-batch, u->pair included; *in receives what
+ * networks take. 0 or -1. */
+int update_pairs_batch(struct update *u, int64_t leaf, struct model_input *in);
 
 /* trainer_leaf_f of a struct update: forward, loss and backward of one micro-batch. */
 int update_loss_leaf(void *ctx, int64_t leaf);
@@ -85,6 +87,12 @@ int update_loss_leaf(void *ctx, int64_t leaf);
 int update_walk_leaf(void *ctx, int64_t leaf);
 struct update_walk *update_walk_create(const struct task *t);
 void update_walk_destroy(struct update_walk *w);
+
+/* One optimizer step along the natural gradient; *grad_norm as trainer_step. 0 or -1.
+ * Collective. update_natural_keep remembers the transitions of the pairs [from, from + m)
+ * of the gradient's pass, from the network's outputs predicted[m, d]. */
+int update_natural_step(struct update *u, double ema_decay, double *grad_norm);
+void update_natural_keep(struct update *u, int64_t from, int64_t m, const float *predicted);
 
 /* Final samples that the update makes and scores itself, from the network's outputs
  * predicted[m, d] for the pairs of the micro-batch that starts at pair `from`; fills

@@ -39,19 +39,10 @@ int update_loss_leaf(void *ctx, int64_t leaf)
 {
     struct update *u = ctx;
     struct task *t = u->t;
-    int64_t b = t->micro_batch, from = leaf * b;
-    int64_t m = u->pairs - from < b ? u->pairs - from : b;
-    int rc =
-        task_progress(t, "update iteration %lld micro-batch %lld of %lld",
-                      (long long)u->iteration, (long long)leaf, (long long)u->leaves);
-    for (int64_t k = 0; k < m && rc == 0; k++)
-        rc = update_pairs_fill(u, from + k, k);
-    struct model_input in = {.batch = m,
-                             .height = t->height,
-                             .width = t->width,
-                             .x = u->x,
-                             .timesteps = u->timesteps,
-                             .labels = t->n_classes > 0 ? u->label : NULL};
+    struct model_input in;
+    int64_t from = leaf * t->micro_batch;
+    int rc = update_pairs_batch(u, leaf, &in);
+    int64_t m = in.batch;
     const float *reference = NULL, *behaviour = NULL;
     if (rc == 0)
         rc = companion_forward(u->reference, t, &in, &reference);
@@ -69,6 +60,8 @@ int update_loss_leaf(void *ctx, int64_t leaf)
     }
     if (rc == 0 && u->ends != NULL)
         rc = update_ends_score(u, from, m, out->data);
+    if (rc == 0 && u->natural != NULL)
+        update_natural_keep(u, from, m, out->data);
     if (rc == 0)
         rc = batch_loss(u, from, m, out->data);
     start = task_now(t);

@@ -6,6 +6,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "stages/queries.h"
 #include "stages/renoise.h"
 
 #include <math.h>
@@ -16,7 +17,7 @@
 static int keep_scored(struct update *u, const struct shard *advantage)
 {
     const struct shard_head *h = shard_head(advantage);
-    if ((u->needs & NEEDS_REWARD_GRADIENT) == 0)
+    if ((u->needs & NEEDS_REWARD_GRADIENT) == 0 || u->t->learned != NULL)
         return 0;
     if (h->parents < u->t->shards)
         return err_set(ERR_INPUT, "%s: does not name its reward files",
@@ -84,9 +85,13 @@ int update_pairs_load(struct update *u)
     if (by_step)
         u->step_advantage = shard_get(in, "step_advantage", COLUMN_F64, 2,
                                       (int64_t[]){n, t->sampler.steps}, NULL);
+    double *m = u->metric;
+    m[METRIC_QUERIES] = m[METRIC_ANSWER_MEAN] = NAN;
     int rc = keep_scored(u, in);
     if (rc == 0)
         rc = load_watched(u, in);
+    if (rc == 0 && t->learned != NULL)
+        rc = queries_count(in, u->iteration, &m[METRIC_QUERIES], &m[METRIC_ANSWER_MEAN]);
     shard_close(in);
     if (rc != 0)
         goto done;
@@ -188,14 +193,37 @@ static struct shard *source_of(struct update *u, enum shard_kind kind, int64_t s
     return in;
 }
 
+/* The learned reward's gradient, which has no file: from the sample itself. */
+static int learned_gradient(struct update *u, int64_t sample, float *gradient)
+{
+    struct task *t = u->t;
+    double score;
+    uint8_t status;
+    float *x = mem_alloc(t->d, sizeof *x);
+    struct shard *in = source_of(u, SHARD_ROLLOUT, sample / t->shard_samples);
+    int rc = in == NULL ? -1 : queries_load(t, u->iteration, NULL);
+    if (rc == 0)
+        rc = shard_get_rows(in, "final_sample", COLUMN_F32, sample % t->shard_samples, 1,
+                            x);
+    const struct reward_batch b = {
+        .n = 1, .sample = x, .score = &score, .status = &status, .gradient = gradient};
+    if (rc == 0)
+        queries_score(t, &b, NULL, NULL);
+    mem_free(x);
+    return rc;
+}
+
 int update_pairs_gradient(struct update *u, int64_t sample, float *gradient)
 {
     struct task *t = u->t;
     double start = task_now(t);
-    struct shard *in = source_of(u, SHARD_REWARD, sample / t->shard_samples);
-    int rc = in == NULL ? -1
-                        : shard_get_rows(in, "reward_gradient", COLUMN_F32,
-                                         sample % t->shard_samples, 1, gradient);
+    struct shard *in = NULL;
+    int rc = -1;
+    if (t->learned != NULL)
+        rc = learned_gradient(u, sample, gradient);
+    else if ((in = source_of(u, SHARD_REWARD, sample / t->shard_samples)) != NULL)
+        rc = shard_get_rows(in, "reward_gradient", COLUMN_F32, sample % t->shard_samples, 1,
+                            gradient);
     task_spend(t, TIME_IO, start);
     return rc;
 }
@@ -262,7 +290,7 @@ static void fill_noised(struct update *u, int64_t sample, int64_t b,
 }
 
 /* Copies pair into slot b of the micro-batch. */
-int update_pairs_fill(struct update *u, int64_t pair, int64_t b)
+static int fill_slot(struct update *u, int64_t pair, int64_t b)
 {
     struct task *t = u->t;
     struct algo_pair *p = &u->pair[b];
@@ -291,4 +319,23 @@ int update_pairs_fill(struct update *u, int64_t pair, int64_t b)
     if (u->step_advantage != NULL)
         p->advantage = u->step_advantage[sample * t->sampler.steps + step];
     return 0;
+}
+
+int update_pairs_batch(struct update *u, int64_t leaf, struct model_input *in)
+{
+    struct task *t = u->t;
+    int64_t b = t->micro_batch, from = leaf * b;
+    int64_t m = u->pairs - from < b ? u->pairs - from : b;
+    int rc = task_progress(t, "update iteration %lld micro-batch %lld of %lld",
+                           (long long)u->iteration, (long long)leaf,
+                           (long long)u->leaves);
+    for (int64_t k = 0; k < m && rc == 0; k++)
+        rc = fill_slot(u, from + k, k);
+    *in = (struct model_input){.batch = m,
+                               .height = t->height,
+                               .width = t->width,
+                               .x = u->x,
+                               .timesteps = u->timesteps,
+                               .labels = t->n_classes > 0 ? u->label : NULL};
+    return rc;
 }

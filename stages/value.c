@@ -6,9 +6,12 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "io/sys/rng.h"
 #include "stages/algo/returns.h"
 #include "stages/value_fit.h"
+#include "stages/value_net.h"
 
+#include <math.h>
 #include <string.h>
 
 struct value {
@@ -21,6 +24,9 @@ struct value {
     uint8_t *live;  /* [steps] */
     struct value_features *features;
     struct value_fit *fit; /* NULL: no regression */
+    struct value_net *net; /* NULL: no network */
+    float *x;              /* [steps + 1, d] states of a sample */
+    double explained;
 };
 
 void value_destroy(struct value *v)
@@ -28,9 +34,11 @@ void value_destroy(struct value *v)
     if (v == NULL)
         return;
     value_fit_destroy(v->fit);
+    value_net_destroy(v->net);
     value_features_destroy(v->features);
     mem_free(v->number);
     mem_free(v->live);
+    mem_free(v->x);
     mem_free(v);
 }
 
@@ -45,6 +53,7 @@ static struct value *create(struct task *t, const struct comm *c, int64_t iterat
     v->samples = s;
     v->number = mem_alloc(6 * size, sizeof *v->number);
     v->live = mem_alloc(steps, 1);
+    v->x = mem_alloc((steps + 1) * t->d, sizeof *v->x);
     for (int64_t k = 0; k < steps; k++)
         v->live[k] = t->sampler.step[k].mask != 0;
     v->s = (struct algo_steps){.n = n,
@@ -133,38 +142,53 @@ static int load_densities(struct value *v)
     return rc;
 }
 
-/* z[samples of the shard, steps, base] of a shard's states. */
-static int features_of(struct value *v, int64_t shard, double *z)
+/* A shard's file with states of the right shape. NULL: ERR_INPUT. */
+static struct shard *open_states(struct value *v, int64_t shard)
 {
     struct task *t = v->t;
     char rel[96];
     enum column_type type;
     int nd;
-    int64_t dim[SHARD_MAX_ND], base = value_features_base(v->features), steps = v->s.steps;
+    int64_t dim[SHARD_MAX_ND];
     double start = task_now(t);
     struct shard *in = task_open(t, rundir_rollout(rel, v->iteration, shard), SHARD_ROLLOUT);
-    if (in == NULL)
-        return -1;
-    int rc = 0;
-    if (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
-        dim[0] != task_shard_size(t, shard) || dim[1] != steps + 1 ||
-        dim[2] * dim[3] * dim[4] != t->d)
-        rc = err_set(ERR_INPUT, "%s/%s: 'latents' is missing or of another shape", t->dir,
-                     rel);
-    float *x = mem_alloc((steps + 1) * t->d, sizeof *x);
-    for (int64_t i = 0; rc == 0 && i < task_shard_size(t, shard); i++) {
-        int64_t sample = shard * t->shard_samples + i;
-        rc = shard_get_rows(in, "latents", COLUMN_F32, i, 1, x);
-        start = task_spend(t, TIME_IO, start);
-#pragma omp parallel for schedule(static)
-        for (int64_t k = 0; k < steps; k++)
-            value_features_of(v->features, x + k * t->d, v->samples->label[sample],
-                              z + (i * steps + k) * base);
-        start = task_now(t);
+    if (in != NULL &&
+        (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
+         dim[0] != task_shard_size(t, shard) || dim[1] != v->s.steps + 1 ||
+         dim[2] * dim[3] * dim[4] != t->d)) {
+        err_set(ERR_INPUT, "%s/%s: 'latents' is missing or of another shape", t->dir, rel);
+        shard_close(in);
+        in = NULL;
     }
-    mem_free(x);
-    shard_close(in);
     task_spend(t, TIME_IO, start);
+    return in;
+}
+
+/* z[steps, base] of a sample, which lies in the open shard. */
+static int features_of(struct value *v, struct shard *in, int64_t sample, double *z)
+{
+    struct task *t = v->t;
+    int64_t base = value_features_base(v->features);
+    double start = task_now(t);
+    int rc = shard_get_rows(in, "latents", COLUMN_F32, sample % t->shard_samples, 1, v->x);
+    task_spend(t, TIME_IO, start);
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < v->s.steps; k++)
+        value_features_of(v->features, v->x + k * t->d, v->samples->label[sample],
+                          z + k * base);
+    return rc;
+}
+
+/* z[samples of the shard, steps, base] of a shard's states. */
+static int features_of_all(struct value *v, int64_t shard, double *z)
+{
+    int64_t n = task_shard_size(v->t, shard);
+    int64_t row = v->s.steps * value_features_base(v->features);
+    struct shard *in = open_states(v, shard);
+    int rc = in != NULL ? 0 : -1;
+    for (int64_t i = 0; i < n && rc == 0; i++)
+        rc = features_of(v, in, shard * v->t->shard_samples + i, z + i * row);
+    shard_close(in);
     return rc;
 }
 
@@ -198,7 +222,7 @@ static int add_all(struct value *v)
     for (int64_t first = 0; first < t->shards && rc == 0; first += ranks) {
         int64_t shards = t->shards - first < ranks ? t->shards - first : ranks;
         if (v->c->rank < shards)
-            rc = features_of(v, first + v->c->rank, z);
+            rc = features_of_all(v, first + v->c->rank, z);
         if (rc == 0)
             rc = task_progress(t, "advantage iteration %lld fits values, shard %lld",
                                (long long)v->iteration, (long long)first);
@@ -218,73 +242,208 @@ static int add_all(struct value *v)
     return rc;
 }
 
-/* The previous iteration's sums, where it has such ones: a run may have changed its
- * method. Rank 0 reads. Collective. */
-static int load_memory(struct value *v)
+/* Takes over the previous iteration's sums. Rank 0's part. */
+static int read_memory(struct value *v, struct shard *in)
+{
+    int64_t n, dim[SHARD_MAX_ND];
+    int nd;
+    double *memory = value_fit_memory(v->fit, &n);
+    if (in == NULL || !shard_has(in, "value_memory", NULL, &nd, dim) || nd != 1 ||
+        dim[0] != n)
+        return 0;
+    double *got = shard_get(in, "value_memory", COLUMN_F64, 1, &n, NULL);
+    if (got == NULL)
+        return -1;
+    memcpy(memory, got, (size_t)n * sizeof *memory);
+    mem_free(got);
+    return 0;
+}
+
+/* What the previous iteration left, where it fits: a run may have changed its method.
+ * Rank 0 reads. Collective. */
+static int load_past(struct value *v)
 {
     struct task *t = v->t;
     char rel[96];
-    int64_t n, dim[SHARD_MAX_ND];
-    double *memory = value_fit_memory(v->fit, &n);
-    int rc = 0, nd;
-    if (v->iteration == 0)
-        return 0;
+    int64_t n;
+    struct shard *in = NULL;
     double start = task_now(t);
-    if (v->c->rank == 0) {
-        struct shard *in =
-            task_open(t, rundir_advantage(rel, v->iteration - 1), SHARD_ADVANTAGE);
+    int rc = 0;
+    if (v->c->rank == 0 && v->iteration > 0) {
+        in = task_open(t, rundir_advantage(rel, v->iteration - 1), SHARD_ADVANTAGE);
         rc = in != NULL ? 0 : -1;
-        if (rc == 0 && shard_has(in, "value_memory", NULL, &nd, dim) && dim[0] == n) {
-            double *got = shard_get(in, "value_memory", COLUMN_F64, 1, (int64_t[]){n}, NULL);
-            if (got != NULL)
-                memcpy(memory, got, (size_t)n * sizeof *memory);
-            rc = got != NULL ? 0 : -1;
-            mem_free(got);
-        }
-        shard_close(in);
     }
+    if (rc == 0 && v->fit != NULL)
+        rc = read_memory(v, in);
     start = task_spend(t, TIME_IO, start);
     rc = comm_agree(v->c, rc);
-    if (rc == 0)
+    if (rc == 0 && v->fit != NULL) {
+        double *memory = value_fit_memory(v->fit, &n);
         rc = comm_bcast(v->c, memory, n * (int64_t)sizeof *memory, 0);
+    } else if (rc == 0) {
+        rc = value_net_load(v->net, in);
+    }
+    shard_close(in);
     task_spend(t, TIME_COMMUNICATION, start);
     return rc;
 }
 
-/* Values of this rank's shards. */
-static int predict(struct value *v)
+/* Values of the samples of this rank's shards. */
+static int predict_own(struct value *v)
 {
     struct task *t = v->t;
     int64_t first, last, base = value_features_base(v->features), steps = v->s.steps;
-    double *z = mem_alloc(t->shard_samples * steps * base, sizeof *z);
+    double *z = mem_alloc(steps * base, sizeof *z);
     int rc = 0;
     share(v, v->c->rank, &first, &last);
     for (int64_t s = first; s < last && rc == 0; s++) {
-        rc = features_of(v, s, z);
+        struct shard *in = open_states(v, s);
+        rc = in != NULL ? 0 : -1;
         for (int64_t i = 0; i < task_shard_size(t, s) && rc == 0; i++) {
             int64_t sample = s * t->shard_samples + i;
-            for (int64_t k = 0; k < steps && v->s.usable[sample]; k++)
-                v->s.value[sample * steps + k] =
-                    value_fit_at(v->fit, sample, k, z + (i * steps + k) * base);
+            double *value = v->s.value + sample * steps;
+            if (!v->samples->usable[sample])
+                continue;
+            rc = features_of(v, in, sample, z);
+            if (rc == 0 && v->net != NULL)
+                rc = value_net_at(v->net, z, value);
+            for (int64_t k = 0; k < steps && rc == 0 && v->fit != NULL; k++)
+                value[k] = value_fit_at(v->fit, sample, k, z + k * base);
         }
+        shard_close(in);
     }
     mem_free(z);
     return rc;
 }
 
 /* Collective. */
+static int predict(struct value *v)
+{
+    int rc = comm_agree(v->c, predict_own(v));
+    return rc == 0 ? gather(v, 4) : -1;
+}
+
+/* Collective. */
 static int regress(struct value *v)
 {
-    v->features = value_features_create(v->t);
     v->fit = value_fit_create(v->t, v->features);
-    int rc = load_memory(v);
+    int rc = load_past(v);
     if (rc == 0)
         rc = add_all(v);
     if (rc == 0)
         rc = comm_agree(v->c, value_fit_solve(v->fit, v->c));
+    return rc == 0 ? predict(v) : -1;
+}
+
+/* A shard's samples as lessons. */
+struct lessons {
+    struct value *v;
+    struct shard *in;
+    int64_t *sample; /* the usable ones */
+    double *z;       /* [steps, base] */
+};
+
+static int lesson(void *ctx, int64_t k, struct value_lesson *l)
+{
+    struct lessons *from = ctx;
+    struct value *v = from->v;
+    *l = (struct value_lesson){.z = from->z,
+                               .y = v->s.target + from->sample[k] * v->s.steps,
+                               .live = v->live};
+    return features_of(v, from->in, from->sample[k], from->z);
+}
+
+/* An optimizer step on a shard. Collective. */
+static int teach(struct value *v, int64_t shard, struct lessons *l)
+{
+    struct task *t = v->t;
+    int64_t n = 0, first = shard * t->shard_samples;
+    for (int64_t i = 0; i < task_shard_size(t, shard); i++)
+        if (v->samples->usable[first + i])
+            l->sample[n++] = first + i;
+    if (n == 0)
+        return 0;
+    l->in = open_states(v, shard);
+    int rc = comm_agree(v->c, l->in != NULL ? 0 : -1);
     if (rc == 0)
-        rc = comm_agree(v->c, predict(v));
-    return rc == 0 ? gather(v, 4) : -1;
+        rc = value_net_train(v->net, n, lesson, l);
+    shard_close(l->in);
+    return rc;
+}
+
+/* Passes over all shards, in an order that differs. Collective. */
+static int train(struct value *v)
+{
+    struct task *t = v->t;
+    struct lessons l = {
+        .v = v,
+        .sample = mem_alloc(t->shard_samples, sizeof *l.sample),
+        .z = mem_alloc(v->s.steps * value_features_base(v->features), sizeof *l.z)};
+    int64_t *order = mem_alloc(t->shards, sizeof *order);
+    int rc = 0;
+    for (int64_t e = 0; e < t->value.epochs && rc == 0; e++) {
+        rng_permutation(rng_key(t->seed, RNG_FEATURES, 3, v->iteration, e, 0), order,
+                        t->shards);
+        for (int64_t s = 0; s < t->shards && rc == 0; s++) {
+            rc = comm_agree(v->c, task_progress(t, "advantage iteration %lld, epoch %lld",
+                                                (long long)v->iteration, (long long)e));
+            if (rc == 0)
+                rc = teach(v, order[s], &l);
+        }
+    }
+    mem_free(order);
+    mem_free(l.sample);
+    mem_free(l.z);
+    return rc == 0 ? value_net_collect(v->net) : -1;
+}
+
+/* Predicts, then adds what others of the prompt are off by on average, for the policy has
+ * moved since the network was trained; then trains. Collective. */
+static int learn(struct value *v)
+{
+    int64_t size = v->s.n * v->s.steps;
+    v->net = value_net_create(v->t, v->c, v->features);
+    int rc = load_past(v);
+    if (rc == 0)
+        rc = predict(v);
+    if (rc != 0)
+        return -1;
+    double *rest = mem_alloc(2 * size, sizeof *rest), mean = 0, square = 0, count = 0;
+    struct algo_steps off = v->s;
+    off.target = rest;
+    off.value = rest + size;
+    for (int64_t i = 0; i < size; i++) {
+        rest[i] = v->s.target[i] - v->s.value[i];
+        if (v->samples->usable[i / v->s.steps] && v->live[i % v->s.steps]) {
+            mean += v->s.target[i];
+            square += v->s.target[i] * v->s.target[i];
+            count++;
+        }
+    }
+    returns_baseline(&off);
+    for (int64_t i = 0; i < size; i++)
+        v->s.value[i] += off.value[i];
+    mem_free(rest);
+    if (count > 0)
+        value_net_scale(v->net, mean / count,
+                        sqrt(fmax(0, square / count - mean / count * mean / count)));
+    return train(v);
+}
+
+/* How much closer to the targets the values are than the state-independent ones. */
+static double explained(const struct value *v)
+{
+    double *mean = mem_alloc(v->s.n * v->s.steps, sizeof *mean), all = 0, rest = 0;
+    struct algo_steps plain = v->s;
+    plain.value = mean;
+    returns_baseline(&plain);
+    for (int64_t i = 0; i < v->s.n * v->s.steps; i++)
+        if (v->samples->usable[i / v->s.steps] && v->live[i % v->s.steps]) {
+            all += (v->s.target[i] - mean[i]) * (v->s.target[i] - mean[i]);
+            rest += (v->s.target[i] - v->s.value[i]) * (v->s.target[i] - v->s.value[i]);
+        }
+    mem_free(mean);
+    return all > 0 ? 1 - rest / all : 0;
 }
 
 static void means(const struct value *v, double *advantage)
@@ -308,9 +467,13 @@ struct value *value_estimate(struct task *t, const struct comm *c, int64_t itera
         rc = comm_agree(c, t->algo->returns(&t->algo_options, &v->s));
         if (rc == 0 && t->value.kind == VALUE_NONE)
             returns_baseline(&v->s);
-        else if (rc == 0)
-            rc = regress(v);
+        else if (rc == 0) {
+            v->features = value_features_create(t);
+            rc = t->value.kind == VALUE_MLP ? learn(v) : regress(v);
+        }
     }
+    if (rc == 0 && t->algo->returns != NULL)
+        v->explained = explained(v);
     if (rc == 0)
         rc = comm_agree(c, t->algo->steps(&t->algo_options, &v->s));
     if (rc == 0) {
@@ -321,9 +484,25 @@ struct value *value_estimate(struct task *t, const struct comm *c, int64_t itera
     return NULL;
 }
 
+static int put_fit(const struct value *v, struct shard_writer *w)
+{
+    int64_t n;
+    const double *memory = value_fit_memory(v->fit, &n);
+    const double penalty = value_fit_penalty(v->fit);
+    const struct column col[] = {
+        {.name = "value_memory", .type = COLUMN_F64, .nd = 1, .units = "1", .data = memory,
+         .dim = {n}, .axis = {"value_sum"},
+         .long_name = "sums of the regression, from which the next iteration's starts"},
+        {.name = "value_penalty", .type = COLUMN_F64, .nd = 1, .units = "1",
+         .data = &penalty, .dim = {1}, .axis = {"one"},
+         .long_name = "penalty of the regression"},
+    };
+    return shard_put(w, &col[0]) != 0 ? -1 : shard_put(w, &col[1]);
+}
+
 int value_put(const struct value *v, struct shard_writer *w)
 {
-    int64_t n, m = v->s.n, steps = v->s.steps;
+    int64_t m = v->s.n, steps = v->s.steps;
     const struct column col[] = {
         {.name = "step_advantage", .data = v->s.advantage, .units = "1",
          .long_name = "what the method gives each step to the update"},
@@ -343,24 +522,14 @@ int value_put(const struct value *v, struct shard_writer *w)
         if (shard_put(w, &c) != 0)
             return -1;
     }
-    if (v->fit == NULL)
-        return 0;
-    const double *memory = value_fit_memory(v->fit, &n);
-    const double summary[] = {value_fit_penalty(v->fit), value_fit_explained(v->fit)};
-    const struct column state[] = {
-        {.name = "value_memory", .type = COLUMN_F64, .nd = 1, .units = "1",
-         .data = memory, .dim = {n}, .axis = {"value_sum"},
-         .long_name = "sums of the regression, from which the next iteration's starts"},
-        {.name = "value_penalty", .type = COLUMN_F64, .nd = 1, .units = "1",
-         .data = summary, .dim = {1}, .axis = {"one"},
-         .long_name = "penalty of the regression"},
-        {.name = "value_explained", .type = COLUMN_F64, .nd = 1, .units = "1",
-         .data = summary + 1, .dim = {1}, .axis = {"one"},
-         .long_name = "share of the targets' variance around the mean of the same knots that "
-                      "values of left-out samples explain"},
-    };
-    for (size_t i = 0; i < sizeof state / sizeof *state; i++)
-        if (shard_put(w, &state[i]) != 0)
-            return -1;
-    return 0;
+    const struct column share = {
+        .name = "value_explained", .type = COLUMN_F64, .nd = 1, .units = "1", .dim = {1},
+        .axis = {"one"}, .data = &v->explained,
+        .long_name = "share of the squared distance of the targets from the mean of the "
+                     "prompt's other samples that the values explain"};
+    if (v->t->algo->returns != NULL && shard_put(w, &share) != 0)
+        return -1;
+    if (v->net != NULL)
+        return value_net_put(v->net, w);
+    return v->fit != NULL ? put_fit(v, w) : 0;
 }

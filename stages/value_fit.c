@@ -6,6 +6,7 @@
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/linalg/dense.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 struct value_fit {
     const struct value_features *features;
     int64_t base, knots, blocks, folds, steps;
-    double penalty, memory_weight, used_penalty, explained;
+    double penalty, memory_weight, used_penalty;
     /* Sums of a fold: products [base, blocks, base], moments [knots, base], squares and
      * weights of the targets [1], [1]. */
     int64_t size, rows; /* of a fold's sums; of one row of products */
@@ -21,7 +22,6 @@ struct value_fit {
     double *memory;     /* [size] of previous iterations */
     double *part;       /* [base] one row's products of a step */
     double *beta;       /* [folds, knots, base] */
-    bool *seen;         /* [folds] whether the others have data */
 };
 
 struct value_fit *value_fit_create(const struct task *t, const struct value_features *f)
@@ -125,59 +125,22 @@ static double product(const struct value_fit *v, const double *sum, int64_t a, i
     return apart > 1 ? 0 : sum[j * v->rows + (2 * low + apart) * v->base + l];
 }
 
-/* In place: lower Cholesky factor of m[n, n], then x[n] <- its solution. -1: not positive
- * definite. */
-static int cholesky(int64_t n, double *m, double *x)
-{
-    for (int64_t j = 0; j < n; j++) {
-        for (int64_t i = j; i < n; i++) {
-            double s = m[i * n + j];
-            for (int64_t k = 0; k < j; k++)
-                s -= m[i * n + k] * m[j * n + k];
-            if (i == j && !(s > 0 && isfinite(s)))
-                return -1;
-            m[i * n + j] = i == j ? sqrt(s) : s / m[j * n + j];
-        }
-    }
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t k = 0; k < i; k++)
-            x[i] -= m[i * n + k] * x[k];
-        x[i] /= m[i * n + i];
-    }
-    for (int64_t i = n - 1; i >= 0; i--) {
-        for (int64_t k = i + 1; k < n; k++)
-            x[i] -= m[k * n + i] * x[k];
-        x[i] /= m[i * n + i];
-    }
-    return 0;
-}
-
-/* Coefficients for the sums `rest`; the constants bear next to no penalty. */
-static int solve(const struct value_fit *v, const double *rest, double penalty,
-                 double *beta)
+/* The normal matrix [n, n] and right side of the sums `rest`; the constants bear next to
+ * no penalty. */
+static void equations(const struct value_fit *v, const double *rest, double penalty,
+                      double *m, double *x)
 {
     int64_t n = v->knots * v->base;
     const double *moment = rest + v->base * v->rows, weight = moment[n + 1];
-    if (weight <= 0) {
-        memset(beta, 0, (size_t)n * sizeof *beta);
-        return 0;
-    }
-    double *m = mem_alloc(n * n, sizeof *m);
     for (int64_t a = 0; a < v->knots; a++)
-        for (int64_t b = 0; b <= a; b++)
+        for (int64_t b = 0; b < v->knots; b++)
             for (int64_t j = 0; j < v->base; j++)
                 for (int64_t l = 0; l < v->base; l++)
                     m[(a * v->base + j) * n + b * v->base + l] =
                         product(v, rest, a, j, b, l);
     for (int64_t i = 0; i < n; i++)
         m[i * n + i] += weight * (i % v->base == 0 ? 1e-12 : penalty);
-    memcpy(beta, moment, (size_t)n * sizeof *beta);
-    int rc = cholesky(n, m, beta);
-    mem_free(m);
-    return rc == 0 ? 0
-                   : err_set(ERR_NUMERIC, "the value function's normal equations cannot be "
-                                          "solved: states or rewards are not finite, or "
-                                          "value.ridge is too small");
+    memcpy(x, moment, (size_t)n * sizeof *x);
 }
 
 /* Squared error of beta on the sums of a fold. */
@@ -196,52 +159,99 @@ static double error_of(const struct value_fit *v, const double *sum, const doubl
     return error;
 }
 
-/* Fits every fold with a penalty; *error: of the values of what was left out. */
-static int fit_folds(struct value_fit *v, const double *all, double penalty, double *beta,
-                     double *error)
+/* From the mean at each knot to a hardly penalised fit. */
+static const double penalties[] = {1e6, 1, 1e-1, 1e-2, 1e-3, 1e-4};
+enum { PENALTIES = sizeof penalties / sizeof *penalties };
+
+/* Room for one fold's equations. */
+struct work {
+    double *rest, *matrix, *side, *factor; /* [size], [n, n], [n], packed */
+};
+
+static void work_free(struct work *w)
 {
-    double *rest = mem_alloc(v->size, sizeof *rest);
+    mem_free(w->rest);
+    mem_free(w->matrix);
+    mem_free(w->side);
+    mem_free(w->factor);
+}
+
+static struct work work_of(const struct value_fit *v)
+{
+    int64_t n = v->knots * v->base;
+    return (struct work){.rest = mem_alloc(v->size, sizeof(double)),
+                         .matrix = mem_alloc(n * n, sizeof(double)),
+                         .side = mem_alloc(n, sizeof(double)),
+                         .factor = mem_alloc(dense_packed(n), sizeof(double))};
+}
+
+/* Sets w up for a fold: the sums of all the others. False: there are none. */
+static bool others(const struct value_fit *v, int64_t fold, double penalty, struct work *w)
+{
+    for (int64_t i = 0; i < v->size; i++)
+        w->rest[i] = v->memory[i] - v->fold[fold * v->size + i];
+    equations(v, w->rest, penalty, w->matrix, w->side);
+    return w->rest[v->size - 1] > 0.5;
+}
+
+/* Squared error on each fold of the others' fit, for each penalty: error[PENALTIES,
+ * folds]. Ranks take turns. Collective. */
+static int try_penalties(const struct value_fit *v, const struct comm *c, struct work *w,
+                         double *error)
+{
+    int64_t jobs = PENALTIES * v->folds, n = v->knots * v->base;
     int rc = 0;
-    *error = 0;
-    for (int64_t k = 0; k < v->folds && rc == 0; k++) {
-        const double *own = v->fold + k * v->size;
-        for (int64_t i = 0; i < v->size; i++)
-            rest[i] = all[i] - own[i];
-        rc = solve(v, rest, penalty, beta + k * v->knots * v->base);
-        *error += error_of(v, own, beta + k * v->knots * v->base);
+    for (int64_t j = 0; j < jobs && rc == 0; j++) {
+        error[j] = -INFINITY;
+        if (j % c->size != c->rank)
+            continue;
+        if (!others(v, j % v->folds, penalties[j / v->folds], w))
+            memset(w->side, 0, (size_t)n * sizeof *w->side);
+        else if ((rc = dense_cholesky(n, w->matrix, w->factor)) == 0) {
+            dense_forward(n, w->factor, w->side);
+            dense_backward(n, w->factor, w->side);
+        }
+        error[j] = error_of(v, v->fold + j % v->folds * v->size, w->side);
     }
-    mem_free(rest);
+    rc = comm_agree(c, rc);
+    return rc == 0 ? comm_max_f64(c, error, jobs) : -1;
+}
+
+static int choose(struct value_fit *v, const struct comm *c, struct work *w)
+{
+    double *error = mem_alloc(PENALTIES * v->folds, sizeof *error), best = INFINITY;
+    int rc = try_penalties(v, c, w, error);
+    for (int64_t i = 0; i < PENALTIES && rc == 0; i++) {
+        double sum = 0;
+        for (int64_t k = 0; k < v->folds; k++)
+            sum += error[i * v->folds + k];
+        if (sum < best) {
+            best = sum;
+            v->used_penalty = penalties[i];
+        }
+    }
+    mem_free(error);
     return rc;
 }
 
-/* From a hardly penalised fit to the mean at each knot. */
-static const double penalties[] = {1e6, 1, 1e-1, 1e-2, 1e-3, 1e-4};
-
 int value_fit_solve(struct value_fit *v, const struct comm *c)
 {
-    int64_t n = v->folds * v->knots * v->base;
-    double *beta = mem_alloc(n, sizeof *beta), best = INFINITY, error, level = 0;
-    int rc = gather(v, c), some = v->penalty < 0;
+    int64_t n = v->knots * v->base;
+    struct work w = work_of(v);
+    int rc = gather(v, c);
     for (int64_t i = 0; i < v->size; i++) {
         v->memory[i] *= v->memory_weight;
         for (int64_t k = 0; k < v->folds; k++)
             v->memory[i] += v->fold[k * v->size + i];
     }
-    for (size_t i = 0; i < (some ? sizeof penalties / sizeof *penalties : 1) && rc == 0;
-         i++) {
-        double penalty = some ? penalties[i] : v->penalty;
-        rc = fit_folds(v, v->memory, penalty, beta, &error);
-        if (i == 0)
-            level = error;
-        if (rc == 0 && error < best) {
-            best = error;
-            v->used_penalty = penalty;
-            memcpy(v->beta, beta, (size_t)n * sizeof *beta);
-        }
-    }
-    v->explained = level > 0 ? 1 - best / level : 0;
-    mem_free(beta);
-    return rc;
+    v->used_penalty = v->penalty;
+    if (rc == 0 && v->penalty < 0)
+        rc = choose(v, c, &w);
+    for (int64_t k = 0; k < v->folds && rc == 0; k++)
+        if (others(v, k, v->used_penalty, &w))
+            rc = dense_solve(c, n, 1, w.matrix, w.side, v->beta + k * n);
+    work_free(&w);
+    return rc == 0 ? 0 : err_add("value function (value.ridge is %g)", v->used_penalty);
 }
 
 double value_fit_at(const struct value_fit *v, int64_t sample, int64_t step,
@@ -261,9 +271,4 @@ double value_fit_at(const struct value_fit *v, int64_t sample, int64_t step,
 double value_fit_penalty(const struct value_fit *v)
 {
     return v->used_penalty;
-}
-
-double value_fit_explained(const struct value_fit *v)
-{
-    return v->explained;
 }

@@ -35,9 +35,7 @@ int value_fit_solve(struct value_fit *v, const struct comm *c);
 double value_fit_at(const struct value_fit *v, int64_t sample, int64_t step,
                     const double *z);
 
-/* The penalty used, and the share of the targets' variance within each knot that values
- * of left-out samples explain. */
+/* The penalty used. */
 double value_fit_penalty(const struct value_fit *v);
-double value_fit_explained(const struct value_fit *v);
 
 #endif

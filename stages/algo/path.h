@@ -9,6 +9,7 @@ struct path_options {
     double target; /* NaN: the loss is -r */
 };
 
+/* Reads algorithm.reward_target. */
 void path_read(struct path_options *p, const struct config *c);
 
 /* The loss of a sample with this reward; *slope receives d loss / d reward (0 at the

@@ -1,4 +1,5 @@
-/* TAO behind one call. Vectors wrap the caller's memory; the function sees the arrays. */
+/* TAO behind one call. Vectors wrap the caller's memory; the function sees the arrays.
+ */
 #include "stages/linalg/minimise.h"
 
 #include "io/sys/err.h"
@@ -34,10 +35,11 @@ static PetscErrorCode evaluate(Tao tao, Vec at, PetscReal *value, Vec slope, voi
     for (int64_t i = 0; i < j->n && rc == 0 && finite; i++)
         finite = isfinite(g[i]);
     if (!finite)
-        rc = err_set(ERR_NUMERIC,
-                     "evaluation %lld of a minimisation: value %g or its gradient is not "
-                     "finite",
-                     (long long)j->evaluations, *value);
+        rc = err_set(
+            ERR_NUMERIC,
+            "evaluation %lld of a minimisation: value %g or its gradient is not "
+            "finite",
+            (long long)j->evaluations, *value);
     j->evaluations++;
     PetscCall(VecRestoreArrayRead(at, &x));
     PetscCall(VecRestoreArrayWrite(slope, &g));
@@ -67,7 +69,8 @@ static PetscErrorCode solve(struct job *j)
         PetscCall(wrap(o->high, j->n, &j->high));
         PetscCall(TaoSetVariableBounds(j->tao, j->low, j->high));
     }
-    PetscCall(TaoSetTolerances(j->tao, o->gradient_tolerance, o->relative_tolerance, 0));
+    PetscCall(
+        TaoSetTolerances(j->tao, o->gradient_tolerance, o->relative_tolerance, 0));
     PetscCall(TaoSetMaximumIterations(j->tao, petsc_int(o->iterations)));
     PetscCall(TaoSetMaximumFunctionEvaluations(j->tao, PETSC_MAX_INT));
     PetscCall(TaoSolve(j->tao));
@@ -99,8 +102,8 @@ static PetscErrorCode report(struct job *j, struct minimise_result *r)
     PetscInt iterations;
     TaoConvergedReason reason;
     PetscFunctionBegin;
-    PetscCall(TaoGetSolutionStatus(j->tao, &iterations, &r->value, &r->gradient_norm, NULL,
-                                   NULL, &reason));
+    PetscCall(TaoGetSolutionStatus(j->tao, &iterations, &r->value, &r->gradient_norm,
+                                   NULL, NULL, &reason));
     r->iterations = iterations;
     r->evaluations = j->evaluations;
     r->converged = reason > 0;

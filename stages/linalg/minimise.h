@@ -1,5 +1,5 @@
-/* Minimisation of a smooth function of a flat vector by PETSc/TAO, on this process alone.
- * The same function and start give the same bits. */
+/* Minimisation of a smooth function of a flat vector by PETSc/TAO, on this process
+ * alone. The same function and start give the same bits. */
 #ifndef SLUICE_STAGES_LINALG_MINIMISE_H
 #define SLUICE_STAGES_LINALG_MINIMISE_H
 
@@ -32,8 +32,8 @@ typedef int (*minimise_f)(void *ctx, const double *x, double *value, double *gra
 
 /* Lowers f from x[n] (in: start, out: the best point); r may be NULL. Running out of
  * iterations or of progress is no error: see r. ERR_NUMERIC: f or its gradient is not
- * finite; f's own error; ERR_ENV: MPI is not up. x is not touched on error. Begins the PETSc
- * session. Not collective. */
+ * finite; f's own error; ERR_ENV: MPI is not up. x is not touched on error. Begins the
+ * PETSc session. Not collective. */
 int minimise_run(const struct minimise_options *o, int64_t n, double *x, minimise_f f,
                  void *ctx, struct minimise_result *r);
 

@@ -1,5 +1,5 @@
-/* PETSc's start and end, and its errors as ours. The first message of a failure is kept as
- * the pending error (unless a call-back left one) and nothing is printed. */
+/* PETSc's start and end, and its errors as ours. The first message of a failure is kept
+ * as the pending error (unless a call-back left one) and nothing is printed. */
 #include "stages/linalg/petsc.h"
 
 #include "io/sys/err.h"
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 static PetscErrorCode on_error(MPI_Comm comm, int line, const char *function,
-                               const char *file, PetscErrorCode code, PetscErrorType type,
-                               const char *message, void *ctx)
+                               const char *file, PetscErrorCode code,
+                               PetscErrorType type, const char *message, void *ctx)
 {
     (void)comm;
     (void)line;
@@ -39,7 +39,8 @@ PetscInt petsc_int(int64_t n)
 int petsc_begin(void)
 {
     PetscBool there = PETSC_FALSE;
-    char *words[] = {"sluice", "-no_signal_handler", "-skip_petscrc", NULL}, **argv = words;
+    char *words[] = {"sluice", "-no_signal_handler", "-skip_petscrc", NULL},
+         **argv = words;
     int argc = 3, mpi = 0;
     PetscInitialized(&there);
     if (there)

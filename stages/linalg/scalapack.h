@@ -3,7 +3,8 @@
 #ifndef SLUICE_STAGES_LINALG_SCALAPACK_H
 #define SLUICE_STAGES_LINALG_SCALAPACK_H
 
-#include <mpi.h>
+#include "io/sys/comm.h"
+
 #include <stddef.h>
 
 int Csys2blacs_handle(MPI_Comm comm);

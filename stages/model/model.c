@@ -296,6 +296,11 @@ int64_t model_null_label(const struct model *m)
     return m->kind->null_label != NULL ? m->kind->null_label(m->net) : -1;
 }
 
+double model_guidance(const struct model *m)
+{
+    return m->guidance;
+}
+
 int model_set_guidance(struct model *m, double weight)
 {
     if (weight != 1 && model_null_label(m) < 0)
@@ -305,11 +310,6 @@ int model_set_guidance(struct model *m, double weight)
                        weight);
     m->guidance = weight;
     return 0;
-}
-
-double model_guidance(const struct model *m)
-{
-    return m->guidance;
 }
 
 /* Both evaluations in one batch: all items with their labels, then all without. */

@@ -81,7 +81,10 @@ static int check(const struct scorer *s, const struct reward_scene *scene, const
 static void close_scorer(void *ctx)
 {
     struct scorer *s = ctx;
-    tape_destroy(s->tape);
+    if (s == NULL)
+        return;
+    if (s->tape != NULL)
+        tape_destroy(s->tape);
     classifier_destroy(s->net);
     mem_free(s->slope);
     mem_free(s);
@@ -95,7 +98,6 @@ static int open_scorer(const struct reward_scene *scene, void **ctx)
         return err_set(ERR_USAGE, "reward.classifier is not set: name a folder that "
                                   "`sluice classifier` wrote");
     struct scorer *s = mem_alloc(1, sizeof *s);
-    *ctx = s;
     s->target = config_is(c, "reward.target_class", "label")
                     ? -1
                     : config_int(c, "reward.target_class");
@@ -114,14 +116,11 @@ static int open_scorer(const struct reward_scene *scene, void **ctx)
             s->tape = tape_create(b);
         s->slope = mem_alloc(BATCH * classifier_logits(s->net), sizeof *s->slope);
     }
-    if (rc == 0)
+    if (rc == 0) {
+        *ctx = s;
         return 0;
-    if (s->tape != NULL)
-        tape_destroy(s->tape);
-    classifier_destroy(s->net);
-    mem_free(s->slope);
-    mem_free(s);
-    *ctx = NULL;
+    }
+    close_scorer(s);
     return -1;
 }
 

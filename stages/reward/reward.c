@@ -6,6 +6,8 @@
 #include "stages/reward/brightness.h"
 #include "stages/reward/classifier.h"
 #include "stages/reward/jpeg.h"
+#include "stages/reward/memorisation.h"
+#include "stages/reward/molecule.h"
 #include "stages/reward/power.h"
 #include "stages/reward/table.h"
 
@@ -18,7 +20,8 @@ static const struct reward *const list[] = {
     &power_cost,           &power_peak_hard,
     &power_energy_hard,    &power_ramp_hard,
     &power_cost_hard,      &table,
-    &reward_classifier,
+    &reward_classifier,    &memorisation,
+    &molecule_valid,       &molecule_property,
     NULL,
 };
 
@@ -50,6 +53,6 @@ const struct reward *reward_find(const char *name)
 const char *reward_status_name(enum reward_status s)
 {
     static const char *const names[] = {"ok", "failed", "timed out", "infeasible",
-                                        "non-finite"};
+                                        "non-finite", "not asked"};
     return (unsigned)s < sizeof names / sizeof *names ? names[s] : "unknown";
 }

@@ -14,6 +14,7 @@ enum reward_status {
     REWARD_TIMED_OUT = 2,
     REWARD_INFEASIBLE = 3, /* not a valid object: no reward is defined */
     REWARD_NON_FINITE = 4,
+    REWARD_NOT_ASKED = 5, /* no failure: the run asks few samples (learned.h) */
 };
 const char *reward_status_name(enum reward_status s);
 

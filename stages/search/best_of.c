@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* Sample i of `from` (whose samples start at `at`) becomes w's. */
-static void take(const struct chain *c, struct walk *w, const struct walk *from, int64_t at,
-                 int64_t b)
+static void take(const struct chain *c, struct draw *w, const struct draw *from,
+                 int64_t at, int64_t b)
 {
     size_t row = (size_t)(w->states * c->d) * sizeof(float);
     int64_t i = at + b, steps = c->sampler->steps;
@@ -20,8 +20,8 @@ static void take(const struct chain *c, struct walk *w, const struct walk *from,
 }
 
 /* One micro-batch; try has room for it. */
-static int draw_batch(struct chain *c, const struct search_options *o, struct walk *w,
-                      struct walk *try, int64_t at, double *score)
+static int draw_batch(struct chain *c, const struct search_options *o, struct draw *w,
+                      struct draw *try, int64_t at, double *score)
 {
     int64_t m = try->n;
     double *best = score + m, candidates = (double)o->candidates;
@@ -46,10 +46,11 @@ static int draw_batch(struct chain *c, const struct search_options *o, struct wa
     return 0;
 }
 
-static int draw(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw(struct chain *c, const struct search_options *o, struct draw *w)
 {
-    int64_t size = w->n < c->micro_batch ? w->n : c->micro_batch, steps = c->sampler->steps;
-    struct walk try = {.iteration = w->iteration, .states = w->states};
+    int64_t size = w->n < c->micro_batch ? w->n : c->micro_batch,
+            steps = c->sampler->steps;
+    struct draw try = {.iteration = w->iteration, .states = w->states};
     try.latents = mem_alloc(size * w->states * c->d, sizeof *try.latents);
     try.sample = mem_alloc(size * c->d, sizeof *try.sample);
     try.log_prob = mem_alloc(size * steps, sizeof *try.log_prob);

@@ -1,5 +1,5 @@
-/* The chain's parts. Everything about one sample is keyed by (seed, iteration, label, copy,
- * step, candidate). */
+/* The chain's parts. Everything about one sample is keyed by (seed, iteration, label,
+ * copy, step, candidate). */
 #include "stages/search/chain.h"
 
 #include "io/sys/err.h"
@@ -38,13 +38,13 @@ static float *work_of(const struct chain *c, int64_t i)
     return c->work + i % c->micro_batch * 3 * c->d;
 }
 
-float *chain_state(const struct chain *c, const struct walk *w, int64_t i, int64_t k)
+float *chain_state(const struct chain *c, const struct draw *w, int64_t i, int64_t k)
 {
     return w->latents + (i * w->states + k % w->states) * c->d;
 }
 
-void chain_noise(const struct chain *c, const struct walk *w, int64_t i, int64_t candidate,
-                 int64_t step, float *z)
+void chain_noise(const struct chain *c, const struct draw *w, int64_t i,
+                 int64_t candidate, int64_t step, float *z)
 {
     uint64_t key =
         candidate == 0
@@ -54,16 +54,17 @@ void chain_noise(const struct chain *c, const struct walk *w, int64_t i, int64_t
     rng_normal(key, z, c->d);
 }
 
-double chain_uniform(const struct chain *c, const struct walk *w, int64_t i, int64_t step)
+double chain_uniform(const struct chain *c, const struct draw *w, int64_t i,
+                     int64_t step)
 {
-    return rng_uniform(rng_key(c->seed, RNG_SEARCH, w->iteration, w->label[i], w->copy[i],
-                               -1 - step),
-                       0);
+    return rng_uniform(
+        rng_key(c->seed, RNG_SEARCH, w->iteration, w->label[i], w->copy[i], -1 - step),
+        0);
 }
 
 /* One evaluation; with seed not NULL also backward, and dx. */
-static int evaluate(struct chain *c, const struct walk *w, int64_t at, int64_t m, int64_t k,
-                    const float *x, float *o, const float *seed, float *dx)
+static int evaluate(struct chain *c, const struct draw *w, int64_t at, int64_t m,
+                    int64_t k, const float *x, float *o, const float *seed, float *dx)
 {
     char phase[64];
     snprintf(phase, sizeof phase, "sample %lld step %lld", (long long)(w->first + at),
@@ -92,23 +93,23 @@ static int evaluate(struct chain *c, const struct walk *w, int64_t at, int64_t m
     if (rc == 0 && o != NULL)
         memcpy(o, out->data, (size_t)(m * c->d) * sizeof *o);
     if (rc == 0 && dx != NULL)
-        memcpy(dx, given->grad, (size_t)(m * c->d) * sizeof *dx);
+        model_dx(given, m, dx);
     return rc;
 }
 
-int chain_output(struct chain *c, const struct walk *w, int64_t at, int64_t m, int64_t k,
-                 const float *x, float *o)
+int chain_output(struct chain *c, const struct draw *w, int64_t at, int64_t m,
+                 int64_t k, const float *x, float *o)
 {
     return evaluate(c, w, at, m, k, x, o, NULL, NULL);
 }
 
-int chain_output_back(struct chain *c, const struct walk *w, int64_t at, int64_t m,
+int chain_output_back(struct chain *c, const struct draw *w, int64_t at, int64_t m,
                       int64_t k, const float *x, const float *seed, float *dx)
 {
     return evaluate(c, w, at, m, k, x, NULL, seed, dx);
 }
 
-void chain_keep(const struct chain *c, const struct walk *w, int64_t i, int64_t k,
+void chain_keep(const struct chain *c, const struct draw *w, int64_t i, int64_t k,
                 const float *o, const float *next)
 {
     float *mu = work_of(c, i) + 2 * c->d;
@@ -118,8 +119,8 @@ void chain_keep(const struct chain *c, const struct walk *w, int64_t i, int64_t 
         sampler_log_prob(c->sampler, k, c->d, mu, next);
 }
 
-void chain_advance(const struct chain *c, const struct walk *w, int64_t i, int64_t k,
-                const float *o, int64_t candidate)
+void chain_advance(const struct chain *c, const struct draw *w, int64_t i, int64_t k,
+                   const float *o, int64_t candidate)
 {
     float *z = work_of(c, i), *next = z + c->d;
     chain_noise(c, w, i, candidate, k + 1, z);
@@ -128,7 +129,8 @@ void chain_advance(const struct chain *c, const struct walk *w, int64_t i, int64
     chain_keep(c, w, i, k, o, next);
 }
 
-int chain_walk(struct chain *c, struct walk *w, int64_t at, int64_t m, int64_t candidate)
+int chain_walk(struct chain *c, struct draw *w, int64_t at, int64_t m,
+               int64_t candidate)
 {
     int64_t steps = c->sampler->steps;
     float *x = mem_alloc(2 * m * c->d, sizeof *x), *o = x + m * c->d;
@@ -153,7 +155,7 @@ int chain_walk(struct chain *c, struct walk *w, int64_t at, int64_t m, int64_t c
     return rc;
 }
 
-int chain_score(struct chain *c, const struct walk *w, int64_t at, int64_t m,
+int chain_score(struct chain *c, const struct draw *w, int64_t at, int64_t m,
                 const float *x, double *score, float *gradient)
 {
     uint8_t *status = c->status;

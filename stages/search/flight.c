@@ -11,17 +11,17 @@
 struct flight {
     struct chain *c;
     const struct search_options *o;
-    const struct walk *w;
-    int64_t i;                          /* the sample */
-    int64_t controls, *step;            /* [controls] the states they lead to, ascending */
-    float *plain, *noise, *state;       /* [N + 1, d] zbar, z, x */
+    const struct draw *w;
+    int64_t i;                    /* the sample */
+    int64_t controls, *step;      /* [controls] the states they lead to, ascending */
+    float *plain, *noise, *state; /* [N + 1, d] zbar, z, x */
     float *out, *seed, *adjoint, *back; /* [d] each */
     double reward;                      /* of the point at hand */
     struct flight_best best;
 };
 
 struct flight *flight_create(struct chain *c, const struct search_options *o,
-                             const struct walk *w)
+                             const struct draw *w)
 {
     struct flight *f = mem_alloc(1, sizeof *f);
     int64_t d = c->d, steps = c->sampler->steps, rows = (steps + 1) * d;
@@ -101,20 +101,12 @@ static int fly(struct flight *f)
     for (int64_t k = 0; k < steps; k++)
         if (advance(f, k, f->state + k * d, f->state + (k + 1) * d) != 0)
             return -1;
-    return chain_score(f->c, f->w, f->i, 1, f->state + steps * d, &f->reward, f->adjoint);
+    return chain_score(f->c, f->w, f->i, 1, f->state + steps * d, &f->reward,
+                       f->adjoint);
 }
 
-/* d mu / d x and d mu / d o of a step: mu is linear in both, without an offset, and each
- * element by itself. */
-static void slopes(const struct sampler *s, int64_t k, float *by_x, float *by_o)
-{
-    const float one = 1, zero = 0;
-    sampler_mean(s, k, 1, &one, &zero, by_x, NULL);
-    sampler_mean(s, k, 1, &zero, &one, by_o, NULL);
-}
-
-/* adjoint: from d J / d x_N back along the chain; on the way gradient <- its parts by the
- * controls. */
+/* adjoint: from d J / d x_N back along the chain; on the way gradient <- its parts by
+ * the controls. */
 static int fly_back(struct flight *f, double *gradient)
 {
     struct chain *c = f->c;
@@ -129,7 +121,7 @@ static int fly_back(struct flight *f, double *gradient)
         }
         if (a == 0)
             break;
-        slopes(c->sampler, k - 1, &by_x, &by_o);
+        sampler_slopes(c->sampler, k - 1, &by_x, &by_o);
         for (int64_t j = 0; j < d; j++)
             f->seed[j] = by_o * f->adjoint[j];
         if (chain_output_back(c, f->w, f->i, 1, k - 1, f->state + (k - 1) * d, f->seed,
@@ -177,7 +169,7 @@ int flight_cost(void *ctx, const double *u, double *value, double *gradient)
     return 0;
 }
 
-int flight_land(struct flight *f, struct walk *w, const double *u)
+int flight_land(struct flight *f, struct draw *w, const double *u)
 {
     struct chain *c = f->c;
     int64_t i = f->i, d = c->d, steps = c->sampler->steps;

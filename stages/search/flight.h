@@ -1,5 +1,5 @@
-/* One sample's chain as a function of its noise: the numbers z = zbar + u that drive it,
- * zbar those of a plain rollout, u the controls, and
+/* One sample's chain as a function of its noise: the numbers z = zbar + u that drive
+ * it, zbar those of a plain rollout, u the controls, and
  *
  *     J(u) = -weight r(x_N(u)) + |u|^2 / 2
  *
@@ -21,7 +21,7 @@ struct flight_best {
 
 /* Borrows all; steps that draw noise have controls, and with o->start the start. */
 struct flight *flight_create(struct chain *c, const struct search_options *o,
-                             const struct walk *w);
+                             const struct draw *w);
 void flight_destroy(struct flight *f);
 
 /* Turns to sample i. Returns the number of controls, (live steps + start) * d. */
@@ -33,6 +33,6 @@ int flight_cost(void *ctx, const double *u, double *value, double *gradient);
 const struct flight_best *flight_best(const struct flight *f);
 
 /* Keeps the chain of controls u in w: latents, log_prob, sample and cost. */
-int flight_land(struct flight *f, struct walk *w, const double *u);
+int flight_land(struct flight *f, struct draw *w, const double *u);
 
 #endif

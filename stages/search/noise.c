@@ -1,13 +1,12 @@
-/* Every sample is a problem of its own, so its result depends on no other sample. The best
- * point that was evaluated is kept; a point without a score ends the search. */
+/* Every sample is a problem of its own, so its result depends on no other sample. The
+ * best point that was evaluated is kept; a point without a score ends the search. */
 #include "stages/search/noise.h"
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "stages/search/flight.h"
 
-
-static int draw_one(struct flight *f, const struct search_options *o, struct walk *w,
+static int draw_one(struct flight *f, const struct search_options *o, struct draw *w,
                     int64_t i)
 {
     const struct minimise_options mo = {.method = o->method,
@@ -25,7 +24,7 @@ static int draw_one(struct flight *f, const struct search_options *o, struct wal
     return flight_land(f, w, best->u);
 }
 
-static int draw(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw(struct chain *c, const struct search_options *o, struct draw *w)
 {
     struct flight *f = flight_create(c, o, w);
     int rc = 0;

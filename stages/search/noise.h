@@ -1,5 +1,5 @@
-/* Trajectory optimisation: the noise of a chain, chosen by TAO (after Dvijotham et al. 2023).
- * SEARCH.md has the equations. */
+/* Trajectory optimisation: the noise of a chain, chosen by TAO (after Dvijotham et al.
+ * 2023). SEARCH.md has the equations. */
 #ifndef SLUICE_STAGES_SEARCH_NOISE_H
 #define SLUICE_STAGES_SEARCH_NOISE_H
 

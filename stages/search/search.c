@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-static int draw_plain(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw_plain(struct chain *c, const struct search_options *o, struct draw *w)
 {
     (void)o;
     for (int64_t at = 0; at < w->n; at += c->micro_batch) {
@@ -28,7 +28,7 @@ static const struct search none = {
 };
 
 static const struct search *const list[] = {&none, &best_of,      &svdd,
-                                           &smc,  &search_noise, NULL};
+                                            &smc,  &search_noise, NULL};
 
 const struct search *const *search_all(void)
 {
@@ -45,9 +45,8 @@ const struct search *search_find(const char *name)
         names[n] = list[n]->name;
     }
     const char *near = text_nearest(name, names, n);
-    err_set(ERR_USAGE,
-            "unknown search \"%.60s\"%s%s%s; `sluice config` lists them", name,
-            near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
+    err_set(ERR_USAGE, "unknown search \"%.60s\"%s%s%s; `sluice config` lists them",
+            name, near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
             near != NULL ? "\"?" : "");
     return NULL;
 }
@@ -80,16 +79,21 @@ bool search_acts(const struct search_options *o)
 /* The part about the reward. */
 static int check_reward(const struct search *s, const struct reward *r)
 {
+    if ((s->needs & SEARCH_SCORES) != 0 && r->score == NULL)
+        return err_set(ERR_USAGE, "search.kind: %s needs a reward: set reward.name",
+                       s->name);
     if ((s->needs & SEARCH_SCORES) != 0 && !r->deterministic)
-        return err_set(ERR_USAGE,
-                       "search.kind: %s compares scores, and those of reward.name %s are "
-                       "noisy: use a deterministic reward",
-                       s->name, r->name);
+        return err_set(
+            ERR_USAGE,
+            "search.kind: %s compares scores, and those of reward.name %s are "
+            "noisy: use a deterministic reward",
+            s->name, r->name);
     if ((s->needs & SEARCH_GRADIENT) != 0 && !r->differentiable)
-        return err_set(ERR_USAGE,
-                       "search.kind: %s needs the reward's gradient, and reward.name %s "
-                       "has none: use a differentiable reward, or best_of, svdd or smc",
-                       s->name, r->name);
+        return err_set(
+            ERR_USAGE,
+            "search.kind: %s needs the reward's gradient, and reward.name %s "
+            "has none: use a differentiable reward, or best_of, svdd or smc",
+            s->name, r->name);
     return 0;
 }
 
@@ -98,30 +102,32 @@ int search_check(const struct search_options *o, const struct chain *c, int64_t 
     const struct search *s = o->kind;
     if (check_reward(s, c->reward) != 0)
         return -1;
-    if ((s->needs & SEARCH_GRADIENT) != 0 &&
-        (c->sampler->clip_sample || c->sampler->thresholding))
-        return err_set(ERR_USAGE,
-                       "search.kind: %s follows gradients through the sampler, which end "
-                       "where the predicted sample is clipped: set "
-                       "sampler.clip_sample=false (and no thresholding)",
-                       s->name);
+    if ((s->needs & SEARCH_GRADIENT) != 0 && sampler_clips(c->sampler))
+        return err_set(
+            ERR_USAGE,
+            "search.kind: %s follows gradients through the sampler, which end "
+            "where the predicted sample is clipped: set "
+            "sampler.clip_sample=false (and no thresholding)",
+            s->name);
     bool start = s == &search_noise && o->start;
     if ((s->needs & SEARCH_NOISE) != 0 && c->sampler->live_steps == 0 && !start)
-        return err_set(ERR_USAGE,
-                       "search.kind: %s chooses the noise of steps, but no sampler step is "
-                       "random: set sampler.eta=1",
-                       s->name);
+        return err_set(
+            ERR_USAGE,
+            "search.kind: %s chooses the noise of steps, but no sampler step is "
+            "random: set sampler.eta=1",
+            s->name);
     if ((s->needs & SEARCH_GROUP) != 0 && copies < 2)
-        return err_set(ERR_USAGE,
-                       "search.kind: %s resamples among the samples of one prompt in a "
-                       "shard: set rollout.copies to 2 or more and rollout.shard_samples "
-                       "and rollout.samples to multiples of it (without classes: a "
-                       "shard of 2 or more)",
-                       s->name);
+        return err_set(
+            ERR_USAGE,
+            "search.kind: %s resamples among the samples of one prompt in a "
+            "shard: set rollout.copies to 2 or more and rollout.shard_samples "
+            "and rollout.samples to multiples of it (without classes: a "
+            "shard of 2 or more)",
+            s->name);
     return 0;
 }
 
-int search_draw(const struct search_options *o, struct chain *c, struct walk *w)
+int search_draw(const struct search_options *o, struct chain *c, struct draw *w)
 {
     for (int64_t i = 0; i < w->n; i++) {
         w->cost[i] = 0;

@@ -1,9 +1,10 @@
-/* Searches at sampling time: instead of the policy's own samples, rollouts keep samples that
- * a search found with the reward at hand. One search is one file with one `const struct
- * search`, listed in search.c; SEARCH.md has a section for each.
+/* Searches at sampling time: instead of the policy's own samples, rollouts keep samples
+ * that a search found with the reward at hand. One search is one file with one `const
+ * struct search`, listed in search.c; SEARCH.md has a section for each.
  *
- * What a search returns are not samples of the policy. The stored log-densities are those of
- * the kept transitions under the policy; `cost` says in nats how far the search went. */
+ * What a search returns are not samples of the policy. The stored log-densities are
+ * those of the kept transitions under the policy; `cost` says in nats how far the
+ * search went. */
 #ifndef SLUICE_STAGES_SEARCH_SEARCH_H
 #define SLUICE_STAGES_SEARCH_SEARCH_H
 
@@ -34,7 +35,7 @@ struct search {
     const char *name, *help;
     unsigned needs; /* enum search_needs */
     /* Fills latents, sample, log_prob, cost and plain of all of w's samples. */
-    int (*draw)(struct chain *c, const struct search_options *o, struct walk *w);
+    int (*draw)(struct chain *c, const struct search_options *o, struct draw *w);
 };
 
 /* NULL and ERR_USAGE (with the nearest name) for an unknown one. */
@@ -47,24 +48,25 @@ int search_read(struct search_options *o, const struct config *c);
 /* Whether it is more than plain sampling. */
 bool search_acts(const struct search_options *o);
 
-/* Does the search fit c's reward and sampler? copies: samples in a row of one label, each
- * shard a multiple of it (0: not so). ERR_USAGE says what to change. */
+/* Does the search fit c's reward and sampler? copies: samples in a row of one label,
+ * each shard a multiple of it (0: not so). ERR_USAGE says what to change. */
 int search_check(const struct search_options *o, const struct chain *c, int64_t copies);
 
-/* Makes w's samples; cost and plain are set for all kinds. The bits depend on the seed and
- * on w alone. c is opened. Begins the PETSc session where `noise` is the search. 0 or -1.
+/* Makes w's samples; cost and plain are set for all kinds. The bits depend on the seed
+ * and on w alone. c is opened. Begins the PETSc session where `noise` is the search. 0
+ * or -1.
  */
-int search_draw(const struct search_options *o, struct chain *c, struct walk *w);
+int search_draw(const struct search_options *o, struct chain *c, struct draw *w);
 
-/* weight[n] <- exp(v / alpha) / sum; alpha 0: 1 for the first largest, 0 for the others. v =
- * -infinity has weight 0; where all do, the weights are equal. */
+/* weight[n] <- exp(v / alpha) / sum; alpha 0: 1 for the first largest, 0 for the
+ * others. v = -infinity has weight 0; where all do, the weights are equal. */
 void search_weights(int64_t n, const double *v, double alpha, double *weight);
 
 /* The index whose part of [0, 1) holds u. */
 int64_t search_pick(int64_t n, const double *weight, double u);
 
-/* index[n] by systematic resampling: for point (k + u) / n the index whose part holds it
- * (Kitagawa 1996). */
+/* index[n] by systematic resampling: for point (k + u) / n the index whose part holds
+ * it (Kitagawa 1996). */
 void search_systematic(int64_t n, const double *weight, double u, int64_t *index);
 
 #endif

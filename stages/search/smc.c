@@ -1,7 +1,7 @@
 /* Sequential Monte Carlo. A group of particles are a shard's samples of one label. The
  * value of a state is the reward of the predicted clean sample; weights telescope to
- * exp(reward / alpha), and the last resampling leaves equal weights. Particle i's noise is
- * sample i's own, whoever its ancestors are. */
+ * exp(reward / alpha), and the last resampling leaves equal weights. Particle i's noise
+ * is sample i's own, whoever its ancestors are. */
 #include "stages/search/smc.h"
 
 #include "io/sys/mem.h"
@@ -11,10 +11,11 @@
 
 struct cloud {
     const struct search_options *o;
-    float *x, *out, *clean, *mean; /* [n, d] states, the network's outputs, predictions */
-    double *value, *last;          /* [n] of the states at hand and of those before */
-    double *log_weight;            /* [n] */
-    int64_t *ancestor;             /* [n] */
+    float *x, *out, *clean,
+        *mean;            /* [n, d] states, the network's outputs, predictions */
+    double *value, *last; /* [n] of the states at hand and of those before */
+    double *log_weight;   /* [n] */
+    int64_t *ancestor;    /* [n] */
     /* one group's */
     int64_t *member, *index;    /* [n] */
     double *of, *weight, *cost; /* [n] */
@@ -23,7 +24,7 @@ struct cloud {
 };
 
 /* The samples of one label, from sample `first` of it on; 0 where an earlier one is. */
-static int64_t members(const struct walk *w, int64_t first, int64_t *member)
+static int64_t members(const struct draw *w, int64_t first, int64_t *member)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < w->n; i++) {
@@ -37,12 +38,13 @@ static int64_t members(const struct walk *w, int64_t first, int64_t *member)
 }
 
 /* Histories up to state k move to their heirs. */
-static void inherit(const struct chain *c, struct walk *w, struct cloud *e, int64_t n)
+static void inherit(const struct chain *c, struct draw *w, struct cloud *e, int64_t n)
 {
     int64_t row = w->states * c->d, steps = c->sampler->steps;
     for (int64_t g = 0; g < n; g++) {
         int64_t from = e->member[e->index[g]];
-        memcpy(e->copy + g * row, chain_state(c, w, from, 0), (size_t)row * sizeof(float));
+        memcpy(e->copy + g * row, chain_state(c, w, from, 0),
+               (size_t)row * sizeof(float));
         memcpy(e->log_prob + g * steps, w->log_prob + from * steps,
                (size_t)steps * sizeof(double));
         e->cost[g] = w->cost[from] + log((double)n * e->weight[e->index[g]]);
@@ -58,7 +60,8 @@ static void inherit(const struct chain *c, struct walk *w, struct cloud *e, int6
 }
 
 /* Resamples one group at state k where its weights are uneven (or it is the end). */
-static void resample(struct chain *c, struct walk *w, struct cloud *e, int64_t n, int64_t k)
+static void resample(struct chain *c, struct draw *w, struct cloud *e, int64_t n,
+                     int64_t k)
 {
     double square = 0;
     bool end = k == c->sampler->steps, known = false;
@@ -82,7 +85,7 @@ static void resample(struct chain *c, struct walk *w, struct cloud *e, int64_t n
 }
 
 /* The weights of all groups at state k, whose values are known; then resampling. */
-static void weigh(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
+static void weigh(struct chain *c, struct draw *w, struct cloud *e, int64_t k)
 {
     for (int64_t i = 0; i < w->n; i++) {
         double before = isfinite(e->last[i]) ? e->last[i] : 0;
@@ -99,14 +102,15 @@ static void weigh(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
 }
 
 /* Outputs and values of the states k of all samples. */
-static int look(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
+static int look(struct chain *c, struct draw *w, struct cloud *e, int64_t k)
 {
     for (int64_t at = 0; at < w->n; at += c->micro_batch) {
         int64_t m = w->n - at < c->micro_batch ? w->n - at : c->micro_batch;
         float *x = e->x + at * c->d, *out = e->out + at * c->d,
               *clean = e->clean + at * c->d, *mean = e->mean + at * c->d;
         for (int64_t b = 0; b < m; b++)
-            memcpy(x + b * c->d, chain_state(c, w, at + b, k), (size_t)c->d * sizeof *x);
+            memcpy(x + b * c->d, chain_state(c, w, at + b, k),
+                   (size_t)c->d * sizeof *x);
         if (chain_output(c, w, at, m, k, x, out) != 0)
             return -1;
 #pragma omp parallel for schedule(static)
@@ -120,7 +124,7 @@ static int look(struct chain *c, struct walk *w, struct cloud *e, int64_t k)
 }
 
 /* Scores of the final samples. */
-static int look_last(struct chain *c, struct walk *w, struct cloud *e)
+static int look_last(struct chain *c, struct draw *w, struct cloud *e)
 {
     for (int64_t i = 0; i < w->n; i++)
         memcpy(e->x + i * c->d, chain_state(c, w, i, c->sampler->steps),
@@ -133,7 +137,7 @@ static int look_last(struct chain *c, struct walk *w, struct cloud *e)
     return 0;
 }
 
-static int walk_cloud(struct chain *c, struct walk *w, struct cloud *e)
+static int walk_cloud(struct chain *c, struct draw *w, struct cloud *e)
 {
     int64_t steps = c->sampler->steps;
     for (int64_t i = 0; i < w->n; i++)
@@ -154,7 +158,7 @@ static int walk_cloud(struct chain *c, struct walk *w, struct cloud *e)
     return 0;
 }
 
-static int draw(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw(struct chain *c, const struct search_options *o, struct draw *w)
 {
     int64_t n = w->n, steps = c->sampler->steps;
     struct cloud e = {.o = o};
@@ -184,8 +188,9 @@ static int draw(struct chain *c, const struct search_options *o, struct walk *w)
 
 const struct search smc = {
     .name = "smc",
-    .help = "sequential Monte Carlo: samples of a prompt are resampled along the chain by "
-            "exp(rise of the predicted sample's reward / search.alpha)",
+    .help =
+        "sequential Monte Carlo: samples of a prompt are resampled along the chain by "
+        "exp(rise of the predicted sample's reward / search.alpha)",
     .needs = SEARCH_SCORES | SEARCH_GROUP | SEARCH_NOISE,
     .draw = draw,
 };

@@ -1,4 +1,5 @@
-/* Sequential Monte Carlo towards the tilted distribution. SEARCH.md has the equations. */
+/* Sequential Monte Carlo towards the tilted distribution. SEARCH.md has the equations.
+ */
 #ifndef SLUICE_STAGES_SEARCH_SMC_H
 #define SLUICE_STAGES_SEARCH_SMC_H
 

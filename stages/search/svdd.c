@@ -1,7 +1,7 @@
 /* At each step but the last, several candidates for the next state; the value of one is
  * the reward of the clean sample that the network predicts from it, and one is drawn by
- * the values' weights. The winner's output of the network is that of its next step, so a
- * step costs as many evaluations as there are candidates. */
+ * the values' weights. The winner's output of the network is that of its next step, so
+ * a step costs as many evaluations as there are candidates. */
 #include "stages/search/svdd.h"
 
 #include "io/sys/mem.h"
@@ -18,8 +18,8 @@ struct beam {
 };
 
 /* Candidate j of the states that follow step k, and its values. */
-static int propose(struct chain *c, struct walk *w, struct beam *e, int64_t at, int64_t m,
-                   int64_t k, int64_t j)
+static int propose(struct chain *c, struct draw *w, struct beam *e, int64_t at,
+                   int64_t m, int64_t k, int64_t j)
 {
     const struct sampler *s = c->sampler;
     float *state = e->state + j * m * c->d, *next = e->next + j * m * c->d;
@@ -27,7 +27,8 @@ static int propose(struct chain *c, struct walk *w, struct beam *e, int64_t at, 
     for (int64_t b = 0; b < m; b++) {
         float *x = state + b * c->d, *z = e->clean + b * c->d;
         chain_noise(c, w, at + b, j, k + 1, z);
-        sampler_mean(s, k, c->d, chain_state(c, w, at + b, k), e->now + b * c->d, x, NULL);
+        sampler_mean(s, k, c->d, chain_state(c, w, at + b, k), e->now + b * c->d, x,
+                     NULL);
         sampler_advance(s, k, c->d, x, z, x);
     }
     if (chain_output(c, w, at, m, k + 1, state, next) != 0)
@@ -40,15 +41,14 @@ static int propose(struct chain *c, struct walk *w, struct beam *e, int64_t at, 
 }
 
 /* One of the candidates becomes state k + 1 of sample at + b. */
-static void choose(struct chain *c, const struct search_options *o, struct walk *w,
+static void choose(struct chain *c, const struct search_options *o, struct draw *w,
                    struct beam *e, int64_t at, int64_t m, int64_t k, int64_t b)
 {
     int64_t i = at + b;
     for (int64_t j = 0; j < o->candidates; j++)
         e->of[j] = e->value[j * m + b];
     search_weights(o->candidates, e->of, o->alpha, e->weight);
-    int64_t j =
-        search_pick(o->candidates, e->weight, chain_uniform(c, w, i, k + 1));
+    int64_t j = search_pick(o->candidates, e->weight, chain_uniform(c, w, i, k + 1));
     float *now = e->now + b * c->d;
     const int64_t from = (j * m + b) * c->d;
     chain_keep(c, w, i, k, now, e->state + from);
@@ -56,7 +56,7 @@ static void choose(struct chain *c, const struct search_options *o, struct walk 
     w->cost[i] += log((double)o->candidates * e->weight[j]);
 }
 
-static int draw_batch(struct chain *c, const struct search_options *o, struct walk *w,
+static int draw_batch(struct chain *c, const struct search_options *o, struct draw *w,
                       struct beam *e, int64_t at, int64_t m)
 {
     int64_t last = c->sampler->steps - 1;
@@ -84,7 +84,7 @@ static int draw_batch(struct chain *c, const struct search_options *o, struct wa
     return rc;
 }
 
-static int draw(struct chain *c, const struct search_options *o, struct walk *w)
+static int draw(struct chain *c, const struct search_options *o, struct draw *w)
 {
     int64_t size = w->n < c->micro_batch ? w->n : c->micro_batch;
     int64_t one = size * c->d, many = o->candidates * one;

@@ -77,6 +77,18 @@ check() {
     is_code $? 0 "$name: verify" "$work/log"
     stages "$work/$name.stages" "$@"
     same_bits "$work/$name.stages" "$work/$name.ref" "$name, stages in turn"
+    case $name in # what is fitted goes on from the previous iteration's file
+    ppo | control | pcl)
+        dir=$work/$name.resumed
+        run_layout "$work/log" 3 run "$work/config.yaml" run.dir="$dir" "$@" \
+            run.iterations=1
+        is_code $? 0 "$name, one iteration" "$work/log"
+        run_layout "$work/log" 4 run "$work/config.yaml" run.dir="$dir" "$@"
+        is_code $? 0 "$name, the next one, in another layout" "$work/log"
+        same_bits "$dir" "$work/$name.ref" "$name, resumed"
+        rm -rf "$dir"
+        ;;
+    esac
     rm -rf "$work/$name".[034] "$work/$name.stages"
 }
 
@@ -84,6 +96,7 @@ check flow_grpo latents kl update.timestep_fraction=0.8 algorithm.group_std=batc
 check dance_grpo latents none update.timestep_fraction=0.6 update.batch=auto
 check dpok latents kl
 check ddpo_is latents kl algorithm.kl_weight=0.1
+check ddpo_is latents none update.optimizer=natural update.cg_iterations=3 update.batch=auto
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
 check nft final kl sampler.eta=0
@@ -107,9 +120,11 @@ refuse() { # PATTERN NAME OPTIONS...
         "a reward without a gradient" algorithm.name=draft_k $one
     refuse "sampler.clip_sample=false" "clipped samples" algorithm.name=draft_k $one \
         reward.name=brightness sampler.clip_sample=true
+    refuse "natural needs a method whose pairs" "natural gradient without pairs" \
+        algorithm.name=nft update.optimizer=natural
     refuse "one optimizer step" "several steps per iteration" algorithm.name=draft_k $paths
 }
-check ppo latents none algorithm.kl_reward=0.1 value.features=3 value.knots=2
+check ppo latents none algorithm.kl_reward=0.1 value.kind=mlp value.hidden=8 value.epochs=2
 check control latents kl value.features=3 value.knots=2
 check pcl latents none value.kind=none algorithm.kl_weight=0
 check trajectory_balance latents none update.batch=auto update.inner_epochs=1

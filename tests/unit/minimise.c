@@ -36,8 +36,8 @@ static void test_rosenbrock(enum minimise_method method, const char *name)
             x[k][i] = i % 2 ? 1 : -1.2;
         r[k] = (struct minimise_result){0};
         int rc = minimise_run(&o, n, x[k], rosenbrock, &n, &r[k]);
-        tap_ok(rc == 0 && r[k].converged, "%s: %lld iterations, %lld evaluations: %s", name,
-               (long long)r[k].iterations, (long long)r[k].evaluations,
+        tap_ok(rc == 0 && r[k].converged, "%s: %lld iterations, %lld evaluations: %s",
+               name, (long long)r[k].iterations, (long long)r[k].evaluations,
                rc == 0 ? r[k].reason : err_text());
     }
     for (int i = 0; i < N; i++)
@@ -75,7 +75,8 @@ static void test_bounds(enum minimise_method method, const char *name)
     double far = 0;
     for (int i = 0; i < 4; i++)
         far = fmax(far, fabs(x[i] - want[i]));
-    tap_ok(rc == 0 && r.converged, "%s with bounds: %s", name, rc ? err_text() : r.reason);
+    tap_ok(rc == 0 && r.converged, "%s with bounds: %s", name,
+           rc ? err_text() : r.reason);
     tap_near(far, 0, 1e-8, "the minimum within the bounds");
     tap_near(r.value, -4 + .5 + 1, 1e-8, "its value");
 }
@@ -108,8 +109,9 @@ static void test_errors(void)
     int64_t n = 2;
     struct minimise_result r;
     struct minimise_options o = {.iterations = 100, .gradient_tolerance = 1e-8};
-    tap_ok(minimise_run(&o, 2, x, failing, &calls, &r) == -1 && err_code() == ERR_REWARD &&
-               strstr(err_text(), "third") != NULL && calls == 3,
+    tap_ok(minimise_run(&o, 2, x, failing, &calls, &r) == -1 &&
+               err_code() == ERR_REWARD && strstr(err_text(), "third") != NULL &&
+               calls == 3,
            "an error of the function comes through: %s", err_text());
     tap_ok(x[0] == -1.2 && x[1] == 1, "the start is not touched");
     err_clear();

@@ -161,6 +161,41 @@ static void test_poor(void)
     mem_free(t);
 }
 
+/* A first policy that says how samples are coded. */
+static void put_policy(const char *config)
+{
+    struct shard_head head = {.kind = SHARD_POLICY, .run_id = "r"};
+    char *path = rundir_path(dir, "policy/v000000.h5");
+    memset(head.config_digest, '0', DIGEST_HEX - 1);
+    const struct column x = {.name = "model_config", .type = COLUMN_TEXT, .nd = 1,
+                             .dim = {1}, .axis = {"one"},
+                             .text_len = (int64_t)strlen(config) + 1, .units = "1", .long_name = "config.json", .data = config};
+    unlink(path);
+    struct shard_writer *w = shard_create(path, &head);
+    if (w == NULL || shard_put(w, &x) != 0 || shard_seal(w, NULL) != 0)
+        printf("# %s\n", err_text());
+    mem_free(path);
+}
+
+static void test_coded(void)
+{
+    put_shards(0, 1, 1);
+    put_policy("{\"data\": {\"kind\": \"series\", \"mean\": 10, \"std\": 2}}");
+    char *t = report();
+    tap_ok(count(t, "<polyline") == 4 && strstr(t, "from 8 to 11.75") != NULL,
+           "series are drawn in their units, on one scale");
+    mem_free(t);
+    put_shards(0, 3, 1);
+    put_policy("{\"data\": {\"kind\": \"text\", \"alphabet\": \" <A\"}}");
+    t = report();
+    tap_ok(count(t, "<polyline") == 0 && count(t, "<code>") == 4 &&
+               strstr(t, "&lt;") != NULL && strstr(t, "failed</em></td>") != NULL,
+           "texts are a table");
+    const char *best = strstr(t, "<td>0.75</td>"), *worst = strstr(t, "<td>0.25</td>");
+    tap_ok(best != NULL && worst != NULL && best < worst, "best first, each once");
+    mem_free(t);
+}
+
 static void clean(void)
 {
     char command[160];
@@ -178,6 +213,7 @@ int main(void)
         return tap_skip_all("the run directory cannot be created");
     test_full();
     test_poor();
+    test_coded();
     char *out = rundir_path(dir, "other.html");
     tap_ok(report_write(dir, out) == 0 && file_size(out) > 1000, "--out");
     mem_free(out);

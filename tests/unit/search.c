@@ -19,18 +19,19 @@
 
 #define MEAN .4990602184 /* of x_0 under 50 steps of the SD schedule, eta 1 */
 #define VARIANCE .2057383543
-#define TABLE                                                                          \
-    "\"beta_start\": 0.00085, \"beta_end\": 0.012, "                                   \
+#define TABLE                                        \
+    "\"beta_start\": 0.00085, \"beta_end\": 0.012, " \
     "\"beta_schedule\": \"scaled_linear\", \"num_train_timesteps\": 1000"
 #define SCHEDULE                                                                       \
     "{\"prediction_type\": \"epsilon\", \"timestep_spacing\": \"leading\", "           \
-    "\"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false, " TABLE "}"
+    "\"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false, " TABLE \
+    "}"
 
 struct bench {
     struct schedule schedule;
     struct sampler sampler;
     struct chain c;
-    struct walk w;
+    struct draw w;
     int64_t *label, *copy;
 };
 
@@ -40,7 +41,8 @@ static void must(int rc)
         ERR_BUG("%s", err_text());
 }
 
-/* A chain over a network of this config, for n samples of labels i / copies mod classes. */
+/* A chain over a network of this config, for n samples of labels i / copies mod
+ * classes. */
 static void bench_open(struct bench *b, const char *config, int64_t steps, int64_t n,
                        int64_t copies, const struct reward *reward)
 {
@@ -58,7 +60,8 @@ static void bench_open(struct bench *b, const char *config, int64_t steps, int64
     if (b->c.model == NULL)
         ERR_BUG("%s", err_text());
     struct param_set *set = model_params(b->c.model);
-    for (int64_t i = 0; i < param_number(set) && strstr(config, "Gaussian") == NULL; i++) {
+    for (int64_t i = 0; i < param_number(set) && strstr(config, "Gaussian") == NULL;
+         i++) {
         struct param *p = param_at(set, i); /* a new network's output may be 0 */
         rng_detinit(p->name, 7, p->t.nd, p->t.dim, p->t.data);
     }
@@ -77,7 +80,7 @@ static void bench_open(struct bench *b, const char *config, int64_t steps, int64
         b->label[i] = b->c.labelled ? i / copies % model_classes(b->c.model) : 0;
         b->copy[i] = b->c.labelled ? i % copies : i;
     }
-    b->w = (struct walk){.iteration = 3,
+    b->w = (struct draw){.iteration = 3,
                          .n = n,
                          .label = b->label,
                          .copy = b->copy,
@@ -103,18 +106,18 @@ static void bench_close(struct bench *b)
     schedule_free(&b->schedule);
 }
 
-#define GAUSSIAN(size)                                                                 \
-    "{\"_class_name\": \"GaussianDenoiser\", \"mean\": 0.5, \"variance\": 0.25, "      \
+#define GAUSSIAN(size)                                                            \
+    "{\"_class_name\": \"GaussianDenoiser\", \"mean\": 0.5, \"variance\": 0.25, " \
     "\"channels\": 1, \"sample_size\": " size ", " TABLE "}"
-#define MLP                                                                            \
-    "{\"_class_name\": \"MLPDenoiser\", \"in_channels\": 3, \"sample_size\": 2, "      \
+#define MLP                                                                       \
+    "{\"_class_name\": \"MLPDenoiser\", \"in_channels\": 3, \"sample_size\": 2, " \
     "\"hidden_size\": 16, \"num_layers\": 2, \"num_class_embeds\": 2}"
-#define UNET                                                                           \
-    "{\"_class_name\": \"UNet2DModel\", \"act_fn\": \"silu\", "                        \
-    "\"attention_head_dim\": 8, \"block_out_channels\": [8, 16], "                     \
-    "\"down_block_types\": [\"DownBlock2D\", \"AttnDownBlock2D\"], "                   \
-    "\"in_channels\": 3, \"layers_per_block\": 1, \"norm_num_groups\": 4, "            \
-    "\"out_channels\": 3, \"sample_size\": 8, "                                        \
+#define UNET                                                                \
+    "{\"_class_name\": \"UNet2DModel\", \"act_fn\": \"silu\", "             \
+    "\"attention_head_dim\": 8, \"block_out_channels\": [8, 16], "          \
+    "\"down_block_types\": [\"DownBlock2D\", \"AttnDownBlock2D\"], "        \
+    "\"in_channels\": 3, \"layers_per_block\": 1, \"norm_num_groups\": 4, " \
+    "\"out_channels\": 3, \"sample_size\": 8, "                             \
     "\"up_block_types\": [\"AttnUpBlock2D\", \"UpBlock2D\"]}"
 
 /* -mean of (x - 2)^2 / 2; below -1000 there is no score, nor anywhere with ctx. */
@@ -410,8 +413,8 @@ static void test_bits(const char *kind)
     bench_close(&b);
 }
 
-static void refuses(const struct search_options *o, const struct chain *c, int64_t copies,
-                    const char *want)
+static void refuses(const struct search_options *o, const struct chain *c,
+                    int64_t copies, const char *want)
 {
     int rc = search_check(o, c, copies);
     tap_ok(rc == -1 && err_code() == ERR_USAGE && strstr(err_text(), want) != NULL,
