@@ -89,7 +89,7 @@ run_mpi "$work/log" 1 run "$work/config.yaml" run.dir="$work/final" algorithm.na
 refused "'latents'" "a trajectory that was not stored" "$work/final" algorithm.name=ddpo_is
 refused "'kl_reference'|'log_prob_reference'" "a budget without stored KL" "$live" \
     run.kl_budget=1
-refused "'reward_gradient'" "a gradient that was not stored" "$live" algorithm.name=draft_lv \
+refused "'reward_gradient'" "a gradient that was not stored" "$live" algorithm.name=draft_k \
     reward.name=jpeg_compressibility
 rm "$live/policy/v000001.h5"
 refused "v000001.h5" "a policy that was not kept" "$live" --out "$work/none" \
