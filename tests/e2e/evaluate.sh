@@ -2,6 +2,7 @@
 # `sluice evaluate`: a model, a policy, a run and given samples; the same bits for any number
 # of ranks; measures that are known in closed form; what does not apply is absent.
 . tests/e2e/lib.sh
+mkdir "$work/tmp" && export TMPDIR=$work/tmp
 
 model "$work/class" class
 ok $? "the tiny network is made" || finish
@@ -79,6 +80,6 @@ refused 3 "no such" "no model" "$work/nowhere"
 refused 2 "unknown reward" "an unknown reward" "$work/run" --n 2 --rewards brightnes
 refused 2 "rows" "rows that are not there" "$work/model.npy" "$work/config.yaml" \
     --reference "$work/model.npy" --reference-rows 3:99
-[ -z "$(ls -d "${TMPDIR:-/tmp}"/sluice-evaluate-* 2>/dev/null)" ]
+[ -z "$(ls -d "$TMPDIR"/sluice-evaluate-* 2>/dev/null)" ]
 ok $? "no scratch folder is left"
 finish
