@@ -20,7 +20,8 @@
 /* Keys, or beginnings of keys, that rollouts and rewards depend on. */
 static const char *const fixed[] = {
     "sampler.",   "rollout.",      "reward.",       "search.", "surrogate.",
-    "model.path", "model.dtype",   "model.backend", "max_staleness",
+    "surrogate.", "classifier.",   "model.path",    "model.dtype",
+    "model.backend", "max_staleness",
 };
 
 static bool is_fixed(const char *key)

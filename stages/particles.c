@@ -27,16 +27,16 @@ static int read_part(struct task *t, int64_t iteration, int64_t first, int64_t l
     return 0;
 }
 
-/* The distance of sample i to its nearest[0..k) others, ascending; how many there are. */
-static int64_t nearest_of(const struct task *t, const float *x, const int64_t *label,
+/* The distances of sample i to its nearest others, ascending; how many of k there are. */
+static int64_t nearest_of(const struct particles *p, const struct entropy_options *o,
                           int64_t i, double *nearest)
 {
-    const int64_t k = t->entropy.neighbour;
+    const int64_t k = o->neighbour;
     int64_t found = 0;
-    for (int64_t j = 0; j < t->samples; j++) {
-        if (j == i || (t->entropy.by_prompt && label[j] != label[i]))
+    for (int64_t j = 0; j < p->n; j++) {
+        if (j == i || (o->by_prompt && p->label[j] != p->label[i]))
             continue;
-        double r = fidelity_distance(x + i * t->d, x + j * t->d, t->d);
+        double r = fidelity_distance(p->x + i * p->d, p->x + j * p->d, p->d);
         if (found == k && r >= nearest[k - 1])
             continue;
         int64_t at = found < k ? found++ : k - 1;
@@ -47,11 +47,23 @@ static int64_t nearest_of(const struct task *t, const float *x, const int64_t *l
     return found;
 }
 
+void particles_score(const struct particles *p, const struct entropy_options *o,
+                     int64_t first, int64_t last, double *bonus)
+{
+    const int64_t k = o->neighbour < p->n ? o->neighbour : p->n;
+    const struct entropy_options few = {o->weight, k, o->by_prompt};
+    double *nearest = mem_alloc(k, sizeof *nearest);
+    for (int64_t i = first; i < last; i++)
+        bonus[i] = nearest_of(p, &few, i, nearest) == o->neighbour
+                       ? o->weight * log(fmax(nearest[k - 1], 1e-6))
+                       : 0;
+    mem_free(nearest);
+}
+
 int particles_bonus(struct task *t, const struct comm *c, int64_t iteration,
                     const int64_t *label, double *bonus)
 {
     float *x = mem_alloc(t->samples * t->d, sizeof *x);
-    double *nearest = mem_alloc(t->entropy.neighbour, sizeof *nearest);
     int64_t *rows = mem_alloc(c->size, sizeof *rows), mine = 0;
     for (int r = 0; r < c->size; r++) {
         int64_t from = t->shards * r / c->size * t->shard_samples;
@@ -64,16 +76,13 @@ int particles_bonus(struct task *t, const struct comm *c, int64_t iteration,
                                      t->shards * (c->rank + 1) / c->size, x));
     if (rc == 0)
         rc = comm_gather_all(c, x + mine * t->d, rows, (size_t)t->d * sizeof *x, x);
-    for (int64_t i = mine; i < mine + rows[c->rank] && rc == 0; i++) {
-        bool enough = nearest_of(t, x, label, i, nearest) == t->entropy.neighbour;
-        bonus[i] = enough ? t->entropy.weight *
-                                log(fmax(nearest[t->entropy.neighbour - 1], 1e-6))
-                          : 0;
+    if (rc == 0) {
+        const struct particles p = {t->samples, t->d, x, label};
+        particles_score(&p, &t->entropy, mine, mine + rows[c->rank], bonus);
     }
     if (rc == 0)
         rc = comm_gather_all(c, bonus + mine, rows, sizeof *bonus, bonus);
     mem_free(x);
-    mem_free(nearest);
     mem_free(rows);
     return rc;
 }
