@@ -51,7 +51,7 @@ static const struct config_key options[] = {
      "which of a run directory's policies"},
     {"ema", CONFIG_BOOL, "false", 0, 0, NULL, true, "a policy's running average"},
     {"rewards", CONFIG_TEXT, "", 0, 0, NULL, true,
-     "rewards, with commas between; empty: reward.name where it was set"},
+     "rewards, with commas between; empty: reward.name where it was set, and reward.guard"},
     {"reference", CONFIG_TEXT, "", 0, 0, NULL, true, "held-out data file"},
     {"reference-rows", CONFIG_TEXT, "", 0, 0, NULL, true, "FIRST:LAST, without LAST; empty: all"},
     {"training", CONFIG_TEXT, "", 0, 0, NULL, true, "training data file"},

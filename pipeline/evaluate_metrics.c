@@ -51,14 +51,12 @@ static bool ends(const char *s, const char *suffix)
 static int list_rewards(const struct evaluation *e, const struct reward **out, int *n)
 {
     const struct config *c = e->o.config;
-    char name[128];
+    char name[128], own[256] = "";
     *n = 0;
-    const char *p = e->o.rewards;
-    if (p == NULL) {
-        if (strcmp(config_origin(c, "reward.name"), "default") == 0)
-            return 0;
-        p = config_text(c, "reward.name");
-    }
+    const char *p = e->o.rewards != NULL ? e->o.rewards : own;
+    if (strcmp(config_origin(c, "reward.name"), "default") != 0)
+        snprintf(own, sizeof own, "%.120s,%.120s", config_text(c, "reward.name"),
+                 config_text(c, "reward.guard"));
     for (; *p != '\0' && *n < REWARDS / 2; p += strcspn(p, ","), p += *p == ',') {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         if ((out[*n] = reward_find(name)) == NULL)

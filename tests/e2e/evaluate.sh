@@ -53,6 +53,11 @@ ok $? "the same by the policy's file"
 evaluate one 1 "$work/run" --class 2 --seed 4
 is_code $? 0 "one class, another seed" "$work/log"
 
+run_mpi "$work/log" 1 evaluate "$work/run" surrogate.kind=ucb run.kl_budget=1 \
+    reward.guard=jpeg_compressibility --n 4 --out "$work/odd.json"
+is_code $? 0 "keys of training have no meaning" "$work/log"
+holds "$work/odd.json" '$v ne "absent"' reward.jpeg_compressibility.mean "the guard's mean"
+
 # Given samples against themselves.
 evaluate given 2 "$work/model.npy" "$work/config.yaml" --reference "$work/model.npy" \
     --training "$work/model.npy" --near 1e-6
