@@ -155,6 +155,8 @@ static int derive(struct plan *p)
     struct algo_options o;
     algo_options_read(&o, p->algo, c);
     p->needs = algo_needs(p->algo, &o);
+    if (config_real(c, "run.kl_budget") > 0)
+        p->needs |= NEEDS_REFERENCE_DENSITY;
     algo_options_free(&o);
     p->trained = algo_pairs_each(p->algo, c, p->have_sampler ? &p->sampler : &all);
     if (algo_on_chain(p->algo) && p->have_sampler && p->sampler.live_steps == 0)
@@ -309,6 +311,10 @@ static void print_memory(const struct plan *p)
         "while a policy is written, packed filters %.0f, micro-batch %.0f",
         update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
         filters(n, true) / MIB, each / MIB);
+    if (config_real(p->c, "algorithm.entropy_weight") > 0)
+        line("advantage", "%.0f MiB for a moment: final samples of an iteration, "
+                          "algorithm.entropy_weight",
+             4.0 * (double)p->samples * (double)p->d / MIB);
     if (companions(p) > 0)
         line("", "%d other version(s) of the weights, %.0f MiB of it", companions(p),
              others / MIB);

@@ -241,7 +241,7 @@ static int walk_step(struct update *u, int64_t step)
         return 0;
     struct model_input in = input_of(u, step);
     bool compares = t->algo_options.kl_weight > 0;
-    if (compares && companion_forward(t->reference, t, &in, &reference) != 0)
+    if (compares && companion_forward(u->reference, t, &in, &reference) != 0)
         return -1;
     in.want_dx = further;
     struct tensor *out = evaluate(t, &in, &x);
@@ -256,7 +256,7 @@ static int walk_step(struct update *u, int64_t step)
     step_back(u, step, 1);
     if (!compares)
         return 0;
-    if (companion_pull(t->reference, t, &in, w->distance, &reference, w->dx) != 0)
+    if (companion_pull(u->reference, t, &in, w->distance, &reference, w->dx) != 0)
         return -1;
     step_back(u, step, -1);
     return 0;
@@ -319,10 +319,10 @@ static int lean_step(struct update *u, int64_t step)
     float by_x, by_o;
     double guidance = model_guidance(t->model);
     sampler_slopes(&t->sampler, step, &by_x, &by_o);
-    companion_guide(t->reference, 1);
+    companion_guide(u->reference, 1);
     for (int64_t j = 0; j < w->m * t->d; j++)
         u->seed[j] = by_o * w->g[j];
-    if (companion_pull(t->reference, t, &in, u->seed, &base, w->dx) != 0)
+    if (companion_pull(u->reference, t, &in, u->seed, &base, w->dx) != 0)
         return -1;
     for (int64_t j = 0; j < w->m * t->d; j++)
         w->before[j] = by_x * w->g[j] + w->dx[j];
