@@ -195,7 +195,7 @@ const struct config_key schema[] = {
      "says, or the squared difference of outputs; auto: the method's paper; 0: none"},
     {"algorithm.kl_previous_weight", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
      "weight of the KL of a sampler step to the policy that the round of surrogate.period "
-     "iterations started with, reduced as logprob says; 0: none; methods on the chain"},
+     "iterations started with, reduced as logprob says; 0: none; methods on the chain but adjoint_matching"},
     {"algorithm.group_std", CONFIG_CHOICE, "prompt", ANY, "prompt|batch", YES,
      "flow_grpo, nft: deviation that advantages are divided by: of the prompt's rewards, or of the "
      "iteration's"},
