@@ -52,7 +52,8 @@ static int drop_policies(const struct task *t, const struct config *c, int64_t n
         return -1;
     for (int64_t i = 0; i < n; i++) {
         int64_t v = version[i];
-        if (v == start || v > newest - last || v >= task_version(t, newest) || v == best || v == 0 ||
+        if (v == start || v > newest - last || v >= task_version(t, newest) || v == best ||
+            v == 0 || v == t->update.anchor ||
             (every > 0 && v % every == 0) || file_exists(pin_path(t, v, path)))
             continue;
         unlink(task_path(t, rundir_policy(rel, v), path));

@@ -21,7 +21,8 @@ const char *metric_name(enum metric m)
         "reward_mean",   "reward_std", "reward_min", "reward_max", "ratio_absdev_max",
         "approx_kl",     "clip_fraction", "loss",    "grad_norm",  "samples",
         "failed",        "samples_total", "kl_reference", "queries", "kl_previous",
-        "answer_mean",
+        "answer_mean",   "kl_path",    "guard_mean", "guard_error", "guard_first",
+        "guard_first_error",
     };
     return names[m];
 }

@@ -34,6 +34,7 @@ struct update {
     int64_t parents;
     unsigned needs; /* of the method: enum algo_needs */
     bool chain; /* pairs are steps of the chain */
+    struct companion *reference; /* what kl_weight refers to; NULL: not needed */
     bool on_policy; /* the samples are those of the policy that is updated */
     double metric[METRICS];
 

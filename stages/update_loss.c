@@ -48,11 +48,9 @@ int update_loss_leaf(void *ctx, int64_t leaf)
     int64_t from = leaf * t->micro_batch;
     int rc = update_pairs_batch(u, leaf, &in);
     int64_t m = in.batch;
-    /* rollout may have left one on this rank that the update does not need */
-    struct companion *first = (u->needs & NEEDS_REFERENCE) != 0 ? t->reference : NULL;
     const float *reference = NULL, *behaviour = NULL;
     if (rc == 0)
-        rc = companion_forward(first, t, &in, &reference);
+        rc = companion_forward(u->reference, t, &in, &reference);
     if (rc == 0)
         rc = companion_forward(t->behaviour, t, &in, &behaviour);
     if (rc == 0)

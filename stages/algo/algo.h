@@ -2,7 +2,7 @@
  * group minimises (loss). One method is one file with one `const struct algo`, listed in
  * algo.c; METHODS.md has one section for each. Shared parts: signal.h (statistics of
  * rewards), surrogate.h (likelihood ratios and KL), denoise.h (regression on noised
- * samples). */
+ * samples), path.h (losses of rewards whose gradient is followed). */
 #ifndef SLUICE_STAGES_ALGO_ALGO_H
 #define SLUICE_STAGES_ALGO_ALGO_H
 
