@@ -3,6 +3,7 @@
 
 #include "io/sys/err.h"
 #include "stages/search/best_of.h"
+#include "stages/search/dps.h"
 #include "stages/search/noise.h"
 #include "stages/search/smc.h"
 #include "stages/search/svdd.h"
@@ -28,7 +29,7 @@ static const struct search none = {
 };
 
 static const struct search *const list[] = {&none, &best_of,      &svdd,
-                                            &smc,  &search_noise, NULL};
+                                            &smc,  &search_noise, &dps, NULL};
 
 const struct search *const *search_all(void)
 {

@@ -24,7 +24,7 @@ struct search_options {
     int64_t candidates; /* best_of, svdd */
     double alpha;       /* svdd, smc: temperature, in the reward's units */
     double resample;    /* smc: fraction of the effective sample size */
-    double weight;      /* noise: reward against nats */
+    double weight;      /* noise, dps: reward against nats */
     int64_t iterations; /* noise */
     double tolerance;   /* noise */
     enum minimise_method method;

@@ -80,6 +80,7 @@ check best_of search.candidates=3
 check svdd search.candidates=3 search.alpha=0.01
 check smc search.alpha=0.01 search.resample=0.9
 check noise search.iterations=3 search.weight=100
+check dps search.weight=0.1
 
 # Without training: searched samples and their rewards.
 for kind in none noise; do
