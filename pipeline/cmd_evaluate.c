@@ -27,11 +27,15 @@ static const char usage[] =
     "             statuses; rewards NAME_hard beside NAME; constraints_met: the share of\n"
     "             samples that meets all NAME_hard\n"
     "  path_kl    KL of the sampling chain to the run's policy 0, nats (a policy of a run)\n"
+    "  search_cost  how far search.kind went from the policy's own samples, nats\n"
     "  diversity  mean distance of two samples; distinct strings\n"
-    "  reference  against --reference: per coordinate, averaged, the gaps of mean and\n"
+    "  reference  against --reference: the Frechet distance of the numbers (up to 1024 of\n"
+    "             them) taken as Gaussians; per coordinate, averaged, the gaps of mean and\n"
     "             deviation and the 1-Wasserstein distance; lag-1 autocorrelations\n"
     "  training   distance to the nearest sample of --training; near_share: below --near;\n"
-    "             copied_share: nearer than a third of the way to the second nearest\n\n"
+    "             copied_share: nearer than a third of the distance to the second nearest\n"
+    "  molecules  of SMILES strings: valid of all, unique of the valid, novel (not in\n"
+    "             --training) of the unique\n\n"
     "Distances are roots of mean squares over a sample's numbers, as the network has them\n"
     "(a series by its coding's mean and deviation). Data files are read as the keys of\n"
     "section pretrain say. Any number of ranks gives the same bits.\n\n";
@@ -48,7 +52,7 @@ static const struct config_key options[] = {
      "which of a run directory's policies"},
     {"ema", CONFIG_BOOL, "false", 0, 0, NULL, true, "a policy's running average"},
     {"rewards", CONFIG_TEXT, "", 0, 0, NULL, true,
-     "rewards, with commas between; empty: reward.name where it was set"},
+     "rewards, with commas between; empty: reward.name where it was set, and reward.guard"},
     {"reference", CONFIG_TEXT, "", 0, 0, NULL, true, "held-out data file"},
     {"reference-rows", CONFIG_TEXT, "", 0, 0, NULL, true, "FIRST:LAST, without LAST; empty: all"},
     {"training", CONFIG_TEXT, "", 0, 0, NULL, true, "training data file"},

@@ -155,6 +155,8 @@ static int derive(struct plan *p)
     struct algo_options o;
     algo_options_read(&o, p->algo, c);
     p->needs = algo_needs(p->algo, &o);
+    if (config_real(c, "run.kl_budget") > 0)
+        p->needs |= NEEDS_REFERENCE_DENSITY;
     algo_options_free(&o);
     p->trained = algo_pairs_each(p->algo, c, p->have_sampler ? &p->sampler : &all);
     if (algo_on_chain(p->algo) && p->have_sampler && p->sampler.live_steps == 0)
@@ -309,6 +311,10 @@ static void print_memory(const struct plan *p)
         "while a policy is written, packed filters %.0f, micro-batch %.0f",
         update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
         filters(n, true) / MIB, each / MIB);
+    if (config_real(p->c, "algorithm.entropy_weight") > 0)
+        line("advantage", "%.0f MiB for a moment: final samples of an iteration, "
+                          "algorithm.entropy_weight",
+             4.0 * (double)p->samples * (double)p->d / MIB);
     if (companions(p) > 0)
         line("", "%d other version(s) of the weights, %.0f MiB of it", companions(p),
              others / MIB);
@@ -363,7 +369,8 @@ static void print_time(const struct plan *p)
     double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
     double passes = 3 + companions(p);
     if (config_is(p->c, "update.optimizer", "natural"))
-        passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2);
+        passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2) *
+                  config_real(p->c, "update.fisher_part");
     double update = passes * p->flops * (double)(p->epochs * p->samples) * each;
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);

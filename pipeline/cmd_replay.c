@@ -22,7 +22,7 @@ static const char help[] =
     "samples are those of other policies, and the importance ratio, by the stored\n"
     "log-probabilities, stands for the difference (METHODS.md, Replay).\n\n"
     "Keys that rollouts or rewards depend on are refused: sampler, rollout, reward, search,\n"
-    "model.path, model.dtype, model.backend, max_staleness.\n\n"
+    "surrogate, classifier, model.path, model.dtype, model.backend, max_staleness.\n\n"
     "exit codes: those of `sluice run`\n";
 
 struct words {

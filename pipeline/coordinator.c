@@ -8,6 +8,8 @@
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
 #include "pipeline/retention.h"
+#include "stages/policy.h"
+#include "stages/watch.h"
 
 #include <math.h>
 #include <mpi.h>
@@ -51,6 +53,9 @@ struct coordinator {
     double walltime, stall, end_of_job;
     double rss_max;
 
+    struct watch watch;
+    bool over; /* a rule ended the run */
+    char why[640];
     int code; /* first failure, or ERR_STOPPED */
     char text[640];
     bool quitting, closed;
@@ -62,48 +67,6 @@ static void forget_times(struct coordinator *c)
 {
     for (int g = 0; g < GROUPS; g++)
         c->group_from[g] = c->group_to[g] = NAN;
-}
-
-struct coordinator *coordinator_create(const struct coordinator_options *o)
-{
-    struct coordinator *c = mem_alloc(1, sizeof *c);
-    const char *end = getenv("SLURM_JOB_END_TIME");
-    double when;
-    c->o = *o;
-    c->rank = mem_alloc(o->layout->world, sizeof *c->rank);
-    c->account = mem_alloc((int64_t)o->layout->world * GROUPS, sizeof *c->account);
-    c->farewell = mem_alloc(o->layout->world, sizeof *c->farewell);
-    c->window = o->task->max_staleness + 1;
-    c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
-    c->known = mem_alloc(c->window, sizeof *c->known);
-    c->started = c->iteration_began = c->checked = c->pinged = c->moved = task_clock();
-    for (int r = 0; r < o->layout->world; r++)
-        c->rank[r].heard = c->started;
-    c->walltime = config_real(o->config, "run.max_walltime");
-    c->stall = config_real(o->config, "run.stall_timeout");
-    if (end != NULL && text_to_f64(end, &when) && when > (double)time(NULL))
-        c->end_of_job = c->started + when - (double)time(NULL);
-    forget_times(c);
-    return c;
-}
-
-void coordinator_destroy(struct coordinator *c)
-{
-    if (c == NULL)
-        return;
-    ledger_destroy(c->o.ledger);
-    record_close(c->o.record);
-    mem_free(c->rank);
-    mem_free(c->account);
-    mem_free(c->farewell);
-    mem_free(c->spent);
-    mem_free(c->known);
-    mem_free(c);
-}
-
-bool coordinator_closed(const struct coordinator *c)
-{
-    return c->closed;
 }
 
 /* The first reason to stop wins; failures beat wishes. */
@@ -126,6 +89,83 @@ static void must_record(struct coordinator *c, int rc)
         stop(c, (int)err_code(), err_text());
         err_clear();
     }
+}
+
+/* The run ends after the policy of these metrics where a rule says so: no new leases. */
+static void watch(struct coordinator *c, const double metric[METRICS])
+{
+    struct text why = {0};
+    if (c->over || !watch_ends(&c->watch, metric, &why))
+        return;
+    c->over = true;
+    snprintf(c->why, sizeof c->why, "%s", why.s);
+    log_info("the run ends: %s", why.s);
+    ledger_drain(c->o.ledger);
+    text_free(&why);
+}
+
+/* A rule may have ended the run in an earlier job. */
+static int watch_newest(struct coordinator *c)
+{
+    char rel[96], path[4096];
+    double metric[METRICS];
+    const struct config *k = c->o.config;
+    int64_t version = ledger_version(c->o.ledger);
+    c->watch = (struct watch){.kl_budget = config_real(k, "run.kl_budget"),
+                              .guard_drop = config_real(k, "run.guard_drop"),
+                              .guard_errors = config_real(k, "run.guard_errors")};
+    if (version == 0 || (c->watch.kl_budget <= 0 && c->watch.guard_drop <= 0 &&
+                         c->watch.guard_errors <= 0))
+        return 0;
+    struct policy *p = policy_open(task_path(c->o.task, rundir_policy(rel, version), path));
+    int rc = p == NULL ? -1 : policy_metrics(p, metric);
+    policy_close(p);
+    if (rc == 0)
+        watch(c, metric);
+    return rc;
+}
+
+struct coordinator *coordinator_create(const struct coordinator_options *o)
+{
+    struct coordinator *c = mem_alloc(1, sizeof *c);
+    const char *end = getenv("SLURM_JOB_END_TIME");
+    double when;
+    c->o = *o;
+    c->rank = mem_alloc(o->layout->world, sizeof *c->rank);
+    c->account = mem_alloc((int64_t)o->layout->world * GROUPS, sizeof *c->account);
+    c->farewell = mem_alloc(o->layout->world, sizeof *c->farewell);
+    c->window = o->task->max_staleness + 1;
+    c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
+    c->known = mem_alloc(c->window, sizeof *c->known);
+    c->started = c->iteration_began = c->checked = c->pinged = c->moved = task_clock();
+    for (int r = 0; r < o->layout->world; r++)
+        c->rank[r].heard = c->started;
+    c->walltime = config_real(o->config, "run.max_walltime");
+    c->stall = config_real(o->config, "run.stall_timeout");
+    if (end != NULL && text_to_f64(end, &when) && when > (double)time(NULL))
+        c->end_of_job = c->started + when - (double)time(NULL);
+    forget_times(c);
+    must_record(c, watch_newest(c));
+    return c;
+}
+
+void coordinator_destroy(struct coordinator *c)
+{
+    if (c == NULL)
+        return;
+    ledger_destroy(c->o.ledger);
+    record_close(c->o.record);
+    mem_free(c->rank);
+    mem_free(c->account);
+    mem_free(c->farewell);
+    mem_free(c->spent);
+    mem_free(c->known);
+    mem_free(c);
+}
+
+bool coordinator_closed(const struct coordinator *c)
+{
+    return c->closed;
 }
 
 static void send_lease(struct coordinator *c, int r, const struct lease *lease)
@@ -275,6 +315,7 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
     must_record(c, record_iteration(c->o.record, iteration, c->metric, &t,
                                     (int64_t)c->rss_max));
     must_record(c, retention_apply(c->o.task, c->o.config, iteration + 1));
+    watch(c, c->metric);
     c->iteration_began = now;
     forget_times(c);
 }
@@ -439,19 +480,22 @@ static void close_books(struct coordinator *c)
     int64_t wanted = config_int(c->o.config, "run.iterations");
     const char *state = c->code == ERR_STOPPED ? "stopped"
                         : c->code != 0         ? "failed"
-                        : version >= wanted    ? "finished"
+                        : version >= wanted || c->over ? "finished"
                                                : "waiting"; /* for other stages' jobs */
+    const char *text = c->over && c->code == 0 ? c->why : c->text;
     double wall = task_clock() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
     if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account,
                                              c->farewell, c->o.at_once, wall) != 0) ||
-        record_status(c->o.record, state, c->code, c->text,
+        record_status(c->o.record, state, c->code, text,
                       ledger_version(c->o.ledger)) != 0 ||
-        record_event(c->o.record, state, c->text) != 0)
+        record_event(c->o.record, state, text) != 0)
         log_error("%s", err_text());
     printf("%s: policy %lld of %lld, %lld pieces of work done in this session, %s\n",
            strcmp(state, "waiting") == 0 ? "waiting for other stages" : state,
            (long long)version, (long long)wanted, (long long)c->done, c->o.task->dir);
+    if (c->over)
+        printf("ended early: %s\n", c->why);
     fflush(stdout);
     c->closed = true;
 }
@@ -471,7 +515,7 @@ void coordinator_step(struct coordinator *c)
     if (!ledger_finished(c->o.ledger))
         return;
     if (c->code == ERR_STOPPED &&
-        ledger_version(c->o.ledger) >= config_int(c->o.config, "run.iterations"))
+        (c->over || ledger_version(c->o.ledger) >= config_int(c->o.config, "run.iterations")))
         c->code = 0; /* it was done anyway */
     c->quitting = true;
     struct letter l = {.kind = LETTER_QUIT, .code = c->code};

@@ -5,14 +5,17 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/pretrain_data.h"
+#include "stages/linalg/frechet.h"
 #include "stages/metric/fidelity.h"
 #include "stages/metric/summary.h"
+#include "stages/reward/molecule_set.h"
+#include "stages/reward/nearest.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { REWARDS = 32 };
+enum { REWARDS = 32, FRECHET_MOST = 1024 };
 
 /* This rank's part [*first, *last) of n items; count[ranks] receives everybody's. */
 static void share(const struct comm *c, int64_t n, int64_t *count, int64_t *first,
@@ -48,14 +51,12 @@ static bool ends(const char *s, const char *suffix)
 static int list_rewards(const struct evaluation *e, const struct reward **out, int *n)
 {
     const struct config *c = e->o.config;
-    char name[128];
+    char name[128], own[256] = "";
     *n = 0;
-    const char *p = e->o.rewards;
-    if (p == NULL) {
-        if (strcmp(config_origin(c, "reward.name"), "default") == 0)
-            return 0;
-        p = config_text(c, "reward.name");
-    }
+    const char *p = e->o.rewards != NULL ? e->o.rewards : own;
+    if (strcmp(config_origin(c, "reward.name"), "default") != 0)
+        snprintf(own, sizeof own, "%.120s,%.120s", config_text(c, "reward.name"),
+                 config_text(c, "reward.guard"));
     for (; *p != '\0' && *n < REWARDS / 2; p += strcspn(p, ","), p += *p == ',') {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         if ((out[*n] = reward_find(name)) == NULL)
@@ -179,17 +180,62 @@ static int measure_rewards(struct evaluation *e, struct json_out *o)
     return rc;
 }
 
-/* Different strings among the samples, in place of their order. */
+/* SMILES of molecules have carbon, oxygen and double bonds among their characters. */
+static bool is_smiles(const struct coding *c)
+{
+    return c->kind == CODING_TEXT && strchr(c->alphabet, 'C') != NULL &&
+           strchr(c->alphabet, 'O') != NULL && strchr(c->alphabet, '=') != NULL;
+}
+
+/* text[n] of n samples; their characters follow the pointers in one block. */
+static char **texts_of(const struct evaluate_set *s, const float *x, int64_t n)
+{
+    int64_t width = s->width + 1;
+    char **text = mem_alloc(n, sizeof *text + (size_t)width);
+    char *at = (char *)(text + n);
+    for (int64_t i = 0; i < n; i++, at += width) {
+        text[i] = at;
+        coding_decode_text(&s->coding, x + i * s->d, s->width, at);
+    }
+    return text;
+}
+
+/* Shares of molecules: valid of all, unique of the valid, novel of the unique (those that
+ * are not among the training data d; NULL: not told). */
+static void put_molecules(const struct evaluate_set *s, const struct dataset *d,
+                          struct json_out *o)
+{
+    char **text = texts_of(s, s->x, s->n);
+    struct molecule_set *known = NULL;
+    if (d != NULL) {
+        char **data = texts_of(s, d->sample, d->n);
+        known = molecule_set_create();
+        for (int64_t i = 0; i < d->n; i++)
+            molecule_set_add(known, data[i]);
+        mem_free(data);
+    }
+    const struct molecule_counts k =
+        molecule_count((const char *const *)text, s->n, known);
+    json_out_map(o, "molecules");
+    json_out_f64(o, "valid", (double)k.valid / (double)k.n);
+    if (k.valid > 0)
+        json_out_f64(o, "unique", (double)k.unique / (double)k.valid);
+    if (known != NULL && k.unique > 0)
+        json_out_f64(o, "novel", (double)k.novel / (double)k.unique);
+    json_out_end(o);
+    molecule_set_destroy(known);
+    mem_free(text);
+}
+
+/* Different strings among the samples. */
 static int64_t distinct(const struct evaluate_set *s)
 {
-    int64_t n = 0, width = s->width + 1;
-    char *text = mem_alloc(s->n * width, 1);
+    char **text = texts_of(s, s->x, s->n);
+    int64_t n = 0;
     for (int64_t i = 0; i < s->n; i++) {
-        char *own = text + i * width;
-        coding_decode_text(&s->coding, s->x + i * s->d, s->width, own);
         bool seen = false;
         for (int64_t k = 0; k < i && !seen; k++)
-            seen = strcmp(text + k * width, own) == 0;
+            seen = strcmp(text[k], text[i]) == 0;
         n += !seen;
     }
     mem_free(text);
@@ -219,6 +265,8 @@ static int measure_diversity(struct evaluation *e, struct json_out *o)
             json_out_f64(o, "distinct_share", (double)k / (double)s->n);
         }
         json_out_end(o);
+        if (is_smiles(&s->coding) && e->o.training == NULL)
+            put_molecules(s, NULL, o);
     }
     mem_free(sum);
     mem_free(count);
@@ -259,6 +307,29 @@ static int read_data(const struct evaluation *e, const char *path, const int64_t
     return 0;
 }
 
+static double *widen(const float *x, int64_t n)
+{
+    double *y = mem_alloc(n, sizeof *y);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (double)x[i];
+    return y;
+}
+
+/* NaN where there are too few samples, or so many numbers that their covariance would take
+ * minutes. Collective. */
+static int measure_frechet(struct evaluation *e, const struct dataset *d, double *distance)
+{
+    const struct evaluate_set *s = &e->set;
+    *distance = NAN;
+    if (s->d > FRECHET_MOST || s->n < 2 || d->n < 2)
+        return 0;
+    double *x = widen(s->x, s->n * s->d), *y = widen(d->sample, d->n * s->d);
+    int rc = frechet_distance(&e->comm, x, s->n, y, d->n, s->d, distance);
+    mem_free(x);
+    mem_free(y);
+    return rc;
+}
+
 /* Collective. */
 static int measure_reference(struct evaluation *e, const struct dataset *d,
                              struct json_out *o)
@@ -269,12 +340,17 @@ static int measure_reference(struct evaluation *e, const struct dataset *d,
     int64_t *count = mem_alloc(c->size, sizeof *count), first, last;
     share(c, s->d, count, &first, &last);
     fidelity_marginals(s->x, s->n, d->sample, d->n, s->d, first, last, each + first);
+    double frechet;
     int rc = comm_gather_all(c, each + first, count, sizeof *each, each);
+    if (rc == 0)
+        rc = measure_frechet(e, d, &frechet);
     if (rc == 0 && o != NULL) {
         const struct fidelity_marginal m = fidelity_mean(each, s->d);
         json_out_map(o, "reference");
         json_out_text(o, "file", e->o.reference);
         json_out_i64(o, "n", d->n);
+        if (isfinite(frechet))
+            json_out_f64(o, "frechet", frechet);
         json_out_f64(o, "mean_gap", m.mean_gap);
         json_out_f64(o, "std_gap", m.std_gap);
         json_out_f64(o, "wasserstein", m.wasserstein);
@@ -289,22 +365,25 @@ static int measure_reference(struct evaluation *e, const struct dataset *d,
     return rc;
 }
 
-/* Nearest data of samples [first, last): distances to the nearest and the second. */
-static void nearest(const struct evaluate_set *s, const struct dataset *d, int64_t first,
-                    int64_t last, double *one, double *two)
+static void put_nearest(const struct evaluation *e, const struct nearest_hit *hit,
+                        int64_t rows, struct json_out *o)
 {
-    for (int64_t i = first; i < last; i++) {
-        one[i] = two[i] = INFINITY;
-        for (int64_t k = 0; k < d->n; k++) {
-            double r = fidelity_distance(s->x + i * s->d, d->sample + k * s->d, s->d);
-            if (r < one[i]) {
-                two[i] = one[i];
-                one[i] = r;
-            } else if (r < two[i]) {
-                two[i] = r;
-            }
-        }
+    int64_t n = e->set.n, near = 0, copied = 0;
+    double *first = mem_alloc(n, sizeof *first);
+    for (int64_t i = 0; i < n; i++) {
+        first[i] = hit[i].first;
+        near += hit[i].first < e->o.near;
+        copied += hit[i].first < hit[i].second / 3;
     }
+    const struct summary s = summary_of(first, n);
+    json_out_map(o, "nearest_distance");
+    put_summary(o, &s);
+    json_out_end(o);
+    if (e->o.near > 0)
+        json_out_f64(o, "near_share", (double)near / (double)n);
+    if (rows > 1)
+        json_out_f64(o, "copied_share", (double)copied / (double)n);
+    mem_free(first);
 }
 
 /* Collective. */
@@ -313,32 +392,23 @@ static int measure_training(struct evaluation *e, const struct dataset *d,
 {
     const struct comm *c = &e->comm;
     const struct evaluate_set *s = &e->set;
-    double *one = mem_alloc(2 * s->n, sizeof *one), *two = one + s->n;
-    int64_t *count = mem_alloc(c->size, sizeof *count), first, last, near = 0, copied = 0;
+    struct nearest_hit *hit = mem_alloc(s->n, sizeof *hit);
+    int64_t *count = mem_alloc(c->size, sizeof *count), first, last;
+    struct nearest *data = nearest_create(d->sample, d->n, s->d);
     share(c, s->n, count, &first, &last);
-    nearest(s, d, first, last, one, two);
-    int rc = comm_gather_all(c, one + first, count, sizeof *one, one);
-    if (rc == 0)
-        rc = comm_gather_all(c, two + first, count, sizeof *two, two);
-    for (int64_t i = 0; i < s->n; i++) {
-        near += one[i] < e->o.near;
-        copied += one[i] < two[i] / 3; /* also where it lies on one: two > 0 */
-    }
+    nearest_find(data, s->x + first * s->d, last - first, hit + first);
+    int rc = comm_gather_all(c, hit + first, count, sizeof *hit, hit);
     if (rc == 0 && o != NULL) {
-        const struct summary sum = summary_of(one, s->n);
         json_out_map(o, "training");
         json_out_text(o, "file", e->o.training);
         json_out_i64(o, "n", d->n);
-        json_out_map(o, "nearest_distance");
-        put_summary(o, &sum);
+        put_nearest(e, hit, d->n, o);
         json_out_end(o);
-        if (e->o.near > 0)
-            json_out_f64(o, "near_share", (double)near / (double)s->n);
-        if (d->n > 1)
-            json_out_f64(o, "copied_share", (double)copied / (double)s->n);
-        json_out_end(o);
+        if (is_smiles(&s->coding))
+            put_molecules(s, d, o);
     }
-    mem_free(one);
+    nearest_destroy(data);
+    mem_free(hit);
     mem_free(count);
     return rc;
 }
@@ -358,14 +428,20 @@ static int measure_file(struct evaluation *e, const char *path, const int64_t ro
     return rc;
 }
 
+static void put_column(struct json_out *o, const char *name, const double *v, int64_t n)
+{
+    if (v == NULL || o == NULL)
+        return;
+    const struct summary s = summary_of(v, n);
+    json_out_map(o, name);
+    put_summary(o, &s);
+    json_out_end(o);
+}
+
 int evaluate_measure(struct evaluation *e, struct json_out *o)
 {
-    if (e->set.kl != NULL && o != NULL) {
-        const struct summary s = summary_of(e->set.kl, e->set.n);
-        json_out_map(o, "path_kl");
-        put_summary(o, &s);
-        json_out_end(o);
-    }
+    put_column(o, "path_kl", e->set.kl, e->set.n);
+    put_column(o, "search_cost", e->set.cost, e->set.n);
     return measure_rewards(e, o) != 0 || measure_diversity(e, o) != 0 ||
                    measure_file(e, e->o.reference, e->o.reference_rows, "--reference", o) !=
                        0 ||

@@ -346,7 +346,7 @@ static void write_script(const struct front *f, const char *terminal, struct tex
              "set encoding utf8\nset terminal %s\nset border 3 lc rgb '#94a3b8'\n"
              "set tics nomirror\nset grid lt 1 lw 0.6 lc rgb '#e2e8f0'\n"
              "set datafile missing 'nan'\nset key outside top center horizontal\n"
-             "set offsets graph 0.05, graph 0.05, graph 0.08, graph 0.05\nset xlabel ",
+             "set offsets 0, graph 0.08, graph 0.08, graph 0.05\nset xlabel ",
              terminal);
     add_title(t, f->name[f->x]);
     text_add(t, "\nset ylabel ");
@@ -370,12 +370,13 @@ static void write_script(const struct front *f, const char *terminal, struct tex
     for (int64_t c = 0; c < f->configs; c++) {
         char *name = name_of(f->o->config[c]);
         int colour = (int)c + 1;
-        text_add(t, "%s$d%lld using 1:2 with linespoints pt 7 ps 0.7 lw 2 lt %d title ",
-                 c > 0 ? ", " : "", (long long)c, colour);
+        text_add(t,
+                 "%s$d%lld using 1:2:3 with yerrorbars pt 7 ps 0.1 lw 1 lt %d notitle, "
+                 "$d%lld using 1:2 with linespoints pt 7 ps 0.9 lw 2 lt %d title ",
+                 c > 0 ? ", " : "", (long long)c, colour, (long long)c, colour);
         add_title(t, name);
-        text_add(t, ", $d%lld using 1:2:3 with yerrorbars pt 7 ps 0.1 lw 1 lt %d notitle, "
-                    "$d%lld using 1:2:4 with labels offset 0,0.9 font ',10' notitle",
-                 (long long)c, colour, (long long)c);
+        text_add(t, ", $d%lld using 1:2:4 with labels left offset 0.7,0.7 font ',10' notitle",
+                 (long long)c);
         mem_free(name);
     }
     text_add(t, "\n");

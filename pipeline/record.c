@@ -169,6 +169,10 @@ static void progress_line(struct record *r, int64_t iteration, const double *m, 
            (long long)(rss >> 20), m[METRIC_FAILED] > 0 ? "" : "\n");
     if (m[METRIC_FAILED] > 0)
         printf("  FAILED %.0f\n", m[METRIC_FAILED]);
+    if (isfinite(m[METRIC_GUARD_MEAN]))
+        printf("  guard %.5g +- %.2g\n", m[METRIC_GUARD_MEAN], m[METRIC_GUARD_ERROR]);
+    if (isfinite(m[METRIC_KL_PATH]))
+        printf("  path KL to policy 0 %.4g nats\n", m[METRIC_KL_PATH]);
     fflush(stdout);
 }
 

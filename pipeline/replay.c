@@ -20,7 +20,8 @@
 /* Keys, or beginnings of keys, that rollouts and rewards depend on. */
 static const char *const fixed[] = {
     "sampler.",   "rollout.",      "reward.",       "search.", "surrogate.",
-    "model.path", "model.dtype",   "model.backend", "max_staleness",
+    "surrogate.", "classifier.",   "model.path",    "model.dtype",
+    "model.backend", "max_staleness",
 };
 
 static bool is_fixed(const char *key)
@@ -98,7 +99,8 @@ static int check_column(const struct replay *r, const char *method, enum shard_k
     int rc = s == NULL ? -1 : 0;
     if (s != NULL && !shard_has(s, column, NULL, NULL, NULL))
         rc = err_set(ERR_INPUT,
-                     "%s: has no column '%s', which %s needs: replay a run of a method that "
+                     "%s: has no column '%s', which algorithm.name=%s (or run.kl_budget) "
+                     "needs: replay a run of a method that "
                      "stores it, or `sluice run` with this configuration and another run.dir",
                      path, column, method);
     shard_close(s);
@@ -106,7 +108,7 @@ static int check_column(const struct replay *r, const char *method, enum shard_k
     return rc;
 }
 
-static int check_columns(const struct replay *r, const struct algo *a, unsigned needs)
+static int check_columns(const struct replay *r, const char *method, unsigned needs)
 {
     static const struct {
         unsigned need;
@@ -115,10 +117,13 @@ static int check_columns(const struct replay *r, const struct algo *a, unsigned 
     } column[] = {
         {NEEDS_TRAJECTORY, SHARD_ROLLOUT, "latents"},
         {NEEDS_LOG_PROB, SHARD_ROLLOUT, "log_prob"},
+        {NEEDS_REFERENCE_DENSITY, SHARD_ROLLOUT, "log_prob_reference"},
+        {NEEDS_REFERENCE_DENSITY, SHARD_ROLLOUT, "kl_reference"},
+        {NEEDS_REWARD_GRADIENT, SHARD_REWARD, "reward_gradient"},
     };
     for (size_t i = 0; i < sizeof column / sizeof *column; i++)
         if ((needs & column[i].need) != 0 &&
-            check_column(r, a->name, column[i].kind, column[i].column) != 0)
+            check_column(r, method, column[i].kind, column[i].column) != 0)
             return -1;
     return 0;
 }
@@ -155,7 +160,9 @@ static int check_method(const struct replay *r, unsigned *needs)
     algo_options_read(&o, a, r->now);
     *needs = algo_needs(a, &o);
     algo_options_free(&o);
-    return check_columns(r, a, *needs);
+    if (config_real(r->now, "run.kl_budget") > 0)
+        *needs |= NEEDS_REFERENCE_DENSITY;
+    return check_columns(r, config_text(r->now, "algorithm.name"), *needs);
 }
 
 static int link_file(const struct replay *r, const char *dir, const char *relative)

@@ -88,7 +88,7 @@ struct page {
     const char *dir;
     struct report_metrics metrics;
     struct config *config; /* NULL: absent or unreadable */
-    struct json *provenance, *accounting;
+    struct json *provenance, *accounting, *status;
 };
 
 static struct json *read_json(const char *dir, const char *name)
@@ -129,6 +129,8 @@ static void add_header(struct text *out, const struct page *p)
     }
     for (size_t i = 0; p->provenance != NULL && i < sizeof keys / sizeof *keys; i++)
         chip(out, keys[i][0], json_text(json_get(p->provenance, keys[i][1])));
+    if (p->status != NULL)
+        chip(out, "Ended:", json_text(json_get(p->status, "message")));
     snprintf(version, sizeof version, "%s (%.40s)", version_number(), version_commit());
     chip(out, "Report by Sluice", version);
     chip(out, "at", log_now(now));
@@ -482,12 +484,14 @@ int report_write(const char *rundir, const char *out)
         err_clear();
     }
     p.provenance = read_json(rundir, "provenance.json");
+    p.status = read_json(rundir, "status.json");
     p.accounting = read_json(rundir, "accounting.json");
     add_page(&html, &p);
     rc = file_write(out == NULL ? own : out, html.s, html.len);
 done:
     text_free(&html);
     json_free(p.provenance);
+    json_free(p.status);
     json_free(p.accounting);
     config_destroy(p.config);
     report_metrics_free(&p.metrics);

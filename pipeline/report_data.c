@@ -15,7 +15,9 @@ static const char *const names[M_COUNT] = {
     "reward_min",    "reward_max",     "ratio_absdev_max", "approx_kl",
     "clip_fraction", "loss",           "grad_norm",        "samples",
     "failed",        "samples_total",  "t_iteration_s",    "t_rollout_s",
-    "t_reward_s",    "t_advantage_s",  "t_update_s",       "rss_bytes"};
+    "t_reward_s",    "t_advantage_s",  "t_update_s",       "rss_bytes",
+    "kl_path",       "guard_mean",     "guard_error",
+};
 
 const char *report_metric_name(enum report_metric m)
 {

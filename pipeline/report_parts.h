@@ -29,6 +29,9 @@ enum report_metric {
     M_T_ADVANTAGE,
     M_T_UPDATE,
     M_RSS,
+    M_KL_PATH,
+    M_GUARD_MEAN,
+    M_GUARD_ERROR,
     M_COUNT
 };
 

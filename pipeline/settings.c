@@ -28,9 +28,15 @@ static void read_update(struct update_options *u, const struct config *c)
         .max_grad_norm = config_real(c, "update.max_grad_norm"),
         .ema_decay = config_real(c, "update.ema_decay"),
         .ema_warmup = config_bool(c, "update.ema_warmup"),
+        .anchor = config_is(c, "algorithm.reference", "first") ? 0
+                  : config_is(c, "algorithm.reference", "ema")
+                      ? ANCHOR_AVERAGE
+                      : config_int(c, "algorithm.reference"),
+        .anchor_decay = config_real(c, "algorithm.reference_decay"),
         .optimizer = config_is(c, "update.optimizer", "natural") ? OPTIMIZER_NATURAL
                                                                  : OPTIMIZER_ADAMW,
         .kl_radius = config_real(c, "update.kl_radius"),
+        .fisher_part = config_real(c, "update.fisher_part"),
         .cg_damping = config_real(c, "update.cg_damping"),
         .cg_iterations = config_int(c, "update.cg_iterations"),
     };
@@ -62,6 +68,13 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
+    if (t->algo_options.kl_previous_weight > 0 &&
+        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        return err_set(ERR_USAGE,
+                       "algorithm.kl_previous_weight: the pairs of algorithm.name %s are not "
+                       "single steps of the chain: set it to 0, or use a method such as "
+                       "ddpo_is",
+                       t->algo->name);
     bool learns = !config_is(c, "surrogate.kind", "none");
     if (learns && t->max_staleness > 0)
         return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
@@ -78,6 +91,22 @@ static int read_method(struct task *t, const struct config *c)
                        "algorithm.name: %s needs the reward's gradient, and reward.name %s "
                        "has none: use a differentiable reward or a method such as ddpo_is",
                        t->algo->name, t->reward->name);
+    if (config_text(c, "reward.guard")[0] != '\0' &&
+        (t->guard = reward_find(config_text(c, "reward.guard"))) == NULL)
+        return err_add("reward.guard");
+    if (t->guard == NULL && (config_real(c, "run.guard_drop") > 0 ||
+                             config_real(c, "run.guard_errors") > 0))
+        return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
+                                  "reward that they watch");
+    if (t->update.anchor != 0 && (t->algo->needs & NEEDS_REFERENCE) != 0)
+        return err_set(ERR_USAGE,
+                       "algorithm.reference: %s is defined against the first policy; set first",
+                       t->algo->name);
+    t->entropy = (struct entropy_options){
+        .weight = config_real(c, "algorithm.entropy_weight"),
+        .neighbour = config_int(c, "algorithm.entropy_neighbour"),
+        .by_prompt = config_bool(c, "algorithm.entropy_by_prompt"),
+    };
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
     t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
     if (search_read(&t->search, c) != 0)
@@ -88,6 +117,14 @@ static int read_method(struct task *t, const struct config *c)
                        "algorithm.name %s learns from: use distil, rwr or rwr_sparse, or "
                        "search.kind=none",
                        t->search.kind->name, t->algo->name);
+    if (config_real(c, "run.kl_budget") > 0) {
+        if (search_acts(&t->search))
+            return err_set(ERR_USAGE, "run.kl_budget: what search.kind finds are not chains "
+                                      "of the policy; set search.kind=none");
+        t->watched = *t->algo;
+        t->watched.needs |= NEEDS_REFERENCE_DENSITY;
+        t->algo = &t->watched;
+    }
     if (search_acts(&t->search) && learns)
         return err_set(ERR_USAGE, "search.kind: %s asks the true reward again and again, "
                                   "which surrogate.kind is to save: set one of both to none",
@@ -114,6 +151,8 @@ int settings_read(struct task *t, const struct config *c)
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
         .learned_as_of = -1,
+        .round_iterations = config_int(c, "surrogate.period"),
+        .rounds = config_int(c, "surrogate.rounds"),
         .loaded_version = -1,
         .used_version = -1,
         .appear_s = 60,
@@ -178,7 +217,7 @@ static int fit_classes(struct task *t)
 /* Samples in a row of one label where every shard holds whole rows of them, else 0. */
 static int64_t copies_together(const struct task *t)
 {
-    if (t->n_classes == 0)
+    if (t->n_classes < 2)
         return t->samples < t->shard_samples ? t->samples : t->shard_samples;
     return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
 }
@@ -216,13 +255,11 @@ static int fit_network(struct task *t, const struct config *c)
                        "stop where samples are clipped: set sampler.clip_sample=false and "
                        "use a schedule without thresholding",
                        t->algo->name);
-    if (t->algo->pairs == PAIRS_LEAN && model_guidance(t->model) != 1)
-        return err_set(ERR_USAGE,
-                       "algorithm.name: %s has no bounded adjoint under guidance: set "
-                       "sampler.guidance=1",
-                       t->algo->name);
     if (fit_search(t) != 0)
         return -1;
+    if (t->algo == &t->watched && t->sampler.live_steps == 0)
+        return err_set(ERR_USAGE, "run.kl_budget: no sampler step is random, so there is no "
+                                  "KL; set sampler.eta=1");
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
     const struct reward_scene scene = {
         .channels = t->channels,
@@ -233,6 +270,9 @@ static int fit_network(struct task *t, const struct config *c)
         .config = c,
         .seed = t->seed,
     };
+    if (t->guard != NULL && t->guard->open != NULL &&
+        t->guard->open(&scene, &t->guard_ctx) != 0)
+        return err_add("reward.guard");
     if (learned_open(&scene, &t->learned) != 0)
         return -1;
     return t->reward->open == NULL ? 0 : t->reward->open(&scene, &t->reward_ctx);
@@ -295,10 +335,14 @@ void settings_close(struct task *t)
 {
     if (t->reward != NULL && t->reward->close != NULL)
         t->reward->close(t->reward_ctx);
+    if (t->guard != NULL && t->guard->close != NULL)
+        t->guard->close(t->guard_ctx);
     learned_close(t->learned);
     trainer_destroy(t->trainer);
     companion_destroy(t->reference);
     companion_destroy(t->behaviour);
+    companion_destroy(t->previous);
+    companion_destroy(t->anchor);
     algo_options_free(&t->algo_options);
     if (t->tape != NULL)
         tape_destroy(t->tape);

@@ -7,6 +7,7 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/particles.h"
 #include "stages/queries.h"
 #include "stages/value.h"
 
@@ -18,10 +19,42 @@ enum { KEY_LEN = 64 };
 
 /* One sample as it is gathered. */
 struct row {
-    double reward, bonus; /* of a learned reward; 0 without one */
+    double reward, bonus; /* bonus: of a learned reward; 0 without one */
+    double guard, kl;     /* of the guard, of the chain; NaN: not stored */
     int64_t index, label;
     uint8_t status;
 };
+
+static bool knows_kl(const struct task *t)
+{
+    return (t->algo->needs & NEEDS_REFERENCE_DENSITY) != 0;
+}
+
+/* The guard's scores and the chains' KL to policy 0, where they are stored. */
+static int read_watched(const struct task *t, struct shard *scores, struct shard *roll,
+                        int64_t n, struct row *row)
+{
+    const int64_t steps = t->sampler.steps;
+    double *guard = NULL, *kl = NULL;
+    int rc = 0;
+    if (t->guard != NULL &&
+        (guard = shard_get(scores, "reward_guard", COLUMN_F64, 1, (int64_t[]){n}, NULL)) ==
+            NULL)
+        rc = -1;
+    if (rc == 0 && knows_kl(t) &&
+        (kl = shard_get(roll, "kl_reference", COLUMN_F64, 2, (int64_t[]){n, steps}, NULL)) ==
+            NULL)
+        rc = -1;
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        row[i].guard = guard != NULL ? guard[i] : NAN;
+        row[i].kl = kl != NULL ? 0 : NAN;
+        for (int64_t k = 0; k < steps && kl != NULL; k++)
+            row[i].kl += kl[i * steps + k];
+    }
+    mem_free(guard);
+    mem_free(kl);
+    return rc;
+}
 
 static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct row *row,
                       struct shard_parent *parent)
@@ -68,7 +101,7 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
                               .bonus = bonus != NULL ? bonus[i] : 0, .index = index[i], .label = label[i],
                               .status = status[i]};
     }
-    rc = 0;
+    rc = read_watched(t, in, roll, n, row);
 done:
     shard_close(in);
     shard_close(roll);
@@ -124,7 +157,8 @@ static int load_tracker(struct task *t, int64_t iteration, struct tracker *track
 }
 
 struct signal {
-    double *reward, *bonus, *advantage;
+    double *reward, *bonus, *advantage, *guard, *kl;
+    double *apart, *total; /* apart: NULL without a bonus; total: reward + apart */
     int64_t *index, *label, *version;
     uint8_t *status, *usable;
     char *key_text;
@@ -134,7 +168,8 @@ struct signal {
 static void signal_free(struct signal *s)
 {
     void *const all[] = {s->reward, s->bonus, s->advantage, s->index,    s->label, s->version,
-                         s->status, s->usable,    s->key_text, s->key};
+                         s->status, s->usable, s->key_text, s->key,
+                         s->guard,  s->kl,     s->apart,    s->total};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
 }
@@ -146,6 +181,10 @@ static void signal_init(struct signal *s, const struct task *t, int64_t iteratio
     s->reward = mem_alloc(n, sizeof *s->reward);
     s->bonus = mem_alloc(n, sizeof *s->bonus);
     s->advantage = mem_alloc(n, sizeof *s->advantage);
+    s->guard = mem_alloc(n, sizeof *s->guard);
+    s->apart = t->entropy.weight > 0 ? mem_alloc(n, sizeof *s->apart) : NULL;
+    s->total = mem_alloc(n, sizeof *s->total);
+    s->kl = mem_alloc(n, sizeof *s->kl);
     s->index = mem_alloc(n, sizeof *s->index);
     s->label = mem_alloc(n, sizeof *s->label);
     s->version = mem_alloc(n, sizeof *s->version);
@@ -155,6 +194,8 @@ static void signal_init(struct signal *s, const struct task *t, int64_t iteratio
     s->key = mem_alloc(n, sizeof *s->key);
     for (int64_t i = 0; i < n; i++) {
         s->reward[i] = row[i].reward;
+        s->guard[i] = row[i].guard;
+        s->kl[i] = row[i].kl;
         s->bonus[i] = row[i].bonus;
         s->index[i] = row[i].index;
         s->label[i] = row[i].label;
@@ -247,6 +288,15 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
          .long_name = "number of the sample in its iteration"},
         {.name = "policy_version", .type = COLUMN_I64, .units = "1", .data = s->version,
          .long_name = "version of the policy that made the sample"},
+        {.name = "guard", .type = COLUMN_F64, .units = "1",
+         .data = t->guard != NULL ? s->guard : NULL,
+         .long_name = "the guard's score (NaN where it has none)"},
+        {.name = "entropy_bonus", .type = COLUMN_F64, .units = t->reward->units,
+         .data = s->apart,
+         .long_name = "what the advantage's reward has more than the reward"},
+        {.name = "kl_path", .type = COLUMN_F64, .units = "nat",
+         .data = knows_kl(t) ? s->kl : NULL,
+         .long_name = "KL of the sample's transitions to those of policy 0, summed"},
         {.name = "surrogate_bonus", .type = COLUMN_F64, .units = t->reward->units,
          .data = r->queries != NULL ? s->bonus : NULL,
          .long_name = "part of the reward that the learned one's uncertainty adds"},
@@ -292,7 +342,7 @@ static int finish(struct task *t, int64_t iteration, struct signal *s,
                        .parent = parent,
                        .parents = t->shards};
     struct algo_signal a = {.n = t->samples,
-                            .reward = s->reward,
+                            .reward = s->total,
                             .prompt = s->key,
                             .usable = s->usable,
                             .advantage = s->advantage};
@@ -329,9 +379,13 @@ static int conclude(struct task *t, const struct comm *c, int64_t iteration,
         s.usable[i] = s.status[i] == REWARD_OK;
     if (rc == 0)
         rc = check_failures(t, &s);
+    if (rc == 0 && s.apart != NULL)
+        rc = particles_bonus(t, c, iteration, s.label, s.apart);
+    for (int64_t i = 0; i < t->samples; i++)
+        s.total[i] = s.reward[i] + (s.apart != NULL ? s.apart[i] : 0);
     if (rc == 0 && t->algo->steps != NULL) {
         const struct value_samples samples = {
-            .reward = s.reward, .prompt = s.key, .usable = s.usable, .label = s.label};
+            .reward = s.total, .prompt = s.key, .usable = s.usable, .label = s.label};
         value = value_estimate(t, c, iteration, &samples, s.advantage);
         rc = value != NULL ? 0 : -1;
     }

@@ -2,6 +2,7 @@
  * a backward is recorded, so a companion of the same version gives the same bits. */
 #include "stages/companion.h"
 
+#include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "stages/policy.h"
 
@@ -14,14 +15,15 @@ struct companion {
     float *out; /* [micro_batch, d] */
 };
 
-static int from_file(struct companion *c, const struct task *t, struct policy *p)
+static int from_file(struct companion *c, const struct task *t, struct policy *p,
+                     enum policy_vector which)
 {
     int rc = 0;
     if (p == NULL)
         return -1;
     if (c->model != NULL)
-        rc = policy_weights(p, c->model, POLICY_WEIGHTS);
-    else if ((c->model = policy_model(p, POLICY_WEIGHTS, false)) == NULL)
+        rc = policy_weights(p, c->model, which);
+    else if ((c->model = policy_model(p, which, false)) == NULL)
         rc = -1;
     if (rc == 0) /* the null label is known: it is t's network */
         rc = model_set_guidance(c->model, model_guidance(t->model));
@@ -58,7 +60,7 @@ int companion_load(struct companion **c, struct task *t, int64_t version)
         return 0;
     double start = task_now(t);
     bool here = (*c)->model != NULL && t->loaded_version == version;
-    int rc = here ? from_memory(*c, t, version) : from_file(*c, t, task_open_policy(t, version));
+    int rc = here ? from_memory(*c, t, version) : from_file(*c, t, task_open_policy(t, version), POLICY_WEIGHTS);
     if (rc == 0)
         (*c)->version = version;
     task_spend(t, TIME_IO, start);
@@ -72,11 +74,39 @@ int companion_load_file(struct companion **c, struct task *t, const char *relati
     if (is_loaded(c, t, version))
         return 0;
     double start = task_now(t);
-    int rc = from_file(*c, t, policy_open(task_path(t, relative, path)));
+    int rc = from_file(*c, t, policy_open(task_path(t, relative, path)), POLICY_WEIGHTS);
     if (rc == 0)
         (*c)->version = version;
     task_spend(t, TIME_IO, start);
     return rc;
+}
+
+int companion_load_average(struct companion **c, struct task *t, int64_t version)
+{
+    if (is_loaded(c, t, version))
+        return 0;
+    double start = task_now(t);
+    int rc = from_file(*c, t, task_open_policy(t, version), POLICY_ANCHOR);
+    if (rc == 0)
+        (*c)->version = version;
+    task_spend(t, TIME_IO, start);
+    return rc;
+}
+
+void companion_average(struct companion *c, struct task *t, double decay, int64_t version)
+{
+    struct param_set *to = model_params(c->model), *from = model_params(t->model);
+    float *average = param_values(to);
+    const float *now = param_values(from);
+    for (int64_t i = 0; i < param_total(to); i++)
+        average[i] = (float)(decay * (double)average[i] + (1 - decay) * (double)now[i]);
+    param_touch(to);
+    c->version = version;
+}
+
+const float *companion_values(const struct companion *c)
+{
+    return param_values(model_params(c->model));
 }
 
 void companion_destroy(struct companion *c)
@@ -123,6 +153,11 @@ int companion_pull(struct companion *c, struct task *t, const struct model_input
     }
     task_spend(t, TIME_NETWORK, start);
     return rc;
+}
+
+void companion_guide(struct companion *c, double weight)
+{
+    ERR_BUG_IF(model_set_guidance(c->model, weight) != 0);
 }
 
 const char *companion_content(const struct companion *c)

@@ -14,6 +14,13 @@ int companion_load(struct companion **c, struct task *t, int64_t version);
 /* The same from a policy file, RELATIVE to the run directory, whatever is loaded. */
 int companion_load_file(struct companion **c, struct task *t, const char *relative,
                         int64_t version);
+/* The running average of the policies up to `version`, from that policy file. */
+int companion_load_average(struct companion **c, struct task *t, int64_t version);
+/* c = decay c + (1 - decay) t->model, the average up to version. Every rank computes the
+ * same bits. */
+void companion_average(struct companion *c, struct task *t, double decay, int64_t version);
+/* Its weights, as param_values. */
+const float *companion_values(const struct companion *c);
 void companion_destroy(struct companion *c);
 
 /* One evaluation on t->tape, which must not be in use. *out [in->batch, d] stays valid
@@ -25,6 +32,9 @@ int companion_forward(struct companion *c, struct task *t, const struct model_in
  * (c is not NULL), seed and dx [in->batch, d]. 0 or -1 as model_forward. */
 int companion_pull(struct companion *c, struct task *t, const struct model_input *in,
                    const float *seed, const float **out, float *dx);
+
+/* Its guidance from now on; companions begin with that of t->model. */
+void companion_guide(struct companion *c, double weight);
 
 /* The content digest of the policy file of its version. */
 const char *companion_content(const struct companion *c);

@@ -15,7 +15,8 @@ struct policy {
     char *path;
 };
 
-static const char *const vector_name[4] = {"weights", "adam_m", "adam_v", "ema"};
+static const char *const vector_name[POLICY_VECTORS] = {"weights", "adam_m", "adam_v",
+                                                         "ema", "anchor"};
 enum { COUNTERS = 6 };
 static const char *const counter_name[COUNTERS] = {
     "version", "optimizer_step", "samples_seen", "ema_updates", "best_version",
@@ -47,14 +48,17 @@ static int put_text(struct shard_writer *w, const char *name, const char *text)
 static int put_vectors(struct shard_writer *w, const struct task *t,
                        const struct policy_content *c)
 {
-    static const char *const title[4] = {
+    static const char *const title[POLICY_VECTORS] = {
         "parameters, tensor after tensor in C order", "AdamW first moment",
-        "AdamW second moment", "exponential moving average of the parameters"};
+        "AdamW second moment", "exponential moving average of the parameters",
+        "running average that the distance of the loss is measured to"};
     int64_t n = param_total(model_params(t->model));
     float *zero = NULL;
     int rc = 0;
-    for (int k = 0; k < 4 && rc == 0; k++) {
+    for (int k = 0; k < POLICY_VECTORS && rc == 0; k++) {
         const float *v = c->vector[k];
+        if (v == NULL && k == POLICY_ANCHOR)
+            continue;
         if (v == NULL && k == POLICY_EMA)
             v = c->vector[POLICY_WEIGHTS];
         if (v == NULL)
@@ -124,7 +128,9 @@ static int put_all(struct shard_writer *w, const struct task *t,
     for (int i = 0; i < COUNTERS; i++)
         if (put_scalar_i64(w, counter_name[i], value[i]) != 0)
             return -1;
-    if (put_scalar_f64(w, "best_reward", k->best_reward) != 0)
+    if (put_scalar_f64(w, "best_reward", k->best_reward) != 0 ||
+        put_scalar_f64(w, "guard_first", k->guard_first) != 0 ||
+        put_scalar_f64(w, "guard_first_error", k->guard_first_error) != 0)
         return -1;
     for (int i = 0; i < METRICS; i++) {
         char name[64];
@@ -205,6 +211,8 @@ int policy_slice(struct policy *p, enum policy_vector which, int64_t first, int6
 {
     if (first < 0 || count < 0 || first + count > p->total)
         return err_set(ERR_INPUT, "%s: holds %lld values", p->path, (long long)p->total);
+    if (which == POLICY_ANCHOR && !shard_has(p->in, vector_name[which], NULL, NULL, NULL))
+        which = POLICY_WEIGHTS;
     return count == 0 ? 0
                       : shard_get_rows(p->in, vector_name[which], COLUMN_F32, first, count,
                                        out);
@@ -232,6 +240,11 @@ int policy_counters(struct policy *p, struct policy_counters *out)
     if (out->version != shard_head(p->in)->policy_version || out->version < 0 ||
         out->optimizer_step < 0)
         return err_set(ERR_INPUT, "%s: its counters contradict its head", p->path);
+    out->guard_first = out->guard_first_error = NAN; /* files of older versions */
+    if (shard_has(p->in, "guard_first", NULL, NULL, NULL) &&
+        (get_one(p, "guard_first", COLUMN_F64, &out->guard_first) != 0 ||
+         get_one(p, "guard_first_error", COLUMN_F64, &out->guard_first_error) != 0))
+        return -1;
     return get_one(p, "best_reward", COLUMN_F64, &out->best_reward);
 }
 

@@ -8,12 +8,20 @@
 #include "io/shard.h"
 #include "stages/task.h"
 
-enum policy_vector { POLICY_WEIGHTS, POLICY_ADAM_M, POLICY_ADAM_V, POLICY_EMA };
+enum policy_vector {
+    POLICY_WEIGHTS,
+    POLICY_ADAM_M,
+    POLICY_ADAM_V,
+    POLICY_EMA,
+    POLICY_ANCHOR, /* the average that algorithm.reference=ema compares with; may be absent */
+    POLICY_VECTORS
+};
 
 /* What is written. Vectors have param_total values; adam_m and adam_v may be NULL (zero),
- * ema NULL means "no EMA kept": the weights stand in for it. */
+ * ema NULL means "no EMA kept": the weights stand in for it; anchor NULL: it is not
+ * written, and reading it gives the weights. */
 struct policy_content {
-    const float *vector[4]; /* by enum policy_vector */
+    const float *vector[POLICY_VECTORS]; /* by enum policy_vector */
     struct policy_counters counters;
     double metric[METRICS]; /* NaN where not known (version 0) */
     struct shard_parent *parent;

@@ -16,7 +16,7 @@ struct scores {
     int64_t n;
     float *sample;
     int64_t *label, *index;
-    double *score;
+    double *score, *guard; /* guard: NULL without one */
     uint8_t *status;
     float *gradient; /* [n, d], where the method needs it */
     double *mean, *bonus; /* [n] parts of the score, where it is the learned reward's */
@@ -105,6 +105,36 @@ static int score(struct task *t, struct scores *s)
     return 0;
 }
 
+/* The guard scores the same samples; what it cannot score is NaN and concerns nobody
+ * else. */
+static int score_guard(struct task *t, struct scores *s)
+{
+    if (t->guard == NULL)
+        return 0;
+    uint8_t *status = mem_alloc(s->n, 1);
+    s->guard = mem_alloc(s->n, sizeof *s->guard);
+    for (int64_t i = 0; i < s->n; i++)
+        s->guard[i] = NAN;
+    const struct reward_batch b = {
+        .n = s->n,
+        .channels = t->channels,
+        .height = t->height,
+        .width = t->width,
+        .sample = s->sample,
+        .label = t->n_classes > 0 ? s->label : NULL,
+        .iteration = s->iteration,
+        .first = s->first,
+        .score = s->guard,
+        .status = status,
+    };
+    int rc = t->guard->score(t->guard_ctx, &b);
+    for (int64_t i = 0; i < s->n; i++)
+        if (status[i] != REWARD_OK || !isfinite(s->guard[i]))
+            s->guard[i] = NAN;
+    mem_free(status);
+    return rc == 0 ? 0 : err_add("reward.guard %s", t->guard->name);
+}
+
 static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
 {
     char rel[96], path[4096], own[80];
@@ -132,6 +162,10 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
         {.name = "sample_index", .type = COLUMN_I64, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = "1", .data = s->index,
          .long_name = "number of the sample in its iteration"},
+        {.name = "reward_guard", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
+         .axis = {"sample"}, .units = t->guard != NULL ? t->guard->units : "1",
+         .data = s->guard,
+         .long_name = "the guard's score, which enters no loss (NaN where it has none)"},
         {.name = "reward_gradient", .type = COLUMN_F32, .nd = 4,
          .dim = {s->n, t->channels, t->height, t->width},
          .axis = {"sample", "channel", "height", "width"}, .units = t->reward->units,
@@ -164,6 +198,8 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     task_spend(t, TIME_IO, start);
     if (rc == 0)
         rc = score(t, &s);
+    if (rc == 0)
+        rc = score_guard(t, &s);
     start = task_now(t);
     if (rc == 0)
         rc = seal(t, iteration, shard, &s);
@@ -172,6 +208,7 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     mem_free(s.label);
     mem_free(s.index);
     mem_free(s.score);
+    mem_free(s.guard);
     mem_free(s.status);
     mem_free(s.gradient);
     mem_free(s.mean);

@@ -34,7 +34,13 @@ enum metric {
     METRIC_SAMPLES_TOTAL,
     METRIC_KL_REFERENCE, /* what kl_weight multiplies, mean over pairs; NaN without it */
     METRIC_QUERIES,     /* answers of the true reward so far; NaN where all are asked */
+    METRIC_KL_PREVIOUS, /* what kl_previous_weight multiplies; NaN without it */
     METRIC_ANSWER_MEAN, /* of the iteration's answers; NaN where none was asked */
+    METRIC_KL_PATH, /* KL of whole chains to policy 0, mean over samples; NaN: not stored */
+    METRIC_GUARD_MEAN, /* of reward.guard over the samples that it scored; NaN: none */
+    METRIC_GUARD_ERROR, /* standard error of that mean */
+    METRIC_GUARD_FIRST, /* both of the run's first iteration */
+    METRIC_GUARD_FIRST_ERROR,
     METRICS
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
@@ -49,10 +55,21 @@ struct update_options {
     double max_grad_norm;
     double ema_decay; /* 0: no EMA */
     bool ema_warmup;
+    int64_t anchor; /* the policy that kl_weight refers to: a version, or ANCHOR_AVERAGE */
+    double anchor_decay;
     enum optimizer optimizer;
     /* natural: mean KL of a transition that a step makes, in nat; of the solution */
     double kl_radius, cg_damping;
+    double fisher_part; /* of the micro-batches, for products with the Fisher matrix */
     int64_t cg_iterations;
+};
+enum { ANCHOR_AVERAGE = -1 };
+
+/* The bonus for samples that lie apart (stages/particles.h). */
+struct entropy_options {
+    double weight; /* 0: none */
+    int64_t neighbour;
+    bool by_prompt;
 };
 
 /* How the values of states are estimated (stages/value.h). */
@@ -70,7 +87,8 @@ struct value_options {
 struct policy_counters {
     int64_t version, optimizer_step, samples_total, ema_updates;
     int64_t best_version; /* policy whose rollouts had the highest mean reward */
-    double best_reward;   /* meaningless while best_version < 0 */
+    double best_reward;   /* meaningless while best_version < 0; with a guard: its mean */
+    double guard_first, guard_first_error; /* likewise; NaN without a guard */
 };
 
 /* Where the seconds of a stage's work go; the rest is the stage's own loops. */
@@ -135,6 +153,9 @@ struct task {
     /* Networks that the method compares with: version 0 (rollout and update), and the one
      * that made the samples (update). */
     struct companion *reference, *behaviour;
+    struct companion *previous; /* the one that the round started with (update) */
+    int64_t round_iterations, rounds; /* of a learned reward; later ones have no end */
+    struct companion *anchor; /* what kl_weight refers to where it is not version 0 */
     struct policy_counters counters;    /* of the trainer's state */
 
     struct schedule schedule;
@@ -142,8 +163,9 @@ struct task {
     const struct algo *algo;
     struct algo_options algo_options;
     int64_t pairs_each; /* of a sample and inner epoch */
-    const struct reward *reward;
-    void *reward_ctx;
+    const struct reward *reward, *guard; /* guard: scored beside it, NULL: none */
+    void *reward_ctx, *guard_ctx;
+    struct algo watched; /* algo, where it needs more for the run's sake */
     struct learned *learned; /* NULL: the true reward is asked for every sample */
     int64_t learned_as_of;   /* iteration whose advantage file the model is from, or -1 */
     struct shard_parent learned_from; /* that file */
@@ -151,6 +173,7 @@ struct task {
     double max_failed_fraction;
     bool stop_on_failure;
     struct update_options update;
+    struct entropy_options entropy;
     struct value_options value;
 
     /* Progress: a phase for people, and the hook that keeps the rank answering. */
@@ -181,6 +204,9 @@ const char *task_path(const struct task *t, const char *relative, char buf[4096]
 int64_t task_shard_size(const struct task *t, int64_t shard);
 /* The policy version that makes the rollouts of an iteration. */
 int64_t task_version(const struct task *t, int64_t iteration);
+
+/* The policy version that the round of an iteration started with. */
+int64_t task_round_start(const struct task *t, int64_t iteration);
 
 /* Prompts of an iteration: label[samples] (0 where unconditional) and copy[samples], the
  * running number of each sample among those of the same prompt. Depends on seed and

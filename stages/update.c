@@ -177,12 +177,13 @@ static int optimizer_step(struct update *u, int64_t *done)
     k->ema_updates += t->update.ema_decay > 0;
     if (*done == 0 && check_ratio(u) != 0)
         return -1;
-    double kl = 0, clipped = 0, loss = 0, distance = 0;
+    double kl = 0, clipped = 0, loss = 0, distance = 0, previous = 0;
     for (int64_t i = 0; i < u->pairs; i++) {
         kl += u->stat[i * STATS + STAT_LOG_RATIO2];
         clipped += u->stat[i * STATS + STAT_CLIPPED];
         loss += u->stat[i * STATS + STAT_LOSS];
         distance += u->stat[i * STATS + STAT_KL];
+        previous += u->stat[i * STATS + STAT_KL_PREVIOUS];
     }
     u->metric[METRIC_APPROX_KL] += kl / (double)u->pairs;
     u->metric[METRIC_CLIP_FRACTION] += clipped / (double)u->pairs;
@@ -190,6 +191,8 @@ static int optimizer_step(struct update *u, int64_t *done)
     u->metric[METRIC_GRAD_NORM] += norm;
     u->metric[METRIC_KL_REFERENCE] +=
         (u->needs & NEEDS_REFERENCE) != 0 ? distance / (double)u->pairs : NAN;
+    u->metric[METRIC_KL_PREVIOUS] +=
+        t->previous != NULL ? previous / (double)u->pairs : NAN;
     ++*done;
     return 0;
 }
@@ -211,8 +214,8 @@ static int optimize(struct update *u)
     }
     static const enum metric mean_of[] = {METRIC_APPROX_KL, METRIC_CLIP_FRACTION,
                                           METRIC_LOSS, METRIC_GRAD_NORM,
-                                          METRIC_KL_REFERENCE};
-    for (int i = 0; i < 5; i++)
+                                          METRIC_KL_REFERENCE, METRIC_KL_PREVIOUS};
+    for (size_t i = 0; i < sizeof mean_of / sizeof *mean_of; i++)
         u->metric[mean_of[i]] /= (double)done;
     return 0;
 }
@@ -236,10 +239,14 @@ static int seal(struct update *u, struct policy_counters *counters)
     if (rc == 0 && ema)
         rc = trainer_whole(t->trainer, trainer_ema(t->trainer), whole + 2 * n);
     start = task_spend(t, TIME_COMMUNICATION, start);
+    bool anchor = t->update.anchor == ANCHOR_AVERAGE && u->reference != NULL;
+    if (anchor)
+        companion_average(t->anchor, t, t->update.anchor_decay, counters->version);
     if (rc == 0 && u->c->rank == 0) {
         struct policy_content content = {
             .vector = {param_values(model_params(t->model)), whole, whole + n,
-                       ema ? whole + 2 * n : NULL},
+                       ema ? whole + 2 * n : NULL,
+                       anchor ? companion_values(t->anchor) : NULL},
             .counters = *counters,
             .parent = u->parent,
             .parents = u->parents,
@@ -283,6 +290,37 @@ static int load_behaviour(struct task *t, int64_t version)
                      : companion_load(&t->behaviour, t, version);
 }
 
+/* A version that is compared with, unless it is a parent already. */
+static void add_parent(struct update *u, int64_t version, const struct companion *c)
+{
+    struct shard_parent *p = &u->parent[u->parents];
+    rundir_policy(p->path, version);
+    for (int64_t i = 0; i < u->parents; i++)
+        if (strcmp(u->parent[i].path, p->path) == 0)
+            return;
+    memcpy(p->content, companion_content(c), DIGEST_HEX);
+    u->parents++;
+}
+
+/* The policy that kl_weight refers to. */
+static int load_anchor(struct update *u)
+{
+    struct task *t = u->t;
+    const int64_t anchor = t->update.anchor;
+    struct companion **c = anchor == 0 ? &t->reference : &t->anchor;
+    if (anchor == ANCHOR_AVERAGE) { /* it comes with the policy that is updated */
+        int rc = companion_load_average(c, t, u->iteration);
+        u->reference = *c;
+        return rc;
+    }
+    int64_t version = anchor > 0 && u->iteration >= anchor ? anchor : 0;
+    if (companion_load(c, t, version) != 0)
+        return -1;
+    u->reference = *c;
+    add_parent(u, version, *c);
+    return 0;
+}
+
 /* Networks that the method compares with. */
 static int load_companions(struct update *u)
 {
@@ -290,14 +328,13 @@ static int load_companions(struct update *u)
     if ((u->needs & NEEDS_BEHAVIOUR) != 0 &&
         load_behaviour(t, task_version(t, u->iteration)) != 0)
         return -1;
-    if ((u->needs & NEEDS_REFERENCE) == 0)
-        return 0;
-    if (companion_load(&t->reference, t, 0) != 0)
+    if ((u->needs & NEEDS_REFERENCE) != 0 && load_anchor(u) != 0)
         return -1;
-    if (u->iteration > 0) { /* else it is a parent already */
-        struct shard_parent *p = &u->parent[u->parents++];
-        rundir_policy(p->path, 0);
-        memcpy(p->content, companion_content(t->reference), DIGEST_HEX);
+    if (t->algo_options.kl_previous_weight > 0) {
+        int64_t start = task_round_start(t, u->iteration);
+        if (companion_load(&t->previous, t, start) != 0)
+            return -1;
+        add_parent(u, start, t->previous);
     }
     return 0;
 }
@@ -316,6 +353,23 @@ static int prepare(struct update *u)
     int rc = update_pairs_load(u);
     task_spend(t, TIME_IO, start);
     return rc != 0 || load_companions(u) != 0 ? -1 : update_init(u);
+}
+
+/* The best version so far, by the guard where there is one, and the guard's first mean. */
+static void count_iteration(struct update *u, struct policy_counters *k, int64_t made_by)
+{
+    double *m = u->metric;
+    double merit = m[u->t->guard != NULL ? METRIC_GUARD_MEAN : METRIC_REWARD_MEAN];
+    if (k->best_version < 0) {
+        k->guard_first = m[METRIC_GUARD_MEAN];
+        k->guard_first_error = m[METRIC_GUARD_ERROR];
+    }
+    m[METRIC_GUARD_FIRST] = k->guard_first;
+    m[METRIC_GUARD_FIRST_ERROR] = k->guard_first_error;
+    if (k->best_version < 0 || isnan(k->best_reward) || merit > k->best_reward) {
+        k->best_version = made_by;
+        k->best_reward = merit;
+    }
 }
 
 int update_iteration(struct task *t, const struct comm *c, int64_t iteration,
@@ -337,10 +391,7 @@ int update_iteration(struct task *t, const struct comm *c, int64_t iteration,
         int64_t made_by = task_version(t, iteration);
         k.version = iteration + 1;
         k.samples_total += t->samples;
-        if (k.best_version < 0 || u.metric[METRIC_REWARD_MEAN] > k.best_reward) {
-            k.best_version = made_by;
-            k.best_reward = u.metric[METRIC_REWARD_MEAN];
-        }
+        count_iteration(&u, &k, made_by);
         u.metric[METRIC_SAMPLES_TOTAL] = (double)k.samples_total;
         rc = seal(&u, &k);
         if (rc == 0) {

@@ -28,6 +28,44 @@ static int keep_scored(struct update *u, const struct shard *advantage)
     return 0;
 }
 
+/* Mean and standard error of a column's finite values; NaN where there are none. */
+static int mean_column(struct shard *in, const char *name, int64_t n, double *mean,
+                       double *error)
+{
+    double sum = 0, dev = 0;
+    int64_t k = 0;
+    *mean = *error = NAN;
+    if (!shard_has(in, name, NULL, NULL, NULL))
+        return 0;
+    double *v = shard_get(in, name, COLUMN_F64, 1, (int64_t[]){n}, NULL);
+    if (v == NULL)
+        return -1;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(v[i])) {
+            sum += v[i];
+            k++;
+        }
+    if (k > 0)
+        *mean = sum / (double)k;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(v[i]))
+            dev += (v[i] - *mean) * (v[i] - *mean);
+    if (k > 1)
+        *error = sqrt(dev / (double)(k - 1) / (double)k);
+    mem_free(v);
+    return 0;
+}
+
+/* What stop rules look at. */
+static int load_watched(struct update *u, struct shard *in)
+{
+    double unused, *m = u->metric;
+    return mean_column(in, "kl_path", u->t->samples, &m[METRIC_KL_PATH], &unused) != 0
+               ? -1
+               : mean_column(in, "guard", u->t->samples, &m[METRIC_GUARD_MEAN],
+                             &m[METRIC_GUARD_ERROR]);
+}
+
 /* Reads the advantage file: who takes part, and the reward metrics. */
 int update_pairs_load(struct update *u)
 {
@@ -50,6 +88,8 @@ int update_pairs_load(struct update *u)
     double *m = u->metric;
     m[METRIC_QUERIES] = m[METRIC_ANSWER_MEAN] = NAN;
     int rc = keep_scored(u, in);
+    if (rc == 0)
+        rc = load_watched(u, in);
     if (rc == 0 && t->learned != NULL)
         rc = queries_count(in, u->iteration, &m[METRIC_QUERIES], &m[METRIC_ANSWER_MEAN]);
     shard_close(in);

@@ -2,6 +2,7 @@
 # `sluice evaluate`: a model, a policy, a run and given samples; the same bits for any number
 # of ranks; measures that are known in closed form; what does not apply is absent.
 . tests/e2e/lib.sh
+mkdir "$work/tmp" && export TMPDIR=$work/tmp
 
 model "$work/class" class
 ok $? "the tiny network is made" || finish
@@ -52,6 +53,11 @@ ok $? "the same by the policy's file"
 evaluate one 1 "$work/run" --class 2 --seed 4
 is_code $? 0 "one class, another seed" "$work/log"
 
+run_mpi "$work/log" 1 evaluate "$work/run" surrogate.kind=ucb run.kl_budget=1 \
+    reward.guard=jpeg_compressibility --n 4 --out "$work/odd.json"
+is_code $? 0 "keys of training have no meaning" "$work/log"
+holds "$work/odd.json" '$v ne "absent"' reward.jpeg_compressibility.mean "the guard's mean"
+
 # Given samples against themselves.
 evaluate given 2 "$work/model.npy" "$work/config.yaml" --reference "$work/model.npy" \
     --training "$work/model.npy" --near 1e-6
@@ -79,6 +85,6 @@ refused 3 "no such" "no model" "$work/nowhere"
 refused 2 "unknown reward" "an unknown reward" "$work/run" --n 2 --rewards brightnes
 refused 2 "rows" "rows that are not there" "$work/model.npy" "$work/config.yaml" \
     --reference "$work/model.npy" --reference-rows 3:99
-[ -z "$(ls -d "${TMPDIR:-/tmp}"/sluice-evaluate-* 2>/dev/null)" ]
+[ -z "$(ls -d "$TMPDIR"/sluice-evaluate-* 2>/dev/null)" ]
 ok $? "no scratch folder is left"
 finish

@@ -78,6 +78,23 @@ for method in dpok rwr nft; do
     is_code $? 0 "$method: verify" "$work/log"
 done
 
+# What methods store beside trajectories is replayed too.
+stored() { # NAME KEYS...
+    local name=$1
+    shift
+    run_mpi "$work/log" 2 run "$work/config.yaml" run.dir="$work/$name.live" \
+        run.iterations=2 reward.name=brightness "$@"
+    is_code $? 0 "a run: $name" "$work/log"
+    digests "$work/$name.live" >"$work/$name.ref"
+    replay "$work/log" 3 "$work/$name.live" --out "$work/$name.again"
+    is_code $? 0 "replayed" "$work/log"
+    same_bits "$work/$name.again" "$work/$name.ref" "$name"
+}
+stored values algorithm.name=ppo
+stored gradients algorithm.name=adjoint_matching sampler.clip_sample=false update.inner_epochs=1
+stored surrogates surrogate.kind=ucb surrogate.period=1 run.kl_budget=1e-6
+stored stale algorithm.name=nft max_staleness=1
+
 refused "sampler.steps" "a key of the sampler" "$live" sampler.steps=4
 refused "reward.name" "another reward" "$live" reward.name=brightness
 refused "model.path" "another network" "$live" model.path="$work"
@@ -87,6 +104,10 @@ refused "run of its own" "a run as --out" "$live" --out "$live"
 run_mpi "$work/log" 1 run "$work/config.yaml" run.dir="$work/final" algorithm.name=rwr \
     run.iterations=1
 refused "'latents'" "a trajectory that was not stored" "$work/final" algorithm.name=ddpo_is
+refused "'kl_reference'|'log_prob_reference'" "a budget without stored KL" "$live" \
+    run.kl_budget=1
+refused "'reward_gradient'" "a gradient that was not stored" "$live" algorithm.name=draft_k \
+    reward.name=jpeg_compressibility
 rm "$live/policy/v000001.h5"
 refused "v000001.h5" "a policy that was not kept" "$live" --out "$work/none" \
     algorithm.name=nft
