@@ -369,7 +369,8 @@ static void print_time(const struct plan *p)
     double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
     double passes = 3 + companions(p);
     if (config_is(p->c, "update.optimizer", "natural"))
-        passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2);
+        passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2) *
+                  config_real(p->c, "update.fisher_part");
     double update = passes * p->flops * (double)(p->epochs * p->samples) * each;
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);

@@ -28,6 +28,7 @@ static const char usage[] =
     "(policy/vNNNNNN.h5), or a run directory (its newest policy). OUT by its "
     "suffix:\n\n"
     "  FILE.png          all samples in one grid\n"
+    "  FILE.svg          curves in one grid (a network of series)\n"
     "  FILE.npy          float32 array [N, channels, height, width]\n"
     "  FILE.csv          the same numbers, a line per sample\n"
     "  FILE.txt          the texts, one per line (a network of text)\n"

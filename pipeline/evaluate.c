@@ -188,6 +188,8 @@ static int read_shard(struct evaluation *e, int64_t shard, const char *path)
     int rc = shard_get_rows(s, "final_sample", COLUMN_F32, 0, n, set->x + at * set->d);
     if (rc == 0)
         rc = shard_get_rows(s, "prompt_id", COLUMN_I64, 0, n, set->label + at);
+    if (rc == 0 && set->cost != NULL)
+        rc = shard_get_rows(s, "search_cost", COLUMN_F64, 0, n, set->cost + at);
     float *latents = mem_alloc(set->kl != NULL ? b * states : 0, sizeof *latents);
     for (int64_t i = 0; i < n && rc == 0 && set->kl != NULL; i += b) {
         int64_t m = n - i < b ? n - i : b;
@@ -234,6 +236,8 @@ int evaluate_draw(struct evaluation *e)
         return -1;
     set_alloc(set, t->samples, (int64_t[]){t->channels, t->height, t->width},
               t->reference != NULL);
+    if (search_acts(&t->search))
+        set->cost = mem_alloc(set->n, sizeof *set->cost);
     set->coding = *model_coding(t->model);
     set->labelled = t->n_classes > 0;
     int64_t *rows = mem_alloc(c->size, sizeof *rows), mine = 0;
@@ -253,6 +257,8 @@ int evaluate_draw(struct evaluation *e)
         rc = comm_gather_all(c, set->label + mine, rows, sizeof *set->label, set->label);
     if (rc == 0 && set->kl != NULL)
         rc = comm_gather_all(c, set->kl + mine, rows, sizeof *set->kl, set->kl);
+    if (rc == 0 && set->cost != NULL)
+        rc = comm_gather_all(c, set->cost + mine, rows, sizeof *set->cost, set->cost);
     mem_free(rows);
     return rc;
 }
@@ -319,4 +325,5 @@ void evaluate_close(struct evaluation *e)
     mem_free(e->set.x);
     mem_free(e->set.label);
     mem_free(e->set.kl);
+    mem_free(e->set.cost);
 }

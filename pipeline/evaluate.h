@@ -26,6 +26,7 @@ struct evaluate_set { /* samples that all ranks have */
     float *x;       /* [n, d], the network's numbers */
     int64_t *label; /* [n] */
     double *kl;     /* [n] path KL to policy 0 in nats; NULL: not known */
+    double *cost;   /* [n] how far a search went in nats; NULL: there was none */
     struct coding coding;
     bool labelled;
 };

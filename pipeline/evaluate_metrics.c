@@ -433,14 +433,20 @@ static int measure_file(struct evaluation *e, const char *path, const int64_t ro
     return rc;
 }
 
+static void put_column(struct json_out *o, const char *name, const double *v, int64_t n)
+{
+    if (v == NULL || o == NULL)
+        return;
+    const struct summary s = summary_of(v, n);
+    json_out_map(o, name);
+    put_summary(o, &s);
+    json_out_end(o);
+}
+
 int evaluate_measure(struct evaluation *e, struct json_out *o)
 {
-    if (e->set.kl != NULL && o != NULL) {
-        const struct summary s = summary_of(e->set.kl, e->set.n);
-        json_out_map(o, "path_kl");
-        put_summary(o, &s);
-        json_out_end(o);
-    }
+    put_column(o, "path_kl", e->set.kl, e->set.n);
+    put_column(o, "search_cost", e->set.cost, e->set.n);
     return measure_rewards(e, o) != 0 || measure_diversity(e, o) != 0 ||
                    measure_file(e, e->o.reference, e->o.reference_rows, "--reference", o) !=
                        0 ||

@@ -43,6 +43,7 @@ static int drop_policies(const struct task *t, const struct config *c, int64_t n
     int64_t last = config_int(c, "run.keep_policies");
     int64_t every = config_int(c, "run.keep_every"), best = -1, *version, n;
     char rel[96], path[4096];
+    int64_t start = t->algo_options.kl_previous_weight > 0 ? task_round_start(t, newest) : 0;
     if (last == 0)
         return 0;
     if (config_bool(c, "run.keep_best") && best_version(t, newest, &best) != 0)
@@ -51,8 +52,8 @@ static int drop_policies(const struct task *t, const struct config *c, int64_t n
         return -1;
     for (int64_t i = 0; i < n; i++) {
         int64_t v = version[i];
-        if (v > newest - last || v >= task_version(t, newest) || v == best || v == 0 ||
-            v == t->update.anchor ||
+        if (v == start || v > newest - last || v >= task_version(t, newest) || v == best ||
+            v == 0 || v == t->update.anchor ||
             (every > 0 && v % every == 0) || file_exists(pin_path(t, v, path)))
             continue;
         unlink(task_path(t, rundir_policy(rel, v), path));

@@ -7,6 +7,7 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
+#include "pipeline/sample_curves.h"
 #include "stages/reward/pixels.h"
 
 #include <math.h>
@@ -14,11 +15,20 @@
 
 enum { GRID_MOST = 256, SIDE_MAX = 65000, GOOD_WIDTH = 64 };
 
-enum form { FORM_PNG, FORM_NPY, FORM_SAFETENSORS, FORM_CSV, FORM_TXT, FORM_FOLDER };
+enum form {
+    FORM_PNG,
+    FORM_NPY,
+    FORM_SAFETENSORS,
+    FORM_CSV,
+    FORM_TXT,
+    FORM_SVG,
+    FORM_FOLDER
+};
 
 static enum form form_of(const char *path)
 {
-    static const char *const suffix[] = {".png", ".npy", ".safetensors", ".csv", ".txt"};
+    static const char *const suffix[] = {".png", ".npy", ".safetensors",
+                                         ".csv", ".txt", ".svg"};
     size_t len = strlen(path);
     for (int i = 0; i < FORM_FOLDER; i++) {
         size_t k = strlen(suffix[i]);
@@ -45,7 +55,7 @@ static int check_pictures(const struct samples *s, enum form form, const char *p
     if (s->coding.kind != CODING_NONE)
         return err_set(ERR_USAGE, "--out: %s: samples of %s are no pictures; name a file %s",
                        path, s->coding.kind == CODING_TEXT ? "text" : "a series",
-                       s->coding.kind == CODING_TEXT ? "*.txt" : "*.npy or *.csv");
+                       s->coding.kind == CODING_TEXT ? "*.txt" : "*.svg, *.npy or *.csv");
     if (s->channels != 1 && s->channels != 3)
         return err_set(
             ERR_USAGE,
@@ -103,12 +113,12 @@ static int check_folder(const struct samples *s, const char *dir)
     char *next = sample_path(dir, s->n);
     if (file_exists(dir) && !file_is_dir(dir))
         rc = err_set(ERR_USAGE,
-                     "--out: %s: is a file, and ends in none of .png, .npy, .csv, .txt, "
+                     "--out: %s: is a file, and ends in none of .png, .svg, .npy, .csv, .txt, "
                      ".safetensors",
                      dir);
     else if (!file_exists(dir) && foreign_form(dir))
         rc = err_set(ERR_USAGE,
-                     "--out: %s: takes .png, .npy, .csv, .txt, .safetensors or a folder",
+                     "--out: %s: takes .png, .svg, .npy, .csv, .txt, .safetensors or a folder",
                      dir);
     else if (file_exists(next))
         rc = err_set(
@@ -128,6 +138,11 @@ int sample_files_check(const struct samples *s, const char *path)
                        "--out: %s: the network's samples are no text (its config.json has "
                        "no \"data\" with an alphabet); name a file *.npy or *.csv",
                        path);
+    if (form == FORM_SVG && (s->channels != 1 || s->height != 1 ||
+                             s->coding.kind == CODING_TEXT))
+        return err_set(ERR_USAGE,
+                       "--out: %s: only series are drawn as curves; name a file %s", path,
+                       s->coding.kind == CODING_TEXT ? "*.txt" : "*.png or *.npy");
     if ((form == FORM_PNG || form == FORM_FOLDER) && check_pictures(s, form, path) != 0)
         return -1;
     return form == FORM_FOLDER ? check_folder(s, path) : check_parent(path);
@@ -252,6 +267,8 @@ int sample_files_write(const struct samples *s, const char *path)
         return write_csv(s, path);
     case FORM_TXT:
         return write_txt(s, path);
+    case FORM_SVG:
+        return sample_curves_write(s, path);
     case FORM_FOLDER:
         break;
     }

@@ -14,8 +14,8 @@ struct samples {
 };
 
 /* By the suffix of path: FILE.png a grid of all; FILE.npy a float32 array; FILE.csv its
- * numbers, a line per sample; FILE.txt texts, one per line; FILE.safetensors the tensor
- * "sample"; else a folder with sample_NNNNN.png of each,
+ * numbers, a line per sample; FILE.txt texts, one per line; FILE.svg the curves of the first
+ * 256 series; FILE.safetensors the tensor "sample"; else a folder with sample_NNNNN.png of each,
  * grid.png (of the first 256) and samples.npy. check needs no data: it says ERR_USAGE
  * before the work is done where write could not succeed (pictures need 1 or 3
  * channels and no coding, texts one of text). Every file appears complete. */

@@ -101,7 +101,10 @@ const struct config_key schema[] = {
      "smc: resample where the effective number of samples falls below this fraction; the end "
      "always does"},
     {"search.weight", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
-     "noise: nats that a reward of 1 is worth"},
+     "noise, dps: nats that a reward of 1 is worth"},
+    {"search.fidelity", CONFIG_CHOICE, "path", ANY, "path|typical", YES,
+     "noise: what the reward is weighed against: |move|^2 / 2, the KL of the path; or how "
+     "untypical the noise has become of normal numbers (Tang et al. 2024)"},
     {"search.iterations", CONFIG_INT, "20", 0, 1e6, NULL, YES,
      "noise: most iterations per sample; each is two forward and one backward evaluation per "
      "step of the sampler"},
@@ -178,7 +181,7 @@ const struct config_key schema[] = {
      "fourier: how many; auto: 256"},
     {"surrogate.length", CONFIG_REAL, "auto", 1e-9, 1e9, "auto", YES,
      "fourier: distance of samples over which rewards differ; auto: root of their elements"},
-    {"surrogate.lambda", CONFIG_REAL, "0.1", 1e-12, 1e12, NULL, YES,
+    {"surrogate.lambda", CONFIG_REAL, "1", 1e-12, 1e12, NULL, YES,
      "ridge: noise variance over the prior variance of a feature's weight; SEIKO: 0.001"},
     {"surrogate.bonus", CONFIG_REAL, "0.1", 0, 1e9, NULL, YES,
      "ucb: C of the bonus; thompson: deviation of the draw; about the answers' noise times "
@@ -205,6 +208,9 @@ const struct config_key schema[] = {
     {"algorithm.kl_weight", CONFIG_REAL, "auto", 0, 1e9, "auto", YES,
      "weight of the distance to the first policy: KL of a sampler step, reduced as logprob "
      "says, or the squared difference of outputs; auto: the method's paper; 0: none"},
+    {"algorithm.kl_previous_weight", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
+     "weight of the KL of a sampler step to the policy that the round of surrogate.period "
+     "iterations started with, reduced as logprob says; 0: none; methods on the chain"},
     {"algorithm.reference", CONFIG_INT, "first", 0, 1e9, "first|ema", YES,
      "the policy that kl_weight measures the distance to: the first; a running average of the "
      "policies so far; or version N (the first until it exists)"},
@@ -275,10 +281,11 @@ const struct config_key schema[] = {
     {"value.knots", CONFIG_INT, "4", 1, 64, NULL, YES,
      "ridge: points along the chain between which the coefficients are interpolated"},
     {"value.ridge", CONFIG_REAL, "auto", 0, 1e12, "auto", YES,
-     "ridge: penalty of the coefficients, times the number of (sample, step) pairs; auto: the one with "
-     "the least error on samples that were left out"},
+     "ridge: penalty of the coefficients, times the number of (sample, step) pairs; auto: the "
+     "one with the least error on samples that were left out"},
     {"value.folds", CONFIG_INT, "4", 2, 64, NULL, YES,
-     "ridge: parts of an iteration's samples: a sample's value comes from a fit without its part"},
+     "ridge: parts of an iteration's samples: a sample's value comes from a fit without its "
+     "part"},
     {"value.memory", CONFIG_REAL, "0.8", 0, 0.999, NULL, YES,
      "ridge: weight of the previous iterations' data in the fit, per iteration"},
     {"value.hidden", CONFIG_INT, "64", 1, 65536, NULL, YES,
@@ -319,6 +326,8 @@ const struct config_key schema[] = {
     {"update.cg_damping", CONFIG_REAL, "1e-3", 0, 1e9, NULL, YES,
      "natural: added to the Fisher matrix's diagonal, as a part of its mean along the "
      "gradient"},
+    {"update.fisher_part", CONFIG_REAL, "1", 1e-6, 1, NULL, YES,
+     "natural: part of the step's micro-batches that the Fisher matrix is made from"},
     {"update.ema_decay", CONFIG_REAL, "0", 0, 0.99999999, NULL, YES,
      "running average of the weights, kept beside them; 0: off"},
     {"update.ema_warmup", CONFIG_BOOL, "true", ANY, NULL, YES,

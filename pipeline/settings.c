@@ -36,6 +36,7 @@ static void read_update(struct update_options *u, const struct config *c)
         .optimizer = config_is(c, "update.optimizer", "natural") ? OPTIMIZER_NATURAL
                                                                  : OPTIMIZER_ADAMW,
         .kl_radius = config_real(c, "update.kl_radius"),
+        .fisher_part = config_real(c, "update.fisher_part"),
         .cg_damping = config_real(c, "update.cg_damping"),
         .cg_iterations = config_int(c, "update.cg_iterations"),
     };
@@ -67,6 +68,13 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
+    if (t->algo_options.kl_previous_weight > 0 &&
+        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        return err_set(ERR_USAGE,
+                       "algorithm.kl_previous_weight: the pairs of algorithm.name %s are not "
+                       "single steps of the chain: set it to 0, or use a method such as "
+                       "ddpo_is",
+                       t->algo->name);
     bool learns = !config_is(c, "surrogate.kind", "none");
     if (learns && t->max_staleness > 0)
         return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
@@ -143,6 +151,8 @@ int settings_read(struct task *t, const struct config *c)
         .max_staleness = config_int(c, "max_staleness"),
         .micro_batch = config_int(c, "model.micro_batch"),
         .learned_as_of = -1,
+        .round_iterations = config_int(c, "surrogate.period"),
+        .rounds = config_int(c, "surrogate.rounds"),
         .loaded_version = -1,
         .used_version = -1,
         .appear_s = 60,
@@ -207,7 +217,7 @@ static int fit_classes(struct task *t)
 /* Samples in a row of one label where every shard holds whole rows of them, else 0. */
 static int64_t copies_together(const struct task *t)
 {
-    if (t->n_classes == 0)
+    if (t->n_classes < 2)
         return t->samples < t->shard_samples ? t->samples : t->shard_samples;
     return t->shard_samples % t->copies == 0 && t->samples % t->copies == 0 ? t->copies : 0;
 }
@@ -244,11 +254,6 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s follows gradients through the sampler, which "
                        "stop where samples are clipped: set sampler.clip_sample=false and "
                        "use a schedule without thresholding",
-                       t->algo->name);
-    if (t->algo->pairs == PAIRS_LEAN && model_guidance(t->model) != 1)
-        return err_set(ERR_USAGE,
-                       "algorithm.name: %s has no bounded adjoint under guidance: set "
-                       "sampler.guidance=1",
                        t->algo->name);
     if (fit_search(t) != 0)
         return -1;
@@ -336,6 +341,7 @@ void settings_close(struct task *t)
     trainer_destroy(t->trainer);
     companion_destroy(t->reference);
     companion_destroy(t->behaviour);
+    companion_destroy(t->previous);
     companion_destroy(t->anchor);
     algo_options_free(&t->algo_options);
     if (t->tape != NULL)

@@ -2,6 +2,7 @@
  * a backward is recorded, so a companion of the same version gives the same bits. */
 #include "stages/companion.h"
 
+#include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "stages/policy.h"
 
@@ -152,6 +153,11 @@ int companion_pull(struct companion *c, struct task *t, const struct model_input
     }
     task_spend(t, TIME_NETWORK, start);
     return rc;
+}
+
+void companion_guide(struct companion *c, double weight)
+{
+    ERR_BUG_IF(model_set_guidance(c->model, weight) != 0);
 }
 
 const char *companion_content(const struct companion *c)

@@ -33,6 +33,9 @@ int companion_forward(struct companion *c, struct task *t, const struct model_in
 int companion_pull(struct companion *c, struct task *t, const struct model_input *in,
                    const float *seed, const float **out, float *dx);
 
+/* Its guidance from now on; companions begin with that of t->model. */
+void companion_guide(struct companion *c, double weight);
+
 /* The content digest of the policy file of its version. */
 const char *companion_content(const struct companion *c);
 

@@ -20,7 +20,7 @@ const char *metric_name(enum metric m)
     static const char *const names[METRICS] = {
         "reward_mean",   "reward_std", "reward_min", "reward_max", "ratio_absdev_max",
         "approx_kl",     "clip_fraction", "loss",    "grad_norm",  "samples",
-        "failed",        "samples_total", "kl_reference", "queries",
+        "failed",        "samples_total", "kl_reference", "queries", "kl_previous",
         "answer_mean",   "kl_path",    "guard_mean", "guard_error", "guard_first",
         "guard_first_error",
     };
@@ -91,6 +91,14 @@ int64_t task_shard_size(const struct task *t, int64_t shard)
 int64_t task_version(const struct task *t, int64_t iteration)
 {
     return iteration > t->max_staleness ? iteration - t->max_staleness : 0;
+}
+
+int64_t task_round_start(const struct task *t, int64_t iteration)
+{
+    int64_t round = iteration / t->round_iterations;
+    if (t->learned != NULL && round >= t->rounds)
+        round = t->rounds - 1;
+    return task_version(t, round * t->round_iterations);
 }
 
 void task_prompts(const struct task *t, int64_t iteration, int64_t *label, int64_t *copy)

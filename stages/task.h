@@ -34,6 +34,7 @@ enum metric {
     METRIC_SAMPLES_TOTAL,
     METRIC_KL_REFERENCE, /* what kl_weight multiplies, mean over pairs; NaN without it */
     METRIC_QUERIES,     /* answers of the true reward so far; NaN where all are asked */
+    METRIC_KL_PREVIOUS, /* what kl_previous_weight multiplies; NaN without it */
     METRIC_ANSWER_MEAN, /* of the iteration's answers; NaN where none was asked */
     METRIC_KL_PATH, /* KL of whole chains to policy 0, mean over samples; NaN: not stored */
     METRIC_GUARD_MEAN, /* of reward.guard over the samples that it scored; NaN: none */
@@ -59,6 +60,7 @@ struct update_options {
     enum optimizer optimizer;
     /* natural: mean KL of a transition that a step makes, in nat; of the solution */
     double kl_radius, cg_damping;
+    double fisher_part; /* of the micro-batches, for products with the Fisher matrix */
     int64_t cg_iterations;
 };
 enum { ANCHOR_AVERAGE = -1 };
@@ -151,6 +153,8 @@ struct task {
     /* Networks that the method compares with: version 0 (rollout and update), and the one
      * that made the samples (update). */
     struct companion *reference, *behaviour;
+    struct companion *previous; /* the one that the round started with (update) */
+    int64_t round_iterations, rounds; /* of a learned reward; later ones have no end */
     struct companion *anchor; /* what kl_weight refers to where it is not version 0 */
     struct policy_counters counters;    /* of the trainer's state */
 
@@ -200,6 +204,9 @@ const char *task_path(const struct task *t, const char *relative, char buf[4096]
 int64_t task_shard_size(const struct task *t, int64_t shard);
 /* The policy version that makes the rollouts of an iteration. */
 int64_t task_version(const struct task *t, int64_t iteration);
+
+/* The policy version that the round of an iteration started with. */
+int64_t task_round_start(const struct task *t, int64_t iteration);
 
 /* Prompts of an iteration: label[samples] (0 where unconditional) and copy[samples], the
  * running number of each sample among those of the same prompt. Depends on seed and

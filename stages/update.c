@@ -177,12 +177,13 @@ static int optimizer_step(struct update *u, int64_t *done)
     k->ema_updates += t->update.ema_decay > 0;
     if (*done == 0 && check_ratio(u) != 0)
         return -1;
-    double kl = 0, clipped = 0, loss = 0, distance = 0;
+    double kl = 0, clipped = 0, loss = 0, distance = 0, previous = 0;
     for (int64_t i = 0; i < u->pairs; i++) {
         kl += u->stat[i * STATS + STAT_LOG_RATIO2];
         clipped += u->stat[i * STATS + STAT_CLIPPED];
         loss += u->stat[i * STATS + STAT_LOSS];
         distance += u->stat[i * STATS + STAT_KL];
+        previous += u->stat[i * STATS + STAT_KL_PREVIOUS];
     }
     u->metric[METRIC_APPROX_KL] += kl / (double)u->pairs;
     u->metric[METRIC_CLIP_FRACTION] += clipped / (double)u->pairs;
@@ -190,6 +191,8 @@ static int optimizer_step(struct update *u, int64_t *done)
     u->metric[METRIC_GRAD_NORM] += norm;
     u->metric[METRIC_KL_REFERENCE] +=
         (u->needs & NEEDS_REFERENCE) != 0 ? distance / (double)u->pairs : NAN;
+    u->metric[METRIC_KL_PREVIOUS] +=
+        t->previous != NULL ? previous / (double)u->pairs : NAN;
     ++*done;
     return 0;
 }
@@ -211,8 +214,8 @@ static int optimize(struct update *u)
     }
     static const enum metric mean_of[] = {METRIC_APPROX_KL, METRIC_CLIP_FRACTION,
                                           METRIC_LOSS, METRIC_GRAD_NORM,
-                                          METRIC_KL_REFERENCE};
-    for (int i = 0; i < 5; i++)
+                                          METRIC_KL_REFERENCE, METRIC_KL_PREVIOUS};
+    for (size_t i = 0; i < sizeof mean_of / sizeof *mean_of; i++)
         u->metric[mean_of[i]] /= (double)done;
     return 0;
 }
@@ -287,6 +290,37 @@ static int load_behaviour(struct task *t, int64_t version)
                      : companion_load(&t->behaviour, t, version);
 }
 
+/* A version that is compared with, unless it is a parent already. */
+static void add_parent(struct update *u, int64_t version, const struct companion *c)
+{
+    struct shard_parent *p = &u->parent[u->parents];
+    rundir_policy(p->path, version);
+    for (int64_t i = 0; i < u->parents; i++)
+        if (strcmp(u->parent[i].path, p->path) == 0)
+            return;
+    memcpy(p->content, companion_content(c), DIGEST_HEX);
+    u->parents++;
+}
+
+/* The policy that kl_weight refers to. */
+static int load_anchor(struct update *u)
+{
+    struct task *t = u->t;
+    const int64_t anchor = t->update.anchor;
+    struct companion **c = anchor == 0 ? &t->reference : &t->anchor;
+    if (anchor == ANCHOR_AVERAGE) { /* it comes with the policy that is updated */
+        int rc = companion_load_average(c, t, u->iteration);
+        u->reference = *c;
+        return rc;
+    }
+    int64_t version = anchor > 0 && u->iteration >= anchor ? anchor : 0;
+    if (companion_load(c, t, version) != 0)
+        return -1;
+    u->reference = *c;
+    add_parent(u, version, *c);
+    return 0;
+}
+
 /* Networks that the method compares with. */
 static int load_companions(struct update *u)
 {
@@ -294,23 +328,13 @@ static int load_companions(struct update *u)
     if ((u->needs & NEEDS_BEHAVIOUR) != 0 &&
         load_behaviour(t, task_version(t, u->iteration)) != 0)
         return -1;
-    if ((u->needs & NEEDS_REFERENCE) == 0)
-        return 0;
-    const int64_t anchor = t->update.anchor;
-    int64_t version = anchor > 0 && u->iteration >= anchor ? anchor : 0;
-    struct companion **c = anchor == 0 ? &t->reference : &t->anchor;
-    if (anchor == ANCHOR_AVERAGE) { /* it comes with the policy that is updated */
-        int rc = companion_load_average(c, t, u->iteration);
-        u->reference = t->anchor;
-        return rc;
-    }
-    if (companion_load(c, t, version) != 0)
+    if ((u->needs & NEEDS_REFERENCE) != 0 && load_anchor(u) != 0)
         return -1;
-    u->reference = *c;
-    if (u->iteration > version) { /* else it is a parent already */
-        struct shard_parent *p = &u->parent[u->parents++];
-        rundir_policy(p->path, version);
-        memcpy(p->content, companion_content(*c), DIGEST_HEX);
+    if (t->algo_options.kl_previous_weight > 0) {
+        int64_t start = task_round_start(t, u->iteration);
+        if (companion_load(&t->previous, t, start) != 0)
+            return -1;
+        add_parent(u, start, t->previous);
     }
     return 0;
 }

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { STAT_LOG_RATIO2, STAT_RATIO, STAT_CLIPPED, STAT_LOSS, STAT_KL, STATS };
+enum { STAT_LOG_RATIO2, STAT_RATIO, STAT_CLIPPED, STAT_LOSS, STAT_KL, STAT_KL_PREVIOUS, STATS };
 
 /* Rollout files kept open: opening one checks it, which costs far more than a sample's
  * rows, and permuted samples come from all shards in turn. */
@@ -30,7 +30,7 @@ struct update {
     double *step_advantage; /* [samples, steps], or NULL */
     double *reward; /* [samples] */
     char (*scored_content)[DIGEST_HEX]; /* [shards] of the reward files, or NULL */
-    struct shard_parent parent[3]; /* policy, advantage, version 0 if compared with */
+    struct shard_parent parent[4]; /* policy, advantage, versions compared with */
     int64_t parents;
     unsigned needs; /* of the method: enum algo_needs */
     bool chain; /* pairs are steps of the chain */
@@ -57,6 +57,7 @@ struct update {
     int64_t *label, *all_label, *perm;  /* [B], [samples], [live_n] */
     int64_t perm_sample;                /* sample whose order is in perm, -1 none */
     struct algo_pair *pair;             /* [B] */
+    const float *previous; /* [B, d] outputs of the round's first version, or NULL */
     struct ends *ends;                  /* where the method needs the scorer */
     struct natural *natural;            /* while such a step is made, else NULL */
     struct update_walk *walk;                  /* where whole chains are its pairs */

@@ -3,6 +3,24 @@
 #include "stages/update_internal.h"
 
 #include "io/sys/err.h"
+#include "stages/algo/surrogate.h"
+
+/* Adds the KL to the version that the round started with, whatever the method. */
+static int add_previous(struct update *u, const struct algo_pair *p,
+                        struct algo_result *r, float *grad)
+{
+    struct algo_options o = u->t->algo_options;
+    struct algo_pair to = *p;
+    double kl = r->kl;
+    if (u->previous == NULL || p->weight == 0 || !p->sampler->step[p->step].mask)
+        return 0;
+    o.kl_weight = o.kl_previous_weight;
+    to.reference = u->previous + (p - u->pair) * p->d;
+    surrogate_add_kl(&o, &to, r, grad);
+    r->kl_previous = r->kl;
+    r->kl = kl;
+    return surrogate_check(p, r, grad);
+}
 
 /* The loss of pair k of a micro-batch that starts at pair `from`; its gradient. */
 static int pair_loss(struct update *u, int64_t from, int64_t k, const float *predicted)
@@ -11,12 +29,15 @@ static int pair_loss(struct update *u, int64_t from, int64_t k, const float *pre
     struct algo_result r = {0};
     u->pair[k].o = predicted + k * t->d;
     int rc = t->algo->loss(&t->algo_options, &u->pair[k], &r, u->seed + k * t->d);
+    if (rc == 0)
+        rc = add_previous(u, &u->pair[k], &r, u->seed + k * t->d);
     double *s = u->stat + (from + k) * STATS;
     s[STAT_LOG_RATIO2] = r.approx_kl;
     s[STAT_RATIO] = r.ratio;
     s[STAT_CLIPPED] = r.clipped;
     s[STAT_LOSS] = r.loss;
     s[STAT_KL] = r.kl;
+    s[STAT_KL_PREVIOUS] = r.kl_previous;
     return rc;
 }
 
@@ -48,6 +69,8 @@ int update_loss_leaf(void *ctx, int64_t leaf)
         rc = companion_forward(u->reference, t, &in, &reference);
     if (rc == 0)
         rc = companion_forward(t->behaviour, t, &in, &behaviour);
+    if (rc == 0)
+        rc = companion_forward(t->previous, t, &in, &u->previous);
     double start = task_now(t);
     tape_begin(t->tape, true);
     struct tensor *out = rc == 0 ? model_forward(t->model, t->tape, &in, NULL) : NULL;

@@ -31,6 +31,7 @@ struct natural {
     float *up, *down; /* [n] gradients of K */
     double length;    /* |theta| */
     double damping;
+    int64_t pairs; /* over which K is the mean */
 };
 
 static double dot(int64_t n, const double *a, const double *b)
@@ -51,11 +52,29 @@ void update_natural_keep(struct update *u, int64_t from, int64_t m,
                      predicted + k * t->d, mean + k * t->d, NULL);
 }
 
+/* Whether K has a leaf: the first one, and evenly spread ones. */
+static bool takes_part(const struct update *u, int64_t leaf)
+{
+    double part = u->t->update.fisher_part;
+    return ceil((double)(leaf + 1) * part) > ceil((double)leaf * part);
+}
+
+static int64_t pairs_of(const struct update *u)
+{
+    int64_t n = 0, b = u->t->micro_batch;
+    for (int64_t leaf = 0; leaf < u->leaves; leaf++)
+        if (takes_part(u, leaf))
+            n += u->pairs - leaf * b < b ? u->pairs - leaf * b : b;
+    return n;
+}
+
 /* trainer_leaf_f: the gradient of K. */
 static int divergence_leaf(void *ctx, int64_t leaf)
 {
     struct update *u = ctx;
     struct task *t = u->t;
+    if (!takes_part(u, leaf))
+        return 0;
     struct model_input in;
     int64_t from = leaf * t->micro_batch, m;
     if (update_pairs_batch(u, leaf, &in) != 0)
@@ -67,8 +86,8 @@ static int divergence_leaf(void *ctx, int64_t leaf)
     struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
     for (int64_t k = 0; k < m && out != NULL; k++)
         sampler_log_prob_grad(&t->sampler, u->pair[k].step, t->d, u->pair[k].x,
-                              out->data + k * t->d, mean + k * t->d, -u->pair[k].weight,
-                              u->seed + k * t->d);
+                              out->data + k * t->d, mean + k * t->d,
+                              -1.0 / (double)u->natural->pairs, u->seed + k * t->d);
     int rc = out != NULL ? tape_backward(t->tape, out, u->seed) : -1;
     task_spend(t, TIME_NETWORK, start);
     return rc;
@@ -180,7 +199,7 @@ int update_natural_step(struct update *u, double ema_decay, double *grad_norm)
 {
     struct task *t = u->t;
     struct param_set *set = model_params(t->model);
-    struct natural a = {.u = u, .n = param_total(set)};
+    struct natural a = {.u = u, .n = param_total(set), .pairs = pairs_of(u)};
     float *v = mem_alloc(4 * a.n, sizeof *v);
     double *g = mem_alloc(3 * a.n, sizeof *g);
     a.theta = v + a.n;

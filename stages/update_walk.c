@@ -286,7 +286,6 @@ static int lean_loss(struct update *u, int64_t step, const float *predicted,
         };
         if (!kept(u, k, step))
             continue;
-        measure(u, k, step, p.o);
         if (t->algo->loss(&t->algo_options, &p, &r, u->seed + k * t->d) != 0)
             return -1;
         s[STAT_LOSS] += r.loss;
@@ -295,6 +294,22 @@ static int lean_loss(struct update *u, int64_t step, const float *predicted,
     return 0;
 }
 
+/* Ratios of the step's transitions, which were made under guidance. */
+static int measure_guided(struct update *u, int64_t step, const struct model_input *in)
+{
+    struct task *t = u->t;
+    double start = task_now(t);
+    tape_begin(t->tape, false);
+    struct tensor *out = model_forward(t->model, t->tape, in, NULL);
+    task_spend(t, TIME_NETWORK, start);
+    for (int64_t k = 0; k < u->walk->m && out != NULL; k++)
+        if (kept(u, k, step))
+            measure(u, k, step, out->data + k * t->d);
+    return out != NULL ? 0 : -1;
+}
+
+/* Adjoint and regression are those of the networks without guidance, under which the
+ * adjoint has no bound. */
 static int lean_step(struct update *u, int64_t step)
 {
     struct task *t = u->t;
@@ -302,7 +317,9 @@ static int lean_step(struct update *u, int64_t step)
     struct model_input in = input_of(u, step);
     const float *base;
     float by_x, by_o;
+    double guidance = model_guidance(t->model);
     sampler_slopes(&t->sampler, step, &by_x, &by_o);
+    companion_guide(u->reference, 1);
     for (int64_t j = 0; j < w->m * t->d; j++)
         u->seed[j] = by_o * w->g[j];
     if (companion_pull(u->reference, t, &in, u->seed, &base, w->dx) != 0)
@@ -311,10 +328,13 @@ static int lean_step(struct update *u, int64_t step)
         w->before[j] = by_x * w->g[j] + w->dx[j];
     if (!any_kept(u, step))
         return 0;
-    struct tensor *out = evaluate(t, &in, NULL);
-    if (out == NULL || lean_loss(u, step, out->data, base) != 0)
+    if (measure_guided(u, step, &in) != 0 || model_set_guidance(t->model, 1) != 0)
         return -1;
-    return pull(t, out, u->seed);
+    struct tensor *out = evaluate(t, &in, NULL);
+    int rc = out != NULL ? lean_loss(u, step, out->data, base) : -1;
+    if (rc == 0)
+        rc = pull(t, out, u->seed);
+    return model_set_guidance(t->model, guidance) != 0 ? -1 : rc;
 }
 
 int update_walk_leaf(void *ctx, int64_t leaf)

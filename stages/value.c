@@ -109,9 +109,15 @@ static int read_densities(struct value *v, int64_t shard)
     static const char *const name[] = {"log_prob", "log_prob_reference", "kl_reference"};
     struct task *t = v->t;
     char rel[96];
-    int64_t n = task_shard_size(t, shard), steps = v->s.steps;
+    int64_t n = task_shard_size(t, shard), steps = v->s.steps, dim[SHARD_MAX_ND];
+    int nd;
     struct shard *in = task_open(t, rundir_rollout(rel, v->iteration, shard), SHARD_ROLLOUT);
     int rc = in != NULL ? 0 : -1;
+    if (rc == 0 && !shard_has(in, name[1], NULL, &nd, dim))
+        rc = err_set(ERR_INPUT,
+                     "%s/%s: has no '%s': it was sampled for a method that needs none; %s "
+                     "needs rollouts of its own",
+                     t->dir, rel, name[1], t->algo->name);
     for (int i = 0; i < 3 && rc == 0; i++) {
         double *got = shard_get(in, name[i], COLUMN_F64, 2, (int64_t[]){n, steps}, NULL);
         double *to = v->number + (i * v->s.n + shard * t->shard_samples) * steps;
@@ -140,6 +146,12 @@ static int load_densities(struct value *v)
     for (int i = 0; i < 3 && rc == 0; i++)
         rc = gather(v, i);
     return rc;
+}
+
+/* Whether (sample, step) number i takes part. */
+static bool counts(const struct value *v, int64_t i)
+{
+    return v->samples->usable[i / v->s.steps] && v->live[i % v->s.steps];
 }
 
 /* A shard's file with states of the right shape. NULL: ERR_INPUT. */
@@ -397,53 +409,23 @@ static int train(struct value *v)
     return rc == 0 ? value_net_collect(v->net) : -1;
 }
 
-/* Predicts, then adds what others of the prompt are off by on average, for the policy has
- * moved since the network was trained; then trains. Collective. */
+/* A network predicts before it is trained on the iteration. Collective. */
 static int learn(struct value *v)
 {
-    int64_t size = v->s.n * v->s.steps;
+    double mean = 0, square = 0, count = 0;
     v->net = value_net_create(v->t, v->c, v->features);
     int rc = load_past(v);
     if (rc == 0)
         rc = predict(v);
-    if (rc != 0)
-        return -1;
-    double *rest = mem_alloc(2 * size, sizeof *rest), mean = 0, square = 0, count = 0;
-    struct algo_steps off = v->s;
-    off.target = rest;
-    off.value = rest + size;
-    for (int64_t i = 0; i < size; i++) {
-        rest[i] = v->s.target[i] - v->s.value[i];
-        if (v->samples->usable[i / v->s.steps] && v->live[i % v->s.steps]) {
+    for (int64_t i = 0; i < v->s.n * v->s.steps; i++)
+        if (counts(v, i)) {
             mean += v->s.target[i];
             square += v->s.target[i] * v->s.target[i];
             count++;
         }
-    }
-    returns_baseline(&off);
-    for (int64_t i = 0; i < size; i++)
-        v->s.value[i] += off.value[i];
-    mem_free(rest);
-    if (count > 0)
-        value_net_scale(v->net, mean / count,
-                        sqrt(fmax(0, square / count - mean / count * mean / count)));
-    return train(v);
-}
-
-/* How much closer to the targets the values are than the state-independent ones. */
-static double explained(const struct value *v)
-{
-    double *mean = mem_alloc(v->s.n * v->s.steps, sizeof *mean), all = 0, rest = 0;
-    struct algo_steps plain = v->s;
-    plain.value = mean;
-    returns_baseline(&plain);
-    for (int64_t i = 0; i < v->s.n * v->s.steps; i++)
-        if (v->samples->usable[i / v->s.steps] && v->live[i % v->s.steps]) {
-            all += (v->s.target[i] - mean[i]) * (v->s.target[i] - mean[i]);
-            rest += (v->s.target[i] - v->s.value[i]) * (v->s.target[i] - v->s.value[i]);
-        }
-    mem_free(mean);
-    return all > 0 ? 1 - rest / all : 0;
+    mean /= fmax(count, 1);
+    value_net_scale(v->net, mean, sqrt(fmax(0, square / fmax(count, 1) - mean * mean)));
+    return rc == 0 ? train(v) : -1;
 }
 
 static void means(const struct value *v, double *advantage)
@@ -466,14 +448,16 @@ struct value *value_estimate(struct task *t, const struct comm *c, int64_t itera
     if (rc == 0 && t->algo->returns != NULL) {
         rc = comm_agree(c, t->algo->returns(&t->algo_options, &v->s));
         if (rc == 0 && t->value.kind == VALUE_NONE)
-            returns_baseline(&v->s);
+            returns_baseline(&v->s, true);
         else if (rc == 0) {
             v->features = value_features_create(t);
             rc = t->value.kind == VALUE_MLP ? learn(v) : regress(v);
+            if (rc == 0)
+                returns_calibrate(&v->s, t->value.folds);
         }
     }
     if (rc == 0 && t->algo->returns != NULL)
-        v->explained = explained(v);
+        v->explained = returns_explained(&v->s);
     if (rc == 0)
         rc = comm_agree(c, t->algo->steps(&t->algo_options, &v->s));
     if (rc == 0) {
@@ -526,7 +510,7 @@ int value_put(const struct value *v, struct shard_writer *w)
         .name = "value_explained", .type = COLUMN_F64, .nd = 1, .units = "1", .dim = {1},
         .axis = {"one"}, .data = &v->explained,
         .long_name = "share of the squared distance of the targets from the mean of the "
-                     "prompt's other samples that the values explain"};
+                     "other samples that the values explain"};
     if (v->t->algo->returns != NULL && shard_put(w, &share) != 0)
         return -1;
     if (v->net != NULL)

@@ -1,4 +1,5 @@
-/* Features of states. Sums over the elements run in double in their order. */
+/* Features of states. Sums over the elements run in double in an order that depends on d
+ * alone. */
 #include "stages/value_features.h"
 
 #include "io/sys/mem.h"
@@ -59,10 +60,15 @@ int64_t value_features_knots(const struct value_features *f)
 
 static double dot(int64_t d, const float *a, const float *b)
 {
-    double sum = 0;
-    for (int64_t j = 0; j < d; j++)
-        sum += (double)a[j] * (double)b[j];
-    return sum;
+    double lane[8] = {0};
+    int64_t j = 0;
+    for (; j + 8 <= d; j += 8)
+        for (int k = 0; k < 8; k++)
+            lane[k] += (double)a[j + k] * (double)b[j + k];
+    for (int k = 0; j < d; j++, k++)
+        lane[k] += (double)a[j] * (double)b[j];
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 void value_features_of(const struct value_features *f, const float *x, int64_t label,

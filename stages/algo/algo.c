@@ -104,6 +104,7 @@ void algo_options_read(struct algo_options *o, const struct algo *a,
         .kl_weight = config_is(c, "algorithm.kl_weight", "auto")
                          ? a->kl_weight
                          : config_real(c, "algorithm.kl_weight"),
+        .kl_previous_weight = config_real(c, "algorithm.kl_previous_weight"),
         .baseline = config_is(c, "algorithm.baseline", "tracker") ? BASELINE_TRACKER
                                                                   : BASELINE_BATCH,
         .tracker_buffer = config_int(c, "algorithm.tracker_buffer"),

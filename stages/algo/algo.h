@@ -2,7 +2,7 @@
  * group minimises (loss). One method is one file with one `const struct algo`, listed in
  * algo.c; METHODS.md has one section for each. Shared parts: signal.h (statistics of
  * rewards), surrogate.h (likelihood ratios and KL), denoise.h (regression on noised
- * samples). */
+ * samples), path.h (losses of rewards whose gradient is followed). */
 #ifndef SLUICE_STAGES_ALGO_ALGO_H
 #define SLUICE_STAGES_ALGO_ALGO_H
 
@@ -43,6 +43,7 @@ struct algo_options {
     double clip_range;         /* on the ratio, in that reduction */
     double adv_clip;
     double kl_weight; /* of the distance to policy version 0 */
+    double kl_previous_weight; /* of the KL to the version that the round started with */
     enum algo_baseline baseline;
     int64_t tracker_buffer, tracker_min_count;
     const void *own; /* the method's own options, of the type in its header; or NULL */
@@ -112,6 +113,7 @@ struct algo_result {
     int clipped;                  /* |ratio - 1| > clip_range */
     double approx_kl;             /* 0.5 (log ratio)^2 */
     double kl; /* the distance that kl_weight multiplies; 0 without it */
+    double kl_previous; /* filled by the update stage */
 };
 
 struct algo {

@@ -146,6 +146,7 @@ const struct algo trajectory_balance = {
     .needs = NEEDS_TRAJECTORY | NEEDS_LOG_PROB | NEEDS_REFERENCE_DENSITY |
              NEEDS_STEP_ADVANTAGE,
     .on_policy_only = 1,
+    .by_prompt = 1,
     .own_size = sizeof(struct pcl_options),
     .read = read_options,
     .steps = steps_tb,

@@ -78,11 +78,11 @@ void returns_normalise(const struct algo_steps *s)
         s->advantage[i] *= scale;
 }
 
-void returns_baseline(const struct algo_steps *s)
+void returns_baseline(const struct algo_steps *s, bool by_prompt)
 {
     struct signal_groups by;
     struct algo_signal samples = samples_of(s);
-    signal_groups_make(&by, &samples, true);
+    signal_groups_make(&by, &samples, by_prompt);
     double *sum = mem_alloc(by.number + 1, sizeof *sum); /* the last one: of all */
     memset(s->value, 0, (size_t)(s->n * s->steps) * sizeof *s->value);
     int64_t used = 0;
@@ -107,4 +107,53 @@ void returns_baseline(const struct algo_steps *s)
     }
     mem_free(sum);
     signal_groups_free(&by);
+}
+
+/* Whether (sample, step) number i takes part. */
+static bool counts(const struct algo_steps *s, int64_t i)
+{
+    return s->usable[i / s->steps] && s->live[i % s->steps];
+}
+
+void returns_calibrate(const struct algo_steps *s, int64_t folds)
+{
+    int64_t size = s->n * s->steps;
+    double *level = mem_alloc(2 * size, sizeof *level), *own = level + size;
+    double *product = mem_alloc(2 * folds, sizeof *product), *square = product + folds;
+    struct algo_steps g = *s, e = *s;
+    g.value = level;
+    e.target = s->value;
+    e.value = own;
+    returns_baseline(&g, false);
+    returns_baseline(&e, false);
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t f = 0; f < folds && counts(s, i); f++)
+            if (i / s->steps % folds != f) {
+                double by = s->value[i] - own[i];
+                product[f] += by * (s->target[i] - level[i]);
+                square[f] += by * by;
+            }
+    for (int64_t i = 0; i < size; i++) {
+        int64_t f = i / s->steps % folds;
+        double share = square[f] > 0 ? fmin(1, fmax(0, product[f] / square[f])) : 0;
+        if (counts(s, i))
+            s->value[i] = level[i] + share * (s->value[i] - own[i]);
+    }
+    mem_free(level);
+    mem_free(product);
+}
+
+double returns_explained(const struct algo_steps *s)
+{
+    double *mean = mem_alloc(s->n * s->steps, sizeof *mean), all = 0, rest = 0;
+    struct algo_steps plain = *s;
+    plain.value = mean;
+    returns_baseline(&plain, false);
+    for (int64_t i = 0; i < s->n * s->steps; i++)
+        if (counts(s, i)) {
+            all += (s->target[i] - mean[i]) * (s->target[i] - mean[i]);
+            rest += (s->target[i] - s->value[i]) * (s->target[i] - s->value[i]);
+        }
+    mem_free(mean);
+    return all > 0 ? 1 - rest / all : 0;
 }

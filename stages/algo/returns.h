@@ -27,9 +27,21 @@ void returns_gae(const struct algo_steps *s, const struct returns_gae *g);
 /* s->advantage <- (A - mean) / (std + 1e-8) over all usable samples' live steps. */
 void returns_normalise(const struct algo_steps *s);
 
-/* The state-independent value: s->value_i <- mean of s->target_i over the prompt's other
- * samples (those of the iteration where it has no others; 0 where there are none), which
- * does not depend on the sample itself. */
-void returns_baseline(const struct algo_steps *s);
+/* The state-independent value: s->value_i <- mean of s->target_i over the other samples
+ * (of the prompt, where it has others; 0 where there are none), which does not depend on
+ * the sample itself. */
+void returns_baseline(const struct algo_steps *s, bool by_prompt);
+
+/* Estimates may remember other policies and other levels. s->value becomes
+ *
+ *     mean G + share (V - mean V),   G: target, means over the other samples at the step,
+ *
+ * with the share in [0, 1] that is best for the samples of the other folds (sample number
+ * mod folds): where V says nothing of the samples' differences, the mean is left. */
+void returns_calibrate(const struct algo_steps *s, int64_t folds);
+
+/* Share of the targets' squared distance from the mean of the other samples that
+ * s->value explains; 0 where there is none. */
+double returns_explained(const struct algo_steps *s);
 
 #endif

@@ -20,6 +20,7 @@ struct features;
 struct features *features_create(const struct reward_scene *s);
 void features_destroy(struct features *f);
 
+/* Length of phi. */
 int64_t features_count(const struct features *f);
 
 /* phi[features_count] of x[channels, height, width]. */

@@ -4,9 +4,13 @@
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/search/typical.h"
 
 #include <math.h>
 #include <string.h>
+
+/* A value above the best by so many times its size is of no use to a line search. */
+#define FAR 10
 
 struct flight {
     struct chain *c;
@@ -16,7 +20,9 @@ struct flight {
     int64_t controls, *step;      /* [controls] the states they lead to, ascending */
     float *plain, *noise, *state; /* [N + 1, d] zbar, z, x */
     float *out, *seed, *adjoint, *back; /* [d] each */
-    double reward;                      /* of the point at hand */
+    struct typical *typical;            /* NULL: the path's KL */
+    double *z, *pull; /* [controls, d] the numbers; gradient of the cost */
+    double reward;    /* of the point at hand */
     struct flight_best best;
 };
 
@@ -37,7 +43,11 @@ struct flight *flight_create(struct chain *c, const struct search_options *o,
     f->seed = f->out + d;
     f->adjoint = f->seed + d;
     f->back = f->adjoint + d;
-    f->best.u = mem_alloc(f->controls * d, sizeof *f->best.u);
+    f->best.u = mem_alloc(3 * f->controls * d, sizeof *f->best.u);
+    f->z = f->best.u + f->controls * d;
+    f->pull = f->z + f->controls * d;
+    if (o->typical)
+        f->typical = typical_create(f->controls * d, c->seed);
     return f;
 }
 
@@ -45,6 +55,7 @@ void flight_destroy(struct flight *f)
 {
     if (f == NULL)
         return;
+    typical_destroy(f->typical);
     mem_free(f->step);
     mem_free(f->plain);
     mem_free(f->best.u);
@@ -133,38 +144,80 @@ static int fly_back(struct flight *f, double *gradient)
     return 0;
 }
 
-static double half_square(const double *u, int64_t n)
+/* What the controls cost; pull[controls, d] (unless NULL) <- its gradient. */
+static double cost_of(struct flight *f, const double *u, double *pull)
 {
+    int64_t d = f->c->d, n = f->controls * d;
     double sum = 0;
+    if (f->typical != NULL) {
+        for (int64_t j = 0; j < n; j++)
+            f->z[j] = (double)f->plain[f->step[j / d] * d + j % d] + u[j];
+        return typical_penalty(f->typical, f->z, pull);
+    }
     for (int64_t j = 0; j < n; j++)
         sum += u[j] * u[j];
+    if (pull != NULL)
+        memcpy(pull, u, (size_t)n * sizeof *u);
     return sum / 2;
+}
+
+/* Value and gradient at u itself; infinite where there is no score. */
+static int look(struct flight *f, const double *u, double *value, double *gradient)
+{
+    int64_t n = f->controls * f->c->d;
+    steer(f, u);
+    if (fly(f) != 0)
+        return -1;
+    *value = -f->o->weight * f->reward + cost_of(f, u, f->pull);
+    if (!isfinite(f->reward) || !isfinite(*value)) {
+        *value = INFINITY;
+        return 0;
+    }
+    for (int64_t j = 0; j < f->c->d; j++)
+        f->adjoint[j] = (float)(-f->o->weight * (double)f->adjoint[j]);
+    if (fly_back(f, gradient) != 0)
+        return -1;
+    for (int64_t j = 0; j < n; j++) {
+        gradient[j] += f->pull[j];
+        if (!isfinite(gradient[j]))
+            *value = INFINITY;
+    }
+    return 0;
+}
+
+/* Stands for a point that a line search cannot use, so that it turns back: a parabola
+ * around the best point. No such point is ever accepted. */
+static void wall(const struct flight *f, const double *u, double *value,
+                 double *gradient)
+{
+    const struct flight_best *best = &f->best;
+    int64_t n = f->controls * f->c->d;
+    double square = 0, rise = FAR * (1 + fabs(best->value));
+    for (int64_t j = 0; j < n; j++)
+        square += (u[j] - best->u[j]) * (u[j] - best->u[j]);
+    for (int64_t j = 0; j < n; j++)
+        gradient[j] = 2 * rise * (u[j] - best->u[j]) / square;
+    *value = best->value + rise;
 }
 
 int flight_cost(void *ctx, const double *u, double *value, double *gradient)
 {
     struct flight *f = ctx;
     struct flight_best *best = &f->best;
-    int64_t n = f->controls * f->c->d;
-    bool first = isnan(best->plain) && !best->lost;
-    steer(f, u);
-    if (fly(f) != 0)
+    bool first = !isfinite(best->value);
+    if (look(f, u, value, gradient) != 0)
         return -1;
-    best->lost = !isfinite(f->reward);
+    best->lost = first && !isfinite(*value);
     if (best->lost)
-        return err_set(ERR_NUMERIC, "sample %lld has no score", (long long)f->i);
+        return err_set(ERR_NUMERIC, "sample %lld has no score or no gradient",
+                       (long long)f->i);
     if (first)
         best->plain = f->reward;
-    *value = -f->o->weight * f->reward + half_square(u, n);
-    for (int64_t j = 0; j < f->c->d; j++)
-        f->adjoint[j] = (float)(-f->o->weight * (double)f->adjoint[j]);
-    if (fly_back(f, gradient) != 0)
-        return -1;
-    for (int64_t j = 0; j < n; j++)
-        gradient[j] += u[j];
+    if (!first && !(*value < best->value + FAR * (1 + fabs(best->value))))
+        wall(f, u, value, gradient);
     if (*value < best->value) {
         best->value = *value;
-        memcpy(best->u, u, (size_t)n * sizeof *u);
+        memcpy(best->u, u, (size_t)(f->controls * f->c->d) * sizeof *u);
     }
     return 0;
 }
@@ -181,6 +234,6 @@ int flight_land(struct flight *f, struct draw *w, const double *u)
         chain_keep(c, w, i, k, f->out, f->state);
     }
     memcpy(w->sample + i * d, chain_state(c, w, i, steps), (size_t)d * sizeof(float));
-    w->cost[i] = half_square(u, f->controls * d);
+    w->cost[i] = cost_of(f, u, NULL);
     return 0;
 }

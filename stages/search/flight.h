@@ -3,7 +3,8 @@
  *
  *     J(u) = -weight r(x_N(u)) + |u|^2 / 2
  *
- * with its gradient, back through the chain (SEARCH.md). */
+ * with its gradient, back through the chain (SEARCH.md). With o->typical the penalty of
+ * typical.h on z, as far as it has controls, stands in place of |u|^2 / 2. */
 #ifndef SLUICE_STAGES_SEARCH_FLIGHT_H
 #define SLUICE_STAGES_SEARCH_FLIGHT_H
 
@@ -28,7 +29,9 @@ void flight_destroy(struct flight *f);
 int64_t flight_aim(struct flight *f, int64_t i);
 
 /* minimise_f of u[controls] in the order of the states they lead to; ctx is the flight.
- * ERR_NUMERIC where the sample has no score. */
+ * A point without a score, or far above the best one, is replaced by a parabola around
+ * that one, from which a line search turns back. The first point has none: ERR_NUMERIC,
+ * and best->lost. */
 int flight_cost(void *ctx, const double *u, double *value, double *gradient);
 const struct flight_best *flight_best(const struct flight *f);
 

@@ -1,5 +1,5 @@
 /* Every sample is a problem of its own, so its result depends on no other sample. The
- * best point that was evaluated is kept; a point without a score ends the search. */
+ * best point that was evaluated is kept; a sample without a score stays as it is. */
 #include "stages/search/noise.h"
 
 #include "io/sys/err.h"

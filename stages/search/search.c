@@ -3,6 +3,7 @@
 
 #include "io/sys/err.h"
 #include "stages/search/best_of.h"
+#include "stages/search/dps.h"
 #include "stages/search/noise.h"
 #include "stages/search/smc.h"
 #include "stages/search/svdd.h"
@@ -28,7 +29,7 @@ static const struct search none = {
 };
 
 static const struct search *const list[] = {&none, &best_of,      &svdd,
-                                            &smc,  &search_noise, NULL};
+                                            &smc,  &search_noise, &dps, NULL};
 
 const struct search *const *search_all(void)
 {
@@ -62,6 +63,7 @@ int search_read(struct search_options *o, const struct config *c)
         .iterations = config_int(c, "search.iterations"),
         .tolerance = config_real(c, "search.tolerance"),
         .method = config_is(c, "search.method", "cg") ? MINIMISE_CG : MINIMISE_LMVM,
+        .typical = config_is(c, "search.fidelity", "typical"),
         .start = config_bool(c, "search.start"),
     };
     if (o->kind == NULL)

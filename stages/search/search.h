@@ -24,11 +24,13 @@ struct search_options {
     int64_t candidates; /* best_of, svdd */
     double alpha;       /* svdd, smc: temperature, in the reward's units */
     double resample;    /* smc: fraction of the effective sample size */
-    double weight;      /* noise: reward against nats */
+    double weight;      /* noise, dps: reward against nats */
     int64_t iterations; /* noise */
     double tolerance;   /* noise */
     enum minimise_method method;
-    bool start; /* noise: x_T too */
+    bool typical; /* noise: keep the numbers typical, instead of near a plain rollout's
+                   */
+    bool start;   /* noise: x_T too */
 };
 
 struct search {

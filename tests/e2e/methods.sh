@@ -96,7 +96,8 @@ check flow_grpo latents kl update.timestep_fraction=0.8 algorithm.group_std=batc
 check dance_grpo latents none update.timestep_fraction=0.6 update.batch=auto
 check dpok latents kl
 check ddpo_is latents kl algorithm.kl_weight=0.1
-check ddpo_is latents none update.optimizer=natural update.cg_iterations=3 update.batch=auto
+check ddpo_is latents none update.optimizer=natural update.cg_iterations=3 update.batch=auto \
+    update.fisher_part=0.4
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
 check nft final kl sampler.eta=0

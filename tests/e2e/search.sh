@@ -80,6 +80,18 @@ check best_of search.candidates=3
 check svdd search.candidates=3 search.alpha=0.01
 check smc search.alpha=0.01 search.resample=0.9
 check noise search.iterations=3 search.weight=100
+check dps search.weight=0.1
+
+# Without training: searched samples and their rewards.
+for kind in none noise; do
+    timeout -k 5 90 "$sluice" evaluate "$work/class" sampler.steps=5 sampler.clip_sample=false \
+        reward.name=brightness search.kind=$kind search.iterations=2 search.weight=100 \
+        --n 4 --out "$work/$kind.json" --save-samples "$work/$kind.npy" >"$work/log" 2>&1
+    is_code $? 0 "evaluate with search.kind=$kind" "$work/log"
+done
+perl -MJSON::PP -0777 -e '@m = map { open $f, "<", $_; decode_json(<$f>)->{reward}{brightness}{mean} }
+    @ARGV; exit !($m[1] > $m[0])' "$work/none.json" "$work/noise.json"
+ok $? "the search raises the reward" || note <"$work/noise.json"
 
 # refused NAME PATTERN OPTIONS...
 refused() {

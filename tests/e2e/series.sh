@@ -112,6 +112,9 @@ train "$work/log" 1 bad pretrain.data="$work/texts.csv" pretrain.format=text \
 is_code $? 3 "no blank in the alphabet" "$work/log"
 
 # The shipped checkpoints.
+"$sluice" sample examples/power/model --n 14 --steps 2 --out "$work/power.svg" >"$work/log" 2>&1
+[ "$(grep -c "<polyline" "$work/power.svg")" = 14 ]
+ok $? "series are drawn as curves"
 "$sluice" sample examples/power/model --n 14 --steps 10 --out "$work/power.csv" >"$work/log" 2>&1
 is_code $? 0 "days of power" "$work/log"
 perl -F, -ane '$bad++ if @F != 24; $s += $_, $low++ for grep { $_ > 0 } @F;

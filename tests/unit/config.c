@@ -4,6 +4,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/schema.h"
 #include "tests/tap.h"
 
 #include <unistd.h>
@@ -169,6 +170,25 @@ static void test_refusals(void)
     refused_override("net.classes=1,", "list");
 }
 
+/* The keys of a section stand together in the program's table: it is written in its
+ * order, and a file with a section in two parts is refused. */
+static void test_sections(void)
+{
+    for (const struct config_key *k = schema; k->key != NULL; k++) {
+        size_t n = strcspn(k->key, ".");
+        const struct config_key *last = k;
+        for (const struct config_key *j = k; j->key != NULL; j++)
+            if (strncmp(j->key, k->key, n + 1) == 0)
+                last = j;
+        while (last > k && strncmp(last->key, k->key, n + 1) == 0)
+            last--;
+        if (!tap_ok(last == k, "%s: its section is in one piece", k->key))
+            return;
+        while (k[1].key != NULL && strncmp(k[1].key, k->key, n + 1) == 0)
+            k++;
+    }
+}
+
 int main(void)
 {
     snprintf(path, sizeof path, "/tmp/sluice_config_%ld.yaml", (long)getpid());
@@ -176,6 +196,7 @@ int main(void)
     test_digest();
     test_round_trip();
     test_refusals();
+    test_sections();
     struct config *c = config_create(table);
     tap_ok(reads(c, "") && reads(c, "---\n") && reads(c, "run:\n") && reads(c, "# x\n"),
            "empty files and sections are fine");

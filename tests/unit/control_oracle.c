@@ -58,7 +58,7 @@ static void test_optimum(const char *model, const char *method, const char *opti
     double mean = 0, want = SLOPE / (2 * .5 * SENSITIVITY);
     char *all = text_new("run.seed=9 run.iterations=%d run.keep_policies=0 "
                          "rollout.samples=1024 rollout.shard_samples=1024 "
-                         "algorithm.name=%s update.lr=0.01 update.beta1=0 "
+                         "algorithm.name=%s update.lr=0.01 update.beta1=0 update.beta2=0.9 "
                          "update.weight_decay=0 algorithm.logprob=sum "
                          "algorithm.lambda=1 " VALUE "%s",
                          ITERATIONS, method, options);
@@ -87,7 +87,7 @@ int main(void)
     test_gradient(one, "ridge");
     test_gradient(one, "none");
     test_optimum(one, "control", "algorithm.control_alpha=0.5");
-    test_optimum(one, "pcl", "algorithm.pcl_alpha=0.5");
+    test_optimum(one, "pcl", "algorithm.pcl_alpha=0.5 value.knots=8 value.memory=0.5");
     test_optimum(one, "trajectory_balance", "algorithm.pcl_alpha=0.5");
     mem_free(one);
     char *clean = text_new("rm -rf %s", work);

@@ -235,6 +235,27 @@ static void test_paths(const char *model)
     mem_free(options);
 }
 
+/* The regression settles where one shift serves all steps best: the least squares of
+ * B c / sigma against -sigma a. */
+static void test_regression(const char *model)
+{
+    double a[STEPS], b[STEPS], g[STEPS + 1], pull = 0, curvature = 2 * STEPS * mean_kl();
+    float c = 0;
+    chain_slopes(a, b, g);
+    for (int i = 0; i < STEPS; i++)
+        pull += b[i] * g[i + 1];
+    char *dir = run("regression", model,
+                    "run.seed=4 run.iterations=40 run.keep_policies=0 rollout.samples=2 "
+                    "algorithm.name=adjoint_matching algorithm.adjoint_steps=all "
+                    "algorithm.adjoint_weight=3 update.lr=0.02 update.beta1=0.5 "
+                    "update.beta2=0.9 update.weight_decay=0 update.inner_epochs=5");
+    struct policy *p = open_policy(dir, 40);
+    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
+    policy_close(p);
+    tap_near(c, 3 * pull / curvature, 0.01, "adjoint_matching: the shift that it settles at");
+    mem_free(dir);
+}
+
 /* The methods without likelihoods: brightness rises, and the last mean is what the chain,
  * which is linear in the shift, makes of the shift that was learned. */
 static void test_learning(const char *model, const char *method, const char *options)
@@ -280,6 +301,7 @@ int main(void)
     test_chain(one);
     test_nft(one);
     test_paths(one);
+    test_regression(one);
     test_kl(one);
     test_balance(one);
     test_learning(one, "rwr", "algorithm.rwr_beta=3 algorithm.draws=8");

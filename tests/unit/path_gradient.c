@@ -29,6 +29,7 @@ struct scene {
     struct model *now, *first;
     float *theta; /* [total] of `now`, where the gradient is taken */
     float x[N][STEPS + 1][D], held[N][STEPS][D]; /* states; outputs at them */
+    bool guided; /* a network with classes; label 1 is drawn, under guidance */
     float adjoint[N][STEPS + 1][D]; /* lean, of version 0, by differences */
     uint8_t keep[N][STEPS];
 };
@@ -39,12 +40,14 @@ static void must(int rc)
         ERR_BUG("%s", err_text());
 }
 
-static void write_model(const char *folder)
+static void write_model(const char *name, const char *classes)
 {
-    struct model *m = model_new_text("{\"_class_name\": \"MLPDenoiser\", "
-                                     "\"in_channels\": 1, \"sample_size\": [2, 4], "
-                                     "\"hidden_size\": 16, \"num_layers\": 2}",
-                                     "config", 1);
+    char *folder = text_new("%s/%s", work, name);
+    char *config = text_new("{\"_class_name\": \"MLPDenoiser\", \"in_channels\": 1, "
+                            "\"sample_size\": [2, 4], \"hidden_size\": 16, %s"
+                            "\"num_layers\": 2}",
+                            classes);
+    struct model *m = model_new_text(config, "config", 1);
     if (m == NULL)
         ERR_BUG("%s", err_text());
     for (int64_t i = 0; i < param_number(model_params(m)); i++) {
@@ -62,6 +65,8 @@ static void write_model(const char *folder)
                       "\"num_train_timesteps\": 100}",
                       folder));
     model_destroy(m);
+    mem_free(config);
+    mem_free(folder);
 }
 
 static struct model *version(struct task *t, int64_t number)
@@ -80,8 +85,13 @@ static void output(struct task *t, struct model *m, const float *x, int64_t time
                    float *o)
 {
     float when = (float)time;
-    struct model_input in = {
-        .batch = 1, .height = t->height, .width = t->width, .x = x, .timesteps = &when};
+    const int64_t label = 1;
+    struct model_input in = {.batch = 1,
+                             .height = t->height,
+                             .width = t->width,
+                             .x = x,
+                             .timesteps = &when,
+                             .labels = t->n_classes > 0 ? &label : NULL};
     tape_begin(t->tape, false);
     struct tensor *y = model_forward(m, t->tape, &in, NULL);
     if (y == NULL)
@@ -104,8 +114,9 @@ static void run_iteration(struct task *t, int64_t iteration)
 /* Two iterations of a method; grad[total] receives the gradient of the second. */
 static float *open_scene(struct scene *s, const char *name, int n, char **more)
 {
+    bool guided = n > 0 && strncmp(more[0], "sampler.guidance", 16) == 0;
     char *set[32] = {text_new("run.dir=%s/%s", work, name),
-                     text_new("model.path=%s/model", work),
+                     text_new("model.path=%s/%s", work, guided ? "guided" : "model"),
                      text_new("algorithm.name=%s", name),
                      text_new("sampler.steps=%d", STEPS),
                      text_new("rollout.samples=%d", N),
@@ -121,6 +132,7 @@ static float *open_scene(struct scene *s, const char *name, int n, char **more)
     for (int i = 0; i < n; i++)
         set[own + i] = more[i];
     memset(s, 0, sizeof *s);
+    s->guided = guided;
     s->config = schema_load(own + n, set);
     if (s->config == NULL)
         ERR_BUG("%s", err_text());
@@ -135,6 +147,8 @@ static float *open_scene(struct scene *s, const char *name, int n, char **more)
     run_iteration(t, 1);
     s->first = version(t, 0);
     s->now = version(t, 1);
+    must(model_set_guidance(s->now, model_guidance(t->model)));
+    must(model_set_guidance(s->first, model_guidance(t->model)));
     int64_t total = param_total(model_params(s->now));
     s->theta = mem_alloc(total, sizeof *s->theta);
     memcpy(s->theta, param_values(model_params(s->now)), (size_t)total * sizeof(float));
@@ -158,7 +172,7 @@ static void close_scene(struct scene *s)
 /* Noise of rollout, step 0: the start. */
 static void noise(const struct scene *s, int i, int64_t step, float z[D])
 {
-    rng_normal(rng_key(s->task.seed, RNG_NOISE, 1, 0, i, step), z, D);
+    rng_normal(rng_key(s->task.seed, RNG_NOISE, 1, s->guided, i, step), z, D);
 }
 
 /* States and outputs of the second iteration, and which steps are kept. */
@@ -181,6 +195,13 @@ static void walk(struct scene *s)
             sampler_advance(&t->sampler, k, D, mu, z, s->x[i][k + 1]);
         }
     }
+}
+
+/* Adjoints and regressions are without guidance. */
+static void no_guidance(struct scene *s)
+{
+    must(model_set_guidance(s->now, 1));
+    must(model_set_guidance(s->first, 1));
 }
 
 /* a_k = (d mu / d x)' a_{k+1} with version 0, from -d brightness / d x. */
@@ -352,7 +373,10 @@ static void test(const char *name, const char *what, double (*loss)(struct scene
     char *clean = text_new("rm -rf %s/%s", work, name);
     float *grad = open_scene(&s, name, n, more);
     walk(&s);
-    lean(&s);
+    if (loss == regression) {
+        no_guidance(&s);
+        lean(&s);
+    }
     compare(&s, loss, grad, what);
     mem_free(grad);
     close_scene(&s);
@@ -365,9 +389,8 @@ int main(void)
     snprintf(work, sizeof work, "/tmp/sluice-path.XXXXXX");
     if (mkdtemp(work) == NULL)
         ERR_BUG("mkdtemp");
-    char *model = text_new("%s/model", work);
-    write_model(model);
-    mem_free(model);
+    write_model("model", "");
+    write_model("guided", "\"num_class_embeds\": 3, \"null_class\": true, ");
     test("draft_k", "the whole chain", chains, 1, (char *[]){"algorithm.draft_k=5"});
     test("draft_k", "the last two steps", chains, 1, (char *[]){"algorithm.draft_k=2"});
     test("draft_k", "the whole chain and the distance to version 0", chains, 2,
@@ -383,6 +406,11 @@ int main(void)
     test("adjoint_matching", "two steps of either part", regression, 0, NULL);
     test("adjoint_matching", "all steps, adjoints at their starts", regression, 2,
          (char *[]){"algorithm.adjoint_steps=all", "algorithm.adjoint_pairing=same"});
+    test("draft_k", "under guidance", chains, 4,
+         (char *[]){"sampler.guidance=2.5", "rollout.classes=[1]",
+                    "algorithm.draft_k=5", "algorithm.kl_weight=0.5"});
+    test("adjoint_matching", "under guidance", regression, 2,
+         (char *[]){"sampler.guidance=2.5", "rollout.classes=[1]"});
     test("draft_lv", "noised copies", copies, 0, NULL);
     char *clean = text_new("rm -rf %s", work);
     tap_ok(system(clean) == 0, "the folder is removed");

@@ -102,13 +102,51 @@ static void baselines(void)
                            .live = live,
                            .target = target,
                            .value = value};
-    returns_baseline(&s);
+    returns_baseline(&s, true);
     tap_near(value[0], (1 + 3 + 6) / 3., 1e-15, "the mean of the prompt's others");
     tap_near(value[1], (1 + 3 + 6) * 10 / 3., 1e-14, "at each step");
     tap_near(value[2 * 4], (28 - 4) / 7., 1e-15, "alone: of all others");
+    returns_baseline(&s, false);
+    tap_near(value[0], 28 / 7., 1e-15, "whatever the prompt");
     s.n = 1;
-    returns_baseline(&s);
+    returns_baseline(&s, true);
     tap_ok(value[0] == 0, "no others: 0");
+}
+
+/* Values of another level keep what they know; values that know nothing are dropped. */
+static void calibration(void)
+{
+    enum { N = 8, STEPS = 2 };
+    const double reward[N] = {0};
+    double target[N * STEPS], value[N * STEPS], mean[N * STEPS], worst = 0;
+    struct algo_steps s = {.n = N,
+                           .steps = STEPS,
+                           .reward = reward,
+                           .prompt = prompts,
+                           .usable = usable,
+                           .live = live,
+                           .target = target,
+                           .value = mean};
+    for (int i = 0; i < N * STEPS; i++) {
+        target[i] = i * i % 7;
+        value[i] = 2 * target[i] - 100;
+    }
+    returns_baseline(&s, false);
+    s.value = value;
+    tap_ok(returns_explained(&s) < -100, "values of another level explain nothing");
+    returns_calibrate(&s, 4);
+    for (int i = 0; i < N * STEPS; i++)
+        worst = fmax(worst, fabs(value[i] - target[i]));
+    tap_near(worst, 0, 1e-12, "their differences are kept, at the targets' level");
+    tap_near(returns_explained(&s), 1, 1e-12, "and explain all");
+    for (int i = 0; i < N * STEPS; i++)
+        value[i] = -target[i];
+    returns_calibrate(&s, 4);
+    worst = 0;
+    for (int i = 0; i < N * STEPS; i++)
+        worst = fmax(worst, fabs(value[i] - mean[i]));
+    tap_near(worst, 0, 1e-12, "values that point the wrong way: the others' mean");
+    tap_near(returns_explained(&s), 0, 1e-12, "which explains nothing");
 }
 
 int main(void)
@@ -116,6 +154,7 @@ int main(void)
     published();
     masks();
     baselines();
+    calibration();
     tap_ok(mem_live() == 0, "no memory is left");
     return tap_done();
 }

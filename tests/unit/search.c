@@ -9,10 +9,12 @@
 #include "stages/nn/backend.h"
 #include "stages/reward/brightness.h"
 #include "stages/search/best_of.h"
+#include "stages/search/dps.h"
 #include "stages/search/flight.h"
 #include "stages/search/noise.h"
 #include "stages/search/smc.h"
 #include "stages/search/svdd.h"
+#include "stages/search/typical.h"
 #include "tests/tap.h"
 
 #include <mpi.h>
@@ -291,14 +293,134 @@ static void test_means(void)
     bench_close(&b);
 }
 
+/* Reward x: every step's noise prediction moves by -weight sqrt(1 - abar) times the slope of
+ * the predicted sample, and the chain is linear. */
+static void test_guided(void)
+{
+    struct bench b;
+    double far = 0, shift = 0, cost = 0;
+    struct search_options o = {.weight = .75};
+    bench_open(&b, GAUSSIAN("1"), 50, 5, 1, &brightness);
+    o.kind = search_find("none");
+    must(search_draw(&o, &b.c, &b.w));
+    float plain[5];
+    memcpy(plain, b.w.sample, sizeof plain);
+    o.kind = &dps;
+    must(search_draw(&o, &b.c, &b.w));
+    for (int64_t k = 0; k < b.sampler.steps; k++) {
+        const struct sampler_step *e = &b.sampler.step[k];
+        double step, clean;
+        float by_x, by_o;
+        slopes(&b, k, &step, &clean);
+        sampler_slopes(&b.sampler, k, &by_x, &by_o);
+        double move = -o.weight * sqrt(1 - (double)e->abar) * clean * (double)by_o;
+        shift = step * shift + move;
+        if (e->mask)
+            cost += move * move / (2 * (double)e->sigma * (double)e->sigma);
+    }
+    for (int64_t i = 0; i < b.w.n; i++)
+        far = fmax(far, fabs((double)b.w.sample[i] - (double)plain[i] - shift));
+    tap_near(far, 0, 2e-5, "guidance: the shift of every sample");
+    tap_near(b.w.cost[0], cost, 1e-5 * cost, "and its KL");
+    tap_ok(shift > .1, "it is %.4f", shift);
+    bench_close(&b);
+}
+
+/* One step through a network: with the other noise prediction that differences of the
+ * reward at the predicted sample give. */
+static void test_guided_step(void)
+{
+    const double h = 2e-3;
+    struct bench b;
+    double worst = 0;
+    const struct search_options o = {.kind = &dps, .weight = .05};
+    bench_open(&b, MLP, 4, 2, 1, &square);
+    must(search_draw(&o, &b.c, &b.w));
+    const int64_t d = b.c.d, k = 1;
+    const double abar = (double)b.sampler.step[k].abar;
+    float *x = chain_state(&b.c, &b.w, 0, k), *v = mem_alloc(8 * d, sizeof *v);
+    float *out = v + d, *mu = out + d, *clean = mu + d, *next = clean + d, *z = next + d;
+    for (int64_t j = 0; j < d; j++) {
+        double r[2];
+        for (int side = 0; side < 2; side++) {
+            memcpy(v, x, (size_t)d * sizeof *v);
+            v[j] += (float)(side == 0 ? h : -h);
+            must(chain_output(&b.c, &b.w, 0, 1, k, v, out));
+            sampler_mean(&b.sampler, k, d, v, out, mu, clean);
+            must(chain_score(&b.c, &b.w, 0, 1, clean, &r[side], NULL));
+        }
+        next[j] = (float)(-o.weight * sqrt(1 - abar) * (r[0] - r[1]) / (2 * h));
+    }
+    must(chain_output(&b.c, &b.w, 0, 1, k, x, out));
+    for (int64_t j = 0; j < d; j++)
+        out[j] += next[j];
+    sampler_mean(&b.sampler, k, d, x, out, mu, NULL);
+    chain_noise(&b.c, &b.w, 0, 0, k + 1, z);
+    sampler_advance(&b.sampler, k, d, mu, z, next);
+    for (int64_t j = 0; j < d; j++)
+        worst = fmax(worst, fabs((double)next[j] -
+                                 (double)chain_state(&b.c, &b.w, 0, k + 1)[j]));
+    tap_near(worst, 0, 2e-4, "guidance: a step by differences of the reward");
+    mem_free(v);
+    bench_close(&b);
+}
+
+/* The published example, typical numbers, and the gradient by differences. */
+static void test_typical(void)
+{
+    enum { N = 1024, LONG = 16384 };
+    float *x = mem_alloc(LONG, sizeof *x);
+    double *z = mem_alloc(2 * LONG, sizeof *z), *g = z + LONG, worst = 0;
+    struct typical *t = typical_create(LONG, 3);
+    rng_normal(rng_key(2, RNG_TEST, 0, 0, 0, 0), x, LONG);
+    for (int i = 0; i < LONG; i++)
+        z[i] = (double)x[i];
+    tap_near(typical_penalty(t, z, NULL), 0, 0.1, "normal numbers are typical");
+    typical_destroy(t);
+    t = typical_create(N, 3);
+    for (int i = 0; i < N; i++)
+        z[i] = 1.1 * (double)x[i] + .1;
+    double *at = mem_alloc(N, sizeof *at), slope = 0, h = 1e-4;
+    for (int trial = 0; trial < 3; trial++) {
+        rng_normal(rng_key(2, RNG_TEST, 1, trial, 0, 0), x, N);
+        double low, high, value = typical_penalty(t, z, g);
+        slope = 0;
+        for (int i = 0; i < N; i++) {
+            slope += g[i] * (double)x[i];
+            at[i] = z[i] - h * (double)x[i];
+        }
+        low = typical_penalty(t, at, NULL);
+        for (int i = 0; i < N; i++)
+            at[i] = z[i] + h * (double)x[i];
+        high = typical_penalty(t, at, NULL);
+        worst = fmax(worst, fabs((high - low) / (2 * h) - slope) / value);
+    }
+    tap_near(worst, 0, 1e-4,
+             "the gradient of the penalty on shifted and scaled numbers");
+    for (int i = 0; i < N; i++)
+        z[i] = .2; /* moment .04 everywhere */
+    double want = 0;
+    for (int k = 4; k * k <= N; k *= 4) {
+        double n = (double)N / k, far;
+        want += n * .04 / 2 - log(2);
+        far = sqrt(1 + fmax(1, fabs(.04 * k - 1))) - 1 - sqrt(k / n);
+        want += fmax(n * far * far / 2 * (far > 0) - log(2), 0);
+    }
+    tap_near(typical_penalty(t, z, NULL), want, 1e-9 * want, "equal numbers, by hand");
+    mem_free(at);
+    mem_free(z);
+    mem_free(x);
+    typical_destroy(t);
+}
+
 /* Directional derivatives of the cost through a network. */
-static void test_gradient(const char *config, const char *name)
+static void test_gradient(const char *config, bool typical, const char *name)
 {
     enum { STEPS = 4 };
     const double h = 5e-3;
     struct bench b;
     double worst = 0;
-    const struct search_options o = {.weight = 3, .start = true};
+    const struct search_options o = {.weight = 3, .start = true, .typical = typical};
     bench_open(&b, config, STEPS, 3, 1, &square);
     struct flight *f = flight_create(&b.c, &o, &b.w);
     int64_t n = flight_aim(f, 1);
@@ -379,6 +501,8 @@ static void test_bits(const char *kind)
                                .iterations = 5,
                                .start = true};
     double mean[2] = {0};
+    if (o.kind == &dps)
+        o.weight = .02; /* this network predicts far away */
     bench_open(&b, MLP, 5, 12, 4, &square);
     must(search_draw(&o, &b.c, &b.w));
     uint64_t all = bits(&b);
@@ -401,6 +525,8 @@ static void test_bits(const char *kind)
     o.candidates = 1;
     o.resample = 0;
     o.iterations = 0;
+    if (o.kind == &dps)
+        o.weight = 0;
     must(search_draw(&o, &b.c, &b.w));
     tap_ok(strcmp(kind, "smc") == 0 || bits(&b) == plain,
            "%s: without choice, the bits of plain samples", kind);
@@ -455,12 +581,17 @@ int main(void)
     int64_t live = mem_live(); /* the back end's own */
     test_control(MINIMISE_CG, "cg finds the mean .9098044");
     test_means();
-    test_gradient(MLP, "the gradient through an MLP's chain, by differences");
-    test_gradient(UNET, "the gradient through a U-Net's chain, by differences");
+    test_typical();
+    test_gradient(MLP, false, "the gradient through an MLP's chain, by differences");
+    test_gradient(UNET, false, "the gradient through a U-Net's chain, by differences");
+    test_gradient(UNET, true, "the same with the penalty on untypical noise");
     test_bits("best_of");
     test_bits("svdd");
     test_bits("smc");
     test_bits("noise");
+    test_bits("dps");
+    test_guided();
+    test_guided_step();
     test_checks();
     tap_ok(mem_live() == live, "no memory is left");
     petsc_end();

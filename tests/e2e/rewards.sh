@@ -1,0 +1,44 @@
+#!/bin/bash
+# Rewards of series, texts and molecules in runs: the same bits for other layouts, with noise
+# too, statuses of what is no molecule, and refusals that name the key.
+. tests/e2e/lib.sh
+
+small="run.iterations=2 run.keep_shards=0 model.micro_batch=4 sampler.steps=4 rollout.samples=10
+    rollout.shard_samples=4 update.batch=6"
+
+# check NAME CONFIG OPTIONS...: two layouts, the same bits; leaves $work/NAME.0.
+check() {
+    local name=$1 file=$2 i
+    shift 2
+    for i in 0 4; do
+        run_layout "$work/log" "$i" run "$file" run.dir="$work/$name.$i" $small "$@"
+        is_code $? 0 "$name, layout ${layouts[$i]}" "$work/log"
+    done
+    digests "$work/$name.0" >"$work/$name.ref"
+    same_bits "$work/$name.4" "$work/$name.ref" "$name"
+}
+
+check power examples/power/run.yaml
+grep -q '"reward_mean": *-' "$work/power.0/metrics.jsonl"
+ok $? "power above the cap costs"
+grep -q "All curves from" "$work/power.0/report.html"
+ok $? "the report draws days in kW"
+
+perl -e '@b = split //, "ACGT"; print "seq,score\n";
+    for $i (0 .. 65535) { print join("", map { $b[$i >> 14 - 2 * $_ & 3] } 0 .. 7), ",",
+        ($i % 97) / 97, "\n" }' >"$work/dna.csv"
+check dna examples/dna/run.yaml reward.table="$work/dna.csv:seq:score" reward.noise=0.1
+[ "$(grep -c "<code>[ACGT]\{8\}</code>" "$work/dna.0/report.html")" = 20 ]
+ok $? "the report lists the texts"
+run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/spent" $small \
+    reward.table="$work/dna.csv:seq:score" reward.budget=10
+is_code $? 7 "a spent budget ends the run" "$work/log"
+run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/bad" $small \
+    reward.table="$work/dna.csv:seq:none"
+is_code $? 3 "a column that is not there" "$work/log"
+says "$work/log" "reward.table.*none" "the message names key and column"
+run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/bad" $small \
+    reward.name=power_peak
+is_code $? 2 "a reward of series for texts" "$work/log"
+
+finish
