@@ -87,6 +87,9 @@ refuse() { # PATTERN NAME OPTIONS...
     is_code $? 2 "$2" "$work/log"
     says "$work/log" "$1" "$2: says why"
 }
+"$sluice" replay "$work/ucb.0" --out "$work/replay" >"$work/log" 2>&1
+is_code $? 2 "a replay" "$work/log"
+says "$work/log" "learned on" "a replay: says why"
 refuse "does not weigh the steps" "a KL of steps without steps" \
     algorithm.name=rwr algorithm.kl_previous_weight=1
 refuse "max_staleness=0" "stale rollouts" max_staleness=1
