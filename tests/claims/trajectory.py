@@ -5,7 +5,9 @@ Claim (Dvijotham et al. 2023): optimising the trajectory of a pretrained diffusi
 trades fidelity against a reward, here a cap on the day's peak. Each search aims at 1.9 kW;
 what it found is measured against a cap of 2 kW: the share of days that keep it, how far the
 search went (nats of the path), and the Wasserstein distance to held-out days that keep the
-cap too (2010). The model is not trained."""
+cap too (2010). The model is not trained. Seeds 1, 2, 3: plain days keep the cap in
+23 % of cases, best of 8 in 88 % (1.20 nats, distance .170), SVDD with 8 in 95 % (7.8, .247),
+optimised noise of weight 100 in all (0.61, .283); distance of plain days .468."""
 
 import array
 import ast
