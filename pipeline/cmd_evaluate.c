@@ -28,7 +28,7 @@ static const char usage[] =
     "             samples that meets all NAME_hard\n"
     "  path_kl    KL of the sampling chain to the run's policy 0, nats (a policy of a run)\n"
     "  search_cost  how far search.kind went from the policy's own samples, nats\n"
-    "  diversity  mean distance of two samples; distinct strings\n"
+    "  diversity  mean distance of two samples (of the first 2048); distinct strings\n"
     "  reference  against --reference: the Frechet distance of the numbers (up to 1024 of\n"
     "             them) taken as Gaussians; per coordinate, averaged, the gaps of mean and\n"
     "             deviation and the 1-Wasserstein distance; lag-1 autocorrelations\n"

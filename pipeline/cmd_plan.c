@@ -234,7 +234,8 @@ static void print_clip(const struct plan *p)
 /* Networks that the update evaluates beside the one that it trains. */
 static int companions(const struct plan *p)
 {
-    return ((p->needs & NEEDS_REFERENCE) != 0) + ((p->needs & NEEDS_BEHAVIOUR) != 0);
+    return ((p->needs & NEEDS_REFERENCE) != 0) + ((p->needs & NEEDS_BEHAVIOUR) != 0) +
+           (config_real(p->c, "algorithm.kl_previous_weight") > 0);
 }
 
 /* Rollout evaluates version 0 beside the policy. */

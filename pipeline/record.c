@@ -63,7 +63,8 @@ static struct json_out *metrics_line(const struct record *r, int64_t iteration,
     json_out_i64(o, "iteration", iteration);
     json_out_i64(o, "policy_version", task_version(r->t, iteration));
     for (int i = 0; i < METRICS; i++) {
-        bool whole = i == METRIC_SAMPLES || i == METRIC_FAILED || i == METRIC_SAMPLES_TOTAL;
+        bool whole = i == METRIC_SAMPLES || i == METRIC_FAILED || i == METRIC_SAMPLES_TOTAL ||
+                     i == METRIC_QUERIES;
         if (whole && fabs(metric[i]) < 0x1p53) /* NaN comes from a file */
             json_out_i64(o, metric_name((enum metric)i), (int64_t)metric[i]);
         else

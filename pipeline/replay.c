@@ -34,6 +34,10 @@ static bool is_fixed(const char *key)
 
 int replay_check_keys(const struct replay *r)
 {
+    if (!config_is(r->was, "surrogate.kind", "none"))
+        return err_set(ERR_USAGE, "surrogate.kind: most rewards of this run were learned on "
+                                  "its way, so another way cannot take them over: use "
+                                  "`sluice run`");
     for (const struct config_key *k = schema; k->key != NULL; k++)
         if (is_fixed(k->key) &&
             strcmp(config_text(r->was, k->key), config_text(r->now, k->key)) != 0)

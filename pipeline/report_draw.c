@@ -35,8 +35,9 @@ void report_curve(struct text *out, const float *x, int64_t n, const double *ran
         high = range[1];
     }
     double scale = high > low ? 44.0 / (high - low) : 0;
-    text_add(out, "<svg viewBox=\"0 0 96 48\"><polyline fill=\"none\" stroke=\"#1d4ed8\" "
-                  "stroke-width=\"1.4\" points=\"");
+    text_add(out,
+             "<svg viewBox=\"0 0 96 48\"><polyline fill=\"none\" stroke=\"#1d4ed8\" "
+             "stroke-width=\"1.4\" points=\"");
     for (int64_t i = 0; i < n; i++)
         if (isfinite(x[i]))
             text_add(out, "%.1f,%.1f ", 96.0 * (double)i / (double)(n > 1 ? n - 1 : 1),

@@ -4,8 +4,8 @@
 
 #include "pipeline/sample_files.h"
 
-/* SVG: the first 256 samples [1, 1, width] in a grid, all on one scale, whose ends stand
- * below it. Complete or not there. ERR_IO. */
+/* SVG: the first 256 samples [1, 1, width] in a grid, all on one scale, whose ends
+ * stand below it. Complete or not there. ERR_IO. */
 int sample_curves_write(const struct samples *s, const char *path);
 
 #endif

@@ -210,7 +210,7 @@ const struct config_key schema[] = {
      "says, or the squared difference of outputs; auto: the method's paper; 0: none"},
     {"algorithm.kl_previous_weight", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
      "weight of the KL of a sampler step to the policy that the round of surrogate.period "
-     "iterations started with, reduced as logprob says; 0: none; methods on the chain"},
+     "iterations started with, reduced as logprob says; 0: none; methods on the chain but adjoint_matching"},
     {"algorithm.reference", CONFIG_INT, "first", 0, 1e9, "first|ema", YES,
      "the policy that kl_weight measures the distance to: the first; a running average of the "
      "policies so far; or version N (the first until it exists)"},

@@ -69,11 +69,10 @@ static int read_method(struct task *t, const struct config *c)
     if (t->reward == NULL)
         return err_add("reward.name");
     if (t->algo_options.kl_previous_weight > 0 &&
-        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        (!algo_on_chain(t->algo) || t->algo->pairs == PAIRS_LEAN))
         return err_set(ERR_USAGE,
-                       "algorithm.kl_previous_weight: the pairs of algorithm.name %s are not "
-                       "single steps of the chain: set it to 0, or use a method such as "
-                       "ddpo_is",
+                       "algorithm.kl_previous_weight: algorithm.name %s does not weigh the "
+                       "steps of the chain: set it to 0, or use a method such as ddpo_is",
                        t->algo->name);
     bool learns = !config_is(c, "surrogate.kind", "none");
     if (learns && t->max_staleness > 0)

@@ -5,23 +5,6 @@
 #include "io/sys/err.h"
 #include "stages/algo/surrogate.h"
 
-/* Adds the KL to the version that the round started with, whatever the method. */
-static int add_previous(struct update *u, const struct algo_pair *p,
-                        struct algo_result *r, float *grad)
-{
-    struct algo_options o = u->t->algo_options;
-    struct algo_pair to = *p;
-    double kl = r->kl;
-    if (u->previous == NULL || p->weight == 0 || !p->sampler->step[p->step].mask)
-        return 0;
-    o.kl_weight = o.kl_previous_weight;
-    to.reference = u->previous + (p - u->pair) * p->d;
-    surrogate_add_kl(&o, &to, r, grad);
-    r->kl_previous = r->kl;
-    r->kl = kl;
-    return surrogate_check(p, r, grad);
-}
-
 /* The loss of pair k of a micro-batch that starts at pair `from`; its gradient. */
 static int pair_loss(struct update *u, int64_t from, int64_t k, const float *predicted)
 {
@@ -29,8 +12,9 @@ static int pair_loss(struct update *u, int64_t from, int64_t k, const float *pre
     struct algo_result r = {0};
     u->pair[k].o = predicted + k * t->d;
     int rc = t->algo->loss(&t->algo_options, &u->pair[k], &r, u->seed + k * t->d);
-    if (rc == 0)
-        rc = add_previous(u, &u->pair[k], &r, u->seed + k * t->d);
+    if (rc == 0 && u->previous != NULL)
+        rc = surrogate_add_previous(&t->algo_options, &u->pair[k], u->previous + k * t->d, &r,
+                                    u->seed + k * t->d);
     double *s = u->stat + (from + k) * STATS;
     s[STAT_LOG_RATIO2] = r.approx_kl;
     s[STAT_RATIO] = r.ratio;

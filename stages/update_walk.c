@@ -18,14 +18,18 @@
 #include <math.h>
 #include <string.h>
 
+/* Whom the KL of a step holds it to: the reference, and the round's first version. */
+enum anchor { FIRST, PREVIOUS, ANCHORS };
+
 struct update_walk {
     float *states;    /* [B, steps + 1, d] */
     double *log_prob; /* [B, steps] */
     uint8_t *keep;    /* [B, steps] */
     float *g,
         *before; /* [B, d] x 2: the cotangent of the step's end, and of its start */
-    float *dx, *distance; /* [B, d] x 2 */
-    float *gradient;      /* [d] of one reward */
+    float *dx, *distance; /* [B, d]; [ANCHORS, B, d] */
+    const float *output[ANCHORS]; /* [B, d] at the step, or NULL */
+    float *gradient;              /* [d] of one reward */
     double *stat;         /* [B, STATS] */
     int64_t *kept;        /* [B] steps of a chain */
     int64_t m, lowest;    /* chains; their lowest step that is kept */
@@ -41,7 +45,7 @@ struct update_walk *update_walk_create(const struct task *t)
     w->g = mem_alloc(bd, sizeof *w->g);
     w->before = mem_alloc(bd, sizeof *w->before);
     w->dx = mem_alloc(bd, sizeof *w->dx);
-    w->distance = mem_alloc(bd, sizeof *w->distance);
+    w->distance = mem_alloc(ANCHORS * bd, sizeof *w->distance);
     w->gradient = mem_alloc(t->d, sizeof *w->gradient);
     w->stat = mem_alloc(b * STATS, sizeof *w->stat);
     w->kept = mem_alloc(b, sizeof *w->kept);
@@ -151,9 +155,25 @@ static void measure(struct update *u, int64_t k, int64_t step, const float *o)
         s[STAT_RATIO] = ratio;
 }
 
+static double anchor_weight(const struct task *t, enum anchor a)
+{
+    return a == FIRST ? t->algo_options.kl_weight : t->algo_options.kl_previous_weight;
+}
+
+static struct companion *anchor_of(const struct update *u, enum anchor a)
+{
+    return a == FIRST ? u->reference : u->t->previous;
+}
+
+/* The anchor's distance[B, d]. */
+static float *distance_to(const struct update *u, enum anchor a)
+{
+    return u->walk->distance + a * u->t->micro_batch * u->t->d;
+}
+
 /* distance[d] = the gradient of the weighted KL of the step by the output o. */
 static void distance_of(struct update *u, int64_t k, int64_t step, const float *o,
-                        const float *reference)
+                        enum anchor to)
 {
     struct task *t = u->t;
     const struct algo_options *a = &t->algo_options;
@@ -162,14 +182,13 @@ static void distance_of(struct update *u, int64_t k, int64_t step, const float *
     float *mu = u->work + 2 * k * t->d, *other = mu + t->d;
     double *stat = u->walk->stat + k * STATS;
     double share = a->logprob == LOGPROB_MEAN ? 1 / (double)t->d : 1;
-    double by = share * a->kl_weight / (double)u->pairs;
+    double by = share * anchor_weight(t, to) / (double)u->pairs;
     sampler_mean(s, step, t->d, x, o, mu, NULL);
-    sampler_mean(s, step, t->d, x, reference, other, NULL);
+    sampler_mean(s, step, t->d, x, u->walk->output[to] + k * t->d, other, NULL);
     double kl = sampler_kl(s, step, t->d, mu, other);
-    stat[STAT_KL] += share * kl;
+    stat[to == FIRST ? STAT_KL : STAT_KL_PREVIOUS] += share * kl;
     stat[STAT_LOSS] += by * kl;
-    sampler_log_prob_grad(s, step, t->d, x, o, other, -by,
-                          u->walk->distance + k * t->d);
+    sampler_log_prob_grad(s, step, t->d, x, o, other, -by, distance_to(u, to) + k * t->d);
 }
 
 /* The recorded evaluation of the network that is trained. */
@@ -192,8 +211,7 @@ static int pull(struct task *t, struct tensor *out, const float *seed)
 }
 
 /* u->seed[k] of a step: B g, and the KL's part. */
-static void seed_walk(struct update *u, int64_t step, const float *predicted,
-                      const float *reference)
+static void seed_walk(struct update *u, int64_t step, const float *predicted)
 {
     struct task *t = u->t;
     struct update_walk *w = u->walk;
@@ -202,21 +220,29 @@ static void seed_walk(struct update *u, int64_t step, const float *predicted,
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < w->m; k++) {
         const float *o = predicted + k * t->d, *g = w->g + k * t->d;
-        float *seed = u->seed + k * t->d, *distance = w->distance + k * t->d;
+        float *seed = u->seed + k * t->d;
         memset(seed, 0, (size_t)t->d * sizeof *seed);
-        memset(distance, 0, (size_t)t->d * sizeof *distance);
+        for (int a = 0; a < ANCHORS; a++)
+            memset(distance_to(u, a) + k * t->d, 0, (size_t)t->d * sizeof *seed);
         if (!kept(u, k, step))
             continue;
         measure(u, k, step, o);
-        if (reference != NULL)
-            distance_of(u, k, step, o, reference + k * t->d);
         for (int64_t j = 0; j < t->d; j++)
-            seed[j] = by_o * g[j] + distance[j];
+            seed[j] = by_o * g[j];
+        for (int a = 0; a < ANCHORS; a++) {
+            const float *distance = distance_to(u, a) + k * t->d;
+            if (w->output[a] == NULL)
+                continue;
+            distance_of(u, k, step, o, a);
+            for (int64_t j = 0; j < t->d; j++)
+                seed[j] += distance[j];
+        }
     }
 }
 
 /* g <- A g + what came through the network, where the step is kept. The KL depends on x
- * through version 0 as well: `distance` times its Jacobian, which dx receives first. */
+ * through the other versions as well: `distance` times their Jacobian, which dx receives
+ * first. */
 static void step_back(struct update *u, int64_t step, float sign)
 {
     struct task *t = u->t;
@@ -231,7 +257,6 @@ static int walk_step(struct update *u, int64_t step)
     struct task *t = u->t;
     struct update_walk *w = u->walk;
     struct tensor *x = NULL;
-    const float *reference = NULL;
     float by_x, by_o;
     bool further = step > w->lowest;
     sampler_slopes(&t->sampler, step, &by_x, &by_o);
@@ -240,25 +265,31 @@ static int walk_step(struct update *u, int64_t step)
     if (!any_kept(u, step))
         return 0;
     struct model_input in = input_of(u, step);
-    bool compares = t->algo_options.kl_weight > 0;
-    if (compares && companion_forward(u->reference, t, &in, &reference) != 0)
-        return -1;
+    for (int a = 0; a < ANCHORS; a++) {
+        w->output[a] = NULL;
+        if (anchor_weight(t, a) > 0 &&
+            companion_forward(anchor_of(u, a), t, &in, &w->output[a]) != 0)
+            return -1;
+    }
     in.want_dx = further;
     struct tensor *out = evaluate(t, &in, &x);
     if (out == NULL)
         return -1;
-    seed_walk(u, step, out->data, reference);
+    seed_walk(u, step, out->data);
     if (pull(t, out, u->seed) != 0)
         return -1;
     if (!further)
         return 0;
     model_dx(x, w->m, w->dx);
     step_back(u, step, 1);
-    if (!compares)
-        return 0;
-    if (companion_pull(u->reference, t, &in, w->distance, &reference, w->dx) != 0)
-        return -1;
-    step_back(u, step, -1);
+    for (int a = 0; a < ANCHORS; a++) {
+        if (w->output[a] == NULL)
+            continue;
+        if (companion_pull(anchor_of(u, a), t, &in, distance_to(u, a), &w->output[a],
+                           w->dx) != 0)
+            return -1;
+        step_back(u, step, -1);
+    }
     return 0;
 }
 

@@ -113,7 +113,7 @@ struct algo_result {
     int clipped;                  /* |ratio - 1| > clip_range */
     double approx_kl;             /* 0.5 (log ratio)^2 */
     double kl; /* the distance that kl_weight multiplies; 0 without it */
-    double kl_previous; /* filled by the update stage */
+    double kl_previous; /* the KL that kl_previous_weight multiplies; methods leave it 0 */
 };
 
 struct algo {

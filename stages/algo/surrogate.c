@@ -52,6 +52,22 @@ void surrogate_add_kl(const struct algo_options *o, const struct algo_pair *p,
         grad[j] += mu[j];
 }
 
+int surrogate_add_previous(const struct algo_options *o, const struct algo_pair *p,
+                           const float *previous, struct algo_result *r, float *grad)
+{
+    struct algo_options held = *o;
+    struct algo_pair to = *p;
+    double kl = r->kl;
+    if (p->weight == 0 || !p->sampler->step[p->step].mask)
+        return 0;
+    held.kl_weight = o->kl_previous_weight;
+    to.reference = previous;
+    surrogate_add_kl(&held, &to, r, grad);
+    r->kl_previous = r->kl;
+    r->kl = kl;
+    return surrogate_check(p, r, grad);
+}
+
 int surrogate_loss(const struct algo_options *o, enum surrogate_clip clip, double a,
                    const struct algo_pair *p, struct algo_result *r, float *grad)
 {

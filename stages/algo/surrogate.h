@@ -26,6 +26,11 @@ int surrogate_loss(const struct algo_options *o, enum surrogate_clip clip, doubl
 void surrogate_add_kl(const struct algo_options *o, const struct algo_pair *p,
                       struct algo_result *r, float *grad);
 
+/* The same with kl_previous_weight, towards the network whose output is previous[d], for
+ * any step of the chain: r->kl_previous receives the KL, 0 where there is none. 0 or -1. */
+int surrogate_add_previous(const struct algo_options *o, const struct algo_pair *p,
+                           const float *previous, struct algo_result *r, float *grad);
+
 /* 0, or ERR_NUMERIC where the result or the gradient is not finite. */
 int surrogate_check(const struct algo_pair *p, const struct algo_result *r,
                     const float *grad);

@@ -170,6 +170,40 @@ static int score(void *ctx, const struct reward_batch *b)
     return rc;
 }
 
+/* Whether each head finds the label the most probable (the first of equals). */
+static bool agrees(const struct scorer *s, const float *logit, int64_t label)
+{
+    for (int h = 0; h < classifier_heads(s->net); h++) {
+        int64_t k = classifier_classes(s->net, h), best = 0;
+        for (int64_t j = 1; j < k; j++)
+            best = logit[j] > logit[best] ? j : best;
+        if (best != classifier_part(s->net, label, h))
+            return false;
+        logit += k;
+    }
+    return true;
+}
+
+static int score_hard(void *ctx, const struct reward_batch *b)
+{
+    struct scorer *s = ctx;
+    const int64_t each = b->channels * b->height * b->width;
+    const int64_t logits = classifier_logits(s->net), labels = classifier_labels(s->net);
+    if (score(ctx, b) != 0) /* the statuses */
+        return -1;
+    for (int64_t at = 0; at < b->n; at += BATCH) {
+        int64_t m = b->n - at < BATCH ? b->n - at : BATCH;
+        tape_begin(s->tape, false);
+        const struct tensor *out =
+            classifier_forward(s->net, s->tape, m, b->sample + at * each, NULL);
+        for (int64_t i = at; i < at + m; i++)
+            if (b->status[i] == REWARD_OK)
+                b->score[i] = agrees(s, out->data + (i - at) * logits,
+                                     s->target >= 0 ? s->target : b->label[i] % labels);
+    }
+    return 0;
+}
+
 const struct reward reward_classifier = {
     .name = "classifier",
     .help = "log-probability of the sample's label by reward.classifier",
@@ -179,4 +213,14 @@ const struct reward reward_classifier = {
     .open = open_scorer,
     .close = close_scorer,
     .score = score,
+};
+
+const struct reward classifier_hard = {
+    .name = "classifier_hard",
+    .help = "1 where reward.classifier finds the sample's label the most probable, else 0",
+    .units = "1",
+    .deterministic = 1,
+    .open = open_scorer,
+    .close = close_scorer,
+    .score = score_hard,
 };

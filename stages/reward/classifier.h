@@ -10,4 +10,7 @@
  * label of a grafted network. */
 extern const struct reward reward_classifier;
 
+/* The same keys; 1 where the label is the most probable one of every head, else 0. */
+extern const struct reward classifier_hard;
+
 #endif

@@ -25,7 +25,7 @@ struct lookup {
 
 /* What spec says. */
 struct names {
-    char *path, *all; /* all: the column names, cut in place */
+    char *path, *all;                       /* all: the column names, cut in place */
     const char *column[1 + LOOKUP_COLUMNS]; /* key, values */
     int64_t number[1 + LOOKUP_COLUMNS];     /* in the file */
 };
@@ -40,10 +40,11 @@ static int split(struct names *f, const char *key, const char *spec, int64_t col
         while (p > f->all && p[-1] != ':')
             p--;
         if (p <= f->all + 1 || *p == '\0' || *p == ':')
-            return err_set(ERR_USAGE,
-                           "%s: '%.200s' must be FILE.csv:KEYCOLUMN and %lld column%s of "
-                           "numbers, with : between them",
-                           key, spec, (long long)columns, columns == 1 ? "" : "s");
+            return err_set(
+                ERR_USAGE,
+                "%s: '%.200s' must be FILE.csv:KEYCOLUMN and %lld column%s of "
+                "numbers, with : between them",
+                key, spec, (long long)columns, columns == 1 ? "" : "s");
         f->column[k] = p;
         p[-1] = '\0';
         end = p - 1;
@@ -72,7 +73,8 @@ static bool field(const char *p, const char *end, int64_t k, char out[FIELD_MAX]
     return true;
 }
 
-static int find_columns(struct names *f, int64_t columns, const char *p, const char *end)
+static int find_columns(struct names *f, int64_t columns, const char *p,
+                        const char *end)
 {
     char name[FIELD_MAX];
     for (int64_t c = 0; c <= columns; c++) {
@@ -87,25 +89,29 @@ static int find_columns(struct names *f, int64_t columns, const char *p, const c
     return 0;
 }
 
-static int add_row(struct lookup *l, const struct names *f, const char *p, const char *end)
+static int add_row(struct lookup *l, const struct names *f, const char *p,
+                   const char *end)
 {
     char text[FIELD_MAX];
     if (memchr(p, '"', (size_t)(end - p)) != NULL)
         return err_set(ERR_INPUT, "quotes are not read");
     if (l->rows == l->cap) {
         int64_t more = l->cap * 2 + 1024;
-        l->value =
-            mem_resize(l->value, l->cap * l->columns, more * l->columns, sizeof *l->value);
+        l->value = mem_resize(l->value, l->cap * l->columns, more * l->columns,
+                              sizeof *l->value);
         l->at = mem_resize(l->at, l->cap, more, sizeof *l->at);
         l->cap = more;
     }
     for (int64_t c = 0; c < l->columns; c++) {
         double *v = &l->value[l->rows * l->columns + c];
-        if (!field(p, end, f->number[1 + c], text) || !text_to_f64(text, v) || !isfinite(*v))
-            return err_set(ERR_INPUT, "column '%s' is no finite number", f->column[1 + c]);
+        if (!field(p, end, f->number[1 + c], text) || !text_to_f64(text, v) ||
+            !isfinite(*v))
+            return err_set(ERR_INPUT, "column '%s' is no finite number",
+                           f->column[1 + c]);
     }
     if (!field(p, end, f->number[0], text))
-        return err_set(ERR_INPUT, "has no column '%s', or one of more than %d characters",
+        return err_set(ERR_INPUT,
+                       "has no column '%s', or one of more than %d characters",
                        f->column[0], FIELD_MAX - 1);
     l->at[l->rows++] = l->keys.len;
     text_add_bytes(&l->keys, text, (int64_t)strlen(text) + 1);
@@ -155,8 +161,8 @@ static int hash_rows(struct lookup *l, const char *path)
             *slot = i + 1;
         else if (memcmp(lookup_values(l, i), lookup_values(l, *slot - 1),
                         (size_t)l->columns * sizeof *l->value) != 0)
-            return err_set(ERR_INPUT, "%s: '%.80s' is there twice, with other numbers", path,
-                           lookup_text(l, i));
+            return err_set(ERR_INPUT, "%s: '%.80s' is there twice, with other numbers",
+                           path, lookup_text(l, i));
     }
     return 0;
 }

@@ -62,8 +62,9 @@ static int score(void *ctx, const struct reward_batch *b)
 
 const struct reward memorisation = {
     .name = "memorisation",
-    .help = "root mean square distance to the nearest sample of reward.reference, at most "
-            "reward.distance_cap",
+    .help =
+        "root mean square distance to the nearest sample of reward.reference, at most "
+        "reward.distance_cap",
     .units = "1",
     .deterministic = 1,
     .differentiable = 1,

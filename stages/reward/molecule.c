@@ -1,4 +1,5 @@
-/* The model is fitted when the first batch comes: many ranks open rewards, few score. */
+/* The model is fitted when the first batch comes: many ranks open rewards, few score.
+ */
 #include "stages/reward/molecule.h"
 
 #include "io/sys/err.h"
@@ -10,7 +11,7 @@
 
 struct scorer {
     const struct coding *coding;
-    char *text; /* [width + 1] */
+    char *text;           /* [width + 1] */
     struct lookup *table; /* until the model is fitted */
     struct property *model;
     int64_t rows;
@@ -30,9 +31,10 @@ static void close_scorer(void *ctx)
 static int open_valid(const struct reward_scene *scene, void **ctx)
 {
     if (scene->coding == NULL || scene->coding->kind != CODING_TEXT)
-        return err_set(ERR_USAGE,
-                       "reward.name: molecule rewards score texts, and this network's samples "
-                       "are none (its config.json has no alphabet)");
+        return err_set(
+            ERR_USAGE,
+            "reward.name: molecule rewards score texts, and this network's samples "
+            "are none (its config.json has no alphabet)");
     struct scorer *s = mem_alloc(1, sizeof *s);
     s->coding = scene->coding;
     s->text = mem_alloc(scene->width + 1, 1);
@@ -46,7 +48,8 @@ static int open_property(const struct reward_scene *scene, void **ctx)
         return -1;
     struct scorer *s = *ctx;
     s->rows = config_int(scene->config, "reward.fit_rows");
-    s->table = lookup_open("reward.table", config_text(scene->config, "reward.table"), 1);
+    s->table =
+        lookup_open("reward.table", config_text(scene->config, "reward.table"), 1);
     if (s->table != NULL)
         return 0;
     close_scorer(s);
@@ -64,15 +67,17 @@ static int fit(struct scorer *s)
     lookup_close(s->table);
     s->table = NULL;
     struct property_fit_quality q = property_quality(s->model);
-    log_info("molecule_property: fitted on %lld molecules, R2 %.3f; %.3f on %lld held out",
-             (long long)q.rows, q.fitted, q.held_out, (long long)q.held_out_rows);
+    log_info(
+        "molecule_property: fitted on %lld molecules, R2 %.3f; %.3f on %lld held out",
+        (long long)q.rows, q.fitted, q.held_out, (long long)q.held_out_rows);
     return 0;
 }
 
 static const char *parse(struct scorer *s, const struct reward_batch *b, int64_t i,
                          struct molecule *m)
 {
-    coding_decode_text(s->coding, b->sample + i * b->channels * b->width, b->width, s->text);
+    coding_decode_text(s->coding, b->sample + i * b->channels * b->width, b->width,
+                       s->text);
     return smiles_parse(s->text, m);
 }
 
@@ -112,7 +117,8 @@ const struct reward molecule_valid = {
 
 const struct reward molecule_property = {
     .name = "molecule_property",
-    .help = "text: a molecule's property by a linear model of reward.table; a text that is no "
+    .help = "text: a molecule's property by a linear model of reward.table; a text "
+            "that is no "
             "molecule is infeasible",
     .units = "1",
     .deterministic = 1,

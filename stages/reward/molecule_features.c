@@ -1,4 +1,5 @@
-/* Each path is walked from both ends and counted from one: the end with the smaller number. */
+/* Each path is walked from both ends and counted from one: the end with the smaller
+ * number. */
 #include "stages/reward/molecule_features.h"
 
 #include "io/sys/rng.h"
@@ -10,7 +11,8 @@ enum { LONGEST = 3 };
 struct walk {
     const struct molecule *m;
     bool ring[MOLECULE_ATOMS];
-    int atom[LONGEST + 1], order[LONGEST], n; /* atoms of the path, and bonds between them */
+    int atom[LONGEST + 1], order[LONGEST],
+        n; /* atoms of the path, and bonds between them */
     double *bucket;
 };
 

@@ -1,7 +1,7 @@
-/* Canonical order of atoms: ranks are refined by the neighbours' ranks until they no longer
- * split (Morgan 1965), then atoms that are still equal are told apart one by one, and of all
- * orders that this gives the one with the smallest text wins. Of atoms with the very same
- * neighbours one is enough: exchanging them changes nothing. */
+/* Canonical order of atoms: ranks are refined by the neighbours' ranks until they no
+ * longer split (Morgan 1965), then atoms that are still equal are told apart one by
+ * one, and of all orders that this gives the one with the smallest text wins. Of atoms
+ * with the very same neighbours one is enough: exchanging them changes nothing. */
 #include "stages/reward/smiles.h"
 
 #include <string.h>
@@ -27,8 +27,8 @@ static int bond_of(const struct molecule *m, int a, int b)
     return 0;
 }
 
-/* Goes on from path[n - 1] by bonds that are double and single in turn; marks each ring of
- * six that it closes. */
+/* Goes on from path[n - 1] by bonds that are double and single in turn; marks each ring
+ * of six that it closes. */
 static void find_rings(struct search *s, int path[RING], int n)
 {
     const struct molecule *m = s->m;

@@ -91,7 +91,8 @@ struct molecule_counts molecule_count(const char *const *text, int64_t n,
         int added = molecule_set_add(mine, text[i]);
         c.valid += added >= 0;
         c.unique += added > 0;
-        c.novel += added > 0 && (known == NULL || molecule_set_has(known, text[i]) == 0);
+        c.novel +=
+            added > 0 && (known == NULL || molecule_set_has(known, text[i]) == 0);
     }
     molecule_set_destroy(mine);
     return c;

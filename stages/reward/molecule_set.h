@@ -15,8 +15,8 @@ int molecule_set_add(struct molecule_set *s, const char *smiles);
 /* 1: it is there, 0: it is not, -1: it is no molecule. */
 int molecule_set_has(const struct molecule_set *s, const char *smiles);
 
-/* Of n texts: molecules, different ones among them, and those of the different ones that are
- * not in `known` (NULL: all). */
+/* Of n texts: molecules, different ones among them, and those of the different ones
+ * that are not in `known` (NULL: all). */
 struct molecule_counts {
     int64_t n, valid, unique, novel;
 };

@@ -1,7 +1,7 @@
-/* |x - r|^2 = |x|^2 - 2 x r + |r|^2: all products at once, in blocks of rows, by the matrix
- * kernel. In float32 this loses digits where x is near r, which is just where they count, so
- * the products only choose: every row whose distance could be among the two smallest, given
- * the rounding, is measured again, element by element in double. */
+/* |x - r|^2 = |x|^2 - 2 x r + |r|^2: all products at once, in blocks of rows, by the
+ * matrix kernel. In float32 this loses digits where x is near r, which is just where
+ * they count, so the products only choose: every row whose distance could be among the
+ * two smallest, given the rounding, is measured again, element by element in double. */
 #include "stages/reward/nearest.h"
 
 #include "io/sys/err.h"
@@ -63,8 +63,8 @@ static double distance(const struct nearest *s, const float *x, int64_t row)
     return sqrt(sum / (double)s->width);
 }
 
-/* One sample: product [n] are those with all rows. A product of width terms, in chains of
- * SGEMM_K, is off by at most `slack` times both norms. */
+/* One sample: product [n] are those with all rows. A product of width terms, in chains
+ * of SGEMM_K, is off by at most `slack` times both norms. */
 static struct nearest_hit choose(const struct nearest *s, const float *x,
                                  const float *product)
 {
@@ -115,7 +115,8 @@ void nearest_find(const struct nearest *s, const float *samples, int64_t n,
         const float *x = samples + at * s->width;
         sgemm((struct extent){m, s->n, s->width},
               (struct matrix){x, s->width, 1, DTYPE_F32},
-              (struct matrix){s->row, 1, s->width, DTYPE_F32}, product, s->n, false, work);
+              (struct matrix){s->row, 1, s->width, DTYPE_F32}, product, s->n, false,
+              work);
         for (int64_t i = 0; i < m; i++)
             hit[at + i] = choose(s, x + i * s->width, product + i * s->n);
     }

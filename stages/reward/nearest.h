@@ -1,5 +1,5 @@
-/* Distances to the nearest rows of a reference set, for memorisation: is a sample one of the
- * data that the network was trained on? */
+/* Distances to the nearest rows of a reference set, for memorisation: is a sample one
+ * of the data that the network was trained on? */
 #ifndef SLUICE_STAGES_REWARD_NEAREST_H
 #define SLUICE_STAGES_REWARD_NEAREST_H
 
@@ -11,7 +11,7 @@ struct nearest;
 
 /* Of one sample; distances are root mean squares over its elements. */
 struct nearest_hit {
-    int64_t row;         /* the nearest one, the first of equal ones */
+    int64_t row;          /* the nearest one, the first of equal ones */
     double first, second; /* distances; second: infinite where there is one row */
 };
 

@@ -16,7 +16,7 @@ struct power {
     bool log;
     double mean, std; /* p = mean + std x, or its exponential */
     double peak_cap, energy_low, energy_high, ramp_limit, cost_cap;
-    double *price; /* [W] per kWh */
+    double *price;     /* [W] per kWh */
     double *p, *slope; /* [W] kW; d loss / d p_t */
 };
 
@@ -62,12 +62,13 @@ static int open_power(const struct reward_scene *scene, void **ctx)
     bool coded = scene->coding != NULL && scene->coding->kind != CODING_NONE;
     if (scene->channels != 1 || scene->height != 1 || scene->width < 2 ||
         (coded && scene->coding->kind != CODING_SERIES))
-        return err_set(ERR_USAGE,
-                       "reward.name: power rewards need series of 2 or more numbers, samples "
-                       "are %s[%lld, %lld, %lld]",
-                       coded && scene->coding->kind == CODING_TEXT ? "text, " : "",
-                       (long long)scene->channels, (long long)scene->height,
-                       (long long)scene->width);
+        return err_set(
+            ERR_USAGE,
+            "reward.name: power rewards need series of 2 or more numbers, samples "
+            "are %s[%lld, %lld, %lld]",
+            coded && scene->coding->kind == CODING_TEXT ? "text, " : "",
+            (long long)scene->channels, (long long)scene->height,
+            (long long)scene->width);
     struct power *s = mem_alloc(1, sizeof *s);
     *s = (struct power){
         .width = scene->width,
@@ -84,7 +85,8 @@ static int open_power(const struct reward_scene *scene, void **ctx)
     };
     int rc = read_prices(s, c);
     if (rc == 0 && s->energy_low > s->energy_high)
-        rc = err_set(ERR_USAGE, "reward.energy_low=%g is more than reward.energy_high=%g",
+        rc = err_set(ERR_USAGE,
+                     "reward.energy_low=%g is more than reward.energy_high=%g",
                      s->energy_low, s->energy_high);
     if (rc != 0) {
         close_power(s);
@@ -146,8 +148,8 @@ static double lost_cost(const struct power *s)
     return sum;
 }
 
-/* Decodes x into s->p; false where a number is not finite or beyond what a sum of squares
- * can hold. */
+/* Decodes x into s->p; false where a number is not finite or beyond what a sum of
+ * squares can hold. */
 static bool decode(const struct power *s, const float *x)
 {
     bool good = true;
@@ -238,8 +240,9 @@ const struct reward power_peak = {
 
 const struct reward power_energy = {
     .name = "power_energy",
-    .help = "series: minus the squared distance of the day's energy from reward.energy_low "
-            "to reward.energy_high",
+    .help =
+        "series: minus the squared distance of the day's energy from reward.energy_low "
+        "to reward.energy_high",
     .units = "kWh2",
     .differentiable = 1,
     .score = score_energy,
@@ -248,7 +251,8 @@ const struct reward power_energy = {
 
 const struct reward power_ramp = {
     .name = "power_ramp",
-    .help = "series: minus the squared change per hour above reward.ramp_limit, over the day",
+    .help = "series: minus the squared change per hour above reward.ramp_limit, over "
+            "the day",
     .units = "kW2/h",
     .differentiable = 1,
     .score = score_ramp,
@@ -257,8 +261,9 @@ const struct reward power_ramp = {
 
 const struct reward power_cost = {
     .name = "power_cost",
-    .help = "series: minus the day's cost at reward.price_high within reward.peak_hours, "
-            "reward.price_low else",
+    .help =
+        "series: minus the day's cost at reward.price_high within reward.peak_hours, "
+        "reward.price_low else",
     .units = "price",
     .differentiable = 1,
     .score = score_cost,

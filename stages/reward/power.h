@@ -1,6 +1,6 @@
 /* Rewards for a day of electric power, samples [1, 1, W] whose W numbers share the day
- * evenly; the network's coding turns them into kW (without one they are kW). With p_t the
- * power, h = 24 / W hours per number and (a)+ = max(a, 0):
+ * evenly; the network's coding turns them into kW (without one they are kW). With p_t
+ * the power, h = 24 / W hours per number and (a)+ = max(a, 0):
  *
  *   power_peak    -sum_t h (p_t - reward.peak_cap)+^2                          kW2 h
  *   power_energy  -(E - reward.energy_high)+^2 - (reward.energy_low - E)+^2    kWh2,
@@ -10,8 +10,9 @@
  *                 number t lies within reward.peak_hours, else reward.price_low
  *
  * all differentiable in the sample (squared hinges have a continuous gradient), by the
- * chain rule through the coding: dp/dx = std, times p where it is logarithmic. Each has an
- * indicator power_*_hard: 1 where the sum is 0 (cost: at most reward.cost_cap), else 0. */
+ * chain rule through the coding: dp/dx = std, times p where it is logarithmic. Each has
+ * an indicator power_*_hard: 1 where the sum is 0 (cost: at most reward.cost_cap), else
+ * 0. */
 #ifndef SLUICE_STAGES_REWARD_POWER_H
 #define SLUICE_STAGES_REWARD_POWER_H
 

@@ -1,5 +1,5 @@
-/* Normal equations by Cholesky in double, in one fixed order: the same table gives the same
- * weights everywhere. Most features of a molecule are 0 and are passed over. */
+/* Normal equations by Cholesky in double, in one fixed order: the same table gives the
+ * same weights everywhere. Most features of a molecule are 0 and are passed over. */
 #include "stages/reward/property.h"
 
 #include "io/sys/err.h"
@@ -74,8 +74,8 @@ static double predict(const struct property *p, const double *f)
     return sum;
 }
 
-static double explained(const struct property *p, const struct lookup *t, struct part part,
-                        int64_t *used)
+static double explained(const struct property *p, const struct lookup *t,
+                        struct part part, int64_t *used)
 {
     double f[FEATURES], sum = 0, squares = 0, errors = 0;
     int64_t n = 0;
@@ -101,7 +101,8 @@ struct property *property_fit(const struct lookup *table, int64_t rows)
     const struct part fit = {0, stride, rows > 0 && rows < all ? rows : all};
     const struct part held_out = {stride / 2, stride, stride > 1 ? fit.most : 0};
     struct property *p = mem_alloc(1, sizeof *p);
-    double *a = mem_alloc((int64_t)FEATURES * FEATURES, sizeof *a), f[FEATURES], sum = 0;
+    double *a = mem_alloc((int64_t)FEATURES * FEATURES, sizeof *a), f[FEATURES],
+           sum = 0;
     int64_t n = 0;
     for (int64_t k = 0; k < fit.most; k++)
         if (features_of(table, k * stride, f)) {

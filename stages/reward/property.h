@@ -8,13 +8,14 @@
 
 struct property;
 
-/* Fits column 0 of `table` on at most `rows` of its molecules, spread evenly over the file;
- * rows half-way between them, as many, are held out and measure the fit. Texts that are no
- * molecules are left out. `table` is not kept. NULL: ERR_INPUT, fewer than 16 molecules. */
+/* Fits column 0 of `table` on at most `rows` of its molecules, spread evenly over the
+ * file; rows half-way between them, as many, are held out and measure the fit. Texts
+ * that are no molecules are left out. `table` is not kept. NULL: ERR_INPUT, fewer than
+ * 16 molecules. */
 struct property *property_fit(const struct lookup *table, int64_t rows);
 void property_free(struct property *p);
-/* Share of the variance that it explains, of the rows it was fitted on and of those held
- * out (NaN where there are none), and how many each. */
+/* Share of the variance that it explains, of the rows it was fitted on and of those
+ * held out (NaN where there are none), and how many each. */
 struct property_fit_quality {
     double fitted, held_out;
     int64_t rows, held_out_rows;

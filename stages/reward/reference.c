@@ -27,8 +27,9 @@ static int check_shape(const struct reward_scene *s, const char *path,
     return err_set(ERR_USAGE,
                    "%s: has samples of [%lld, %lld, %lld], the network's are "
                    "[%lld, %lld, %lld]",
-                   path, (long long)d->channels, (long long)d->height, (long long)d->width,
-                   (long long)s->channels, (long long)s->height, (long long)s->width);
+                   path, (long long)d->channels, (long long)d->height,
+                   (long long)d->width, (long long)s->channels, (long long)s->height,
+                   (long long)s->width);
 }
 
 int reference_read(const struct reward_scene *s, const char *key, const char *path,
@@ -39,13 +40,15 @@ int reference_read(const struct reward_scene *s, const char *key, const char *pa
     *d = (struct dataset){0};
     if (path[0] == '\0')
         return err_set(ERR_USAGE, "%s is not set: name a data file", key);
-    rc = kind == CODING_TEXT ? read_texts(s, path, d) : dataset_read(d, path, "auto", NULL);
+    rc = kind == CODING_TEXT ? read_texts(s, path, d)
+                             : dataset_read(d, path, "auto", NULL);
     if (rc == 0)
         rc = check_shape(s, path, d);
     if (rc == 0 && rows > 0)
         dataset_first(d, rows);
     if (rc == 0 && kind == CODING_SERIES &&
-        coding_encode(s->coding, d->sample, d->n * d->channels * d->height * d->width) != 0)
+        coding_encode(s->coding, d->sample,
+                      d->n * d->channels * d->height * d->width) != 0)
         rc = err_add("%s", path);
     if (rc == 0)
         return 0;

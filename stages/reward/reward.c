@@ -20,7 +20,8 @@ static const struct reward *const list[] = {
     &power_cost,           &power_peak_hard,
     &power_energy_hard,    &power_ramp_hard,
     &power_cost_hard,      &table,
-    &reward_classifier,    &memorisation,
+    &reward_classifier,    &classifier_hard,
+    &memorisation,
     &molecule_valid,       &molecule_property,
     NULL,
 };

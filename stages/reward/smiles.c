@@ -1,5 +1,5 @@
-/* The parser walks the string once with a stack of branch points; valences are checked at
- * the end, when all ring bonds are known. */
+/* The parser walks the string once with a stack of branch points; valences are checked
+ * at the end, when all ring bonds are known. */
 #include "stages/reward/smiles.h"
 
 #include <stdio.h>
@@ -9,8 +9,8 @@ enum { RINGS = 10 };
 
 struct parser {
     struct molecule *m;
-    int last;  /* atom that the next one binds to, -1: none */
-    int bond;  /* order said before the next atom or ring digit, 0: none */
+    int last; /* atom that the next one binds to, -1: none */
+    int bond; /* order said before the next atom or ring digit, 0: none */
     int stack[MOLECULE_ATOMS], depth;
     int ring_atom[RINGS], ring_bond[RINGS]; /* atom -1: not open */
     bool fresh; /* the last thing was an atom with its ring digits */

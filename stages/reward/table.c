@@ -1,5 +1,5 @@
-/* Noise and budget are functions of the sample's number in the run alone, so they do not
- * depend on which rank asks. */
+/* Noise and budget are functions of the sample's number in the run alone, so they do
+ * not depend on which rank asks. */
 #include "stages/reward/table.h"
 
 #include "io/sys/err.h"
@@ -40,7 +40,8 @@ static int open_table(const struct reward_scene *scene, void **ctx)
     s->noise = config_real(scene->config, "reward.noise");
     s->budget = config_int(scene->config, "reward.budget");
     s->samples = config_int(scene->config, "rollout.samples");
-    s->table = lookup_open("reward.table", config_text(scene->config, "reward.table"), 1);
+    s->table =
+        lookup_open("reward.table", config_text(scene->config, "reward.table"), 1);
     if (s->table == NULL) {
         close_table(s);
         return -1;

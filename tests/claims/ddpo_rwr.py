@@ -11,11 +11,10 @@ from claims import SEEDS, curve, mean, member, plot, spread, table
 ITERATIONS = 11  # the last one only measures: 10 updates, 640 queries
 METHODS = {
     "ddpo_is": {},
-    "rwr": {"update__lr": "5e-4", "algorithm__rwr_beta": 30, "algorithm__draws": 8,
-            "update__batch": 32, "update__inner_epochs": 4,
-            "update__timestep_fraction": 1},
-    "rwr_sparse": {"update__lr": "5e-4", "algorithm__draws": 16,
-                   "update__inner_epochs": 16, "update__timestep_fraction": 1},
+    "rwr": {"update__lr": "8e-4", "algorithm__rwr_beta": 10, "algorithm__draws": 8,
+            "update__batch": 32, "update__timestep_fraction": 1},
+    "rwr_sparse": {"algorithm__draws": 16, "update__inner_epochs": 8,
+                   "update__timestep_fraction": 1},
 }
 
 

@@ -100,6 +100,7 @@ check ddpo_is latents none update.optimizer=natural update.cg_iterations=3 updat
     update.fisher_part=0.4
 check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
+check distil final none search.kind=best_of search.candidates=2
 check nft final kl sampler.eta=0
 paths="reward.name=brightness sampler.clip_sample=false sampler.clamp_last=false"
 check draft_k latents kl0 $paths algorithm.draft_k=3 algorithm.kl_weight=0.1 \

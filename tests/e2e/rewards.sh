@@ -41,4 +41,10 @@ run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/bad" $small \
     reward.name=power_peak
 is_code $? 2 "a reward of series for texts" "$work/log"
 
+perl -e 'print "smiles,v\n"; $n = 0;
+    for $a ("C", "N", "O") { for $b ("C", "CC", "C=C", "C(O)C", "C(C)C") { for $c ("", "C", "O",
+        "F", "N", "C#N") { print "$a$b$c,", ++$n, "\n"
+        unless $seen{"$a$b$c"}++ } } }' >"$work/molecules.csv"
+check molecules examples/molecules/run.yaml reward.name=molecule_property \
+    reward.table="$work/molecules.csv:smiles:v" reward.max_failed_fraction=1 sampler.steps=20
 finish

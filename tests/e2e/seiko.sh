@@ -69,7 +69,10 @@ ok $? "ratios before the first step are exactly 1"
 h5dump -d parents/path "$work/bootstrap.0/policy/v000004.h5" | grep -q v000002
 ok $? "the round's first policy is a parent"
 check follow algorithm.name=draft_k algorithm.draft_k=2 sampler.clip_sample=false \
-    sampler.clamp_last=false
+    sampler.clamp_last=false algorithm.kl_previous_weight=0.01
+perl -e 'exit !($ARGV[0] == 0 && $ARGV[1] > 0 && $ARGV[2] == 0 && $ARGV[3] > 0)' \
+    $(numbers "$work/follow.0" kl_previous)
+ok $? "the same for chains: $(numbers "$work/follow.0" kl_previous)"
 
 # Retention takes whole iterations away; answers and model go on in the newest file.
 run_layout "$work/log" 0 run "$work/config.yaml" run.dir="$work/kept" run.keep_shards=1 \
@@ -84,7 +87,10 @@ refuse() { # PATTERN NAME OPTIONS...
     is_code $? 2 "$2" "$work/log"
     says "$work/log" "$1" "$2: says why"
 }
-refuse "not single steps of the chain" "a KL of steps without steps" \
+"$sluice" replay "$work/ucb.0" --out "$work/replay" >"$work/log" 2>&1
+is_code $? 2 "a replay" "$work/log"
+says "$work/log" "learned on" "a replay: says why"
+refuse "does not weigh the steps" "a KL of steps without steps" \
     algorithm.name=rwr algorithm.kl_previous_weight=1
 refuse "max_staleness=0" "stale rollouts" max_staleness=1
 refuse "asks the true reward again" "a search" search.kind=best_of \

@@ -271,7 +271,8 @@ static double brightness_of(const float *x)
 static double chains(struct scene *s)
 {
     struct task *t = &s->task;
-    double loss = 0;
+    /* the first version is also the one that the round started with */
+    double loss = 0, weight = t->algo_options.kl_weight + t->algo_options.kl_previous_weight;
     for (int i = 0; i < N; i++) {
         float x[D], o[D], base[D], mu[D], other[D], z[D];
         memcpy(x, s->x[i][0], sizeof x);
@@ -281,11 +282,10 @@ static double chains(struct scene *s)
             if (s->keep[i][k])
                 output(t, s->now, x, e->t, o);
             sampler_mean(&t->sampler, k, D, x, o, mu, NULL);
-            if (s->keep[i][k] && t->algo_options.kl_weight > 0) {
+            if (s->keep[i][k] && weight > 0) {
                 output(t, s->first, x, e->t, base);
                 sampler_mean(&t->sampler, k, D, x, base, other, NULL);
-                loss += t->algo_options.kl_weight / D *
-                        sampler_kl(&t->sampler, k, D, mu, other);
+                loss += weight / D * sampler_kl(&t->sampler, k, D, mu, other);
             }
             noise(s, i, k + 1, z);
             sampler_advance(&t->sampler, k, D, mu, z, x);
@@ -395,6 +395,11 @@ int main(void)
     test("draft_k", "the last two steps", chains, 1, (char *[]){"algorithm.draft_k=2"});
     test("draft_k", "the whole chain and the distance to version 0", chains, 2,
          (char *[]){"algorithm.draft_k=5", "algorithm.kl_weight=0.5"});
+    test("draft_k", "and the distance to the round's first version", chains, 3,
+         (char *[]){"algorithm.draft_k=5", "algorithm.kl_weight=0.2",
+                    "algorithm.kl_previous_weight=0.4"});
+    test("alignprop", "the distance to the round's first version alone", chains, 2,
+         (char *[]){"algorithm.truncation=per_step", "algorithm.kl_previous_weight=0.5"});
     test("draft_k", "a chain without noise", chains, 2,
          (char *[]){"algorithm.draft_k=5", "sampler.eta=0"});
     test("draft_k", "ancestral steps", chains, 2,

@@ -94,6 +94,50 @@ static void kl_loss(void)
     scene_close(&s);
 }
 
+static const float *previous; /* a test's */
+
+static int held_loss(const struct algo_options *o, const struct algo_pair *p,
+                     struct algo_result *r, float *grad)
+{
+    int rc = flow_grpo.loss(o, p, r, grad);
+    return rc != 0 ? rc : surrogate_add_previous(o, p, previous, r, grad);
+}
+
+/* The KL to the round's first version beside that to version 0: differences, and the
+ * optimum of both together, which is the weighted mean of both networks. */
+static void two_versions(void)
+{
+    struct algo held = flow_grpo;
+    struct algo_options o = plain;
+    struct scene s;
+    float far[SCENE_D];
+    held.loss = held_loss;
+    o.kl_weight = 3;
+    o.kl_previous_weight = 12;
+    scene_open(&s, 21, true);
+    memcpy(far, s.behaviour, sizeof far);
+    previous = far;
+    scene_differences(&s, &held, &o, "KL to two versions");
+    struct algo_result one = scene_loss(&s, &flow_grpo, &o), both = scene_loss(&s, &held, &o);
+    tap_ok(both.kl == one.kl && both.kl_previous > 0 && one.kl_previous == 0 &&
+               fabs(both.loss - one.loss - 12 * both.kl_previous) < 1e-12 &&
+               both.ratio == one.ratio,
+           "its part of the loss, and nothing else changes");
+    s.pair.advantage = 0;
+    for (int j = 0; j < SCENE_D; j++)
+        s.o[j] = (3 * s.reference[j] + 12 * far[j]) / 15;
+    scene_loss(&s, &flow_grpo, &o);
+    double pull = scene_norm(s.grad);
+    scene_loss(&s, &held, &o);
+    tap_ok(pull > 0 && scene_norm(s.grad) < 1e-5 * pull,
+           "both hold at their weighted mean: %.1e of one's pull",
+           scene_norm(s.grad) / pull);
+    s.pair.step = 19;
+    both = scene_loss(&s, &held, &o);
+    tap_ok(both.kl_previous == 0 && both.loss == 0, "a masked step: none");
+    scene_close(&s);
+}
+
 /* Before the first step of all: ratio 1, KL 0, the gradient is that without KL. */
 static void exactly(void)
 {
@@ -189,6 +233,7 @@ int main(void)
     kl_value();
     clipping();
     kl_loss();
+    two_versions();
     exactly();
     left_out();
     groups();
