@@ -52,6 +52,14 @@ refuse "reward.budget: counts every sample" "a budget beside a learned reward" \
 refuse "algorithm.entropy_weight.*adjoint" "a bonus that no gradient has" \
     algorithm.name=adjoint_matching algorithm.entropy_weight=0.1
 
+# What the plan counts: the learned reward's file, version 0 as a running average.
+"$sluice" plan "$work/config.yaml" surrogate.kind=ucb surrogate.features=100 \
+    surrogate.queries=3 run.iterations=6 >"$work/log" 2>&1
+says "$work/log" "learned reward of 101 features and up to 6 answers" "the plan counts answers"
+"$sluice" plan "$work/config.yaml" algorithm.kl_previous_weight=1 algorithm.kl_weight=1 \
+    >"$work/log" 2>&1
+says "$work/log" "2 other version" "the plan counts the networks that are compared with"
+
 # A policy is measured by the table itself: noise and budget are the training's.
 perl -e '@l = qw(A C G T); print "kmer,score\n"; for my $i (0 .. 65535) {
     print map({ $l[($i >> 2 * $_) & 3] } 0 .. 7), ",1\n" }' >"$work/table.csv"
