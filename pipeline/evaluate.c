@@ -49,6 +49,8 @@ static int settle_config(struct evaluation *e, const struct source *s)
         override(c, "rollout.copies", 1) != 0 || override(c, "max_staleness", 0) != 0 ||
         override_text(c, "algorithm.name", "rwr") != 0 ||
         override_text(c, "algorithm.kl_weight", "0") != 0 ||
+        override_text(c, "algorithm.kl_previous_weight", "0") != 0 ||
+        override_text(c, "update.optimizer", "adamw") != 0 ||
         override_text(c, "surrogate.kind", "none") != 0 ||
         override(c, "run.kl_budget", 0) != 0 ||
         (!s->policy && override_text(c, "model.path", e->o.source) != 0))

@@ -227,6 +227,18 @@ static int fit_search(const struct task *t)
     return search_check(&t->search, &chain, copies_together(t));
 }
 
+/* Whether the gradient of the reward goes into the network through the last step. */
+static bool needs_last_step(const struct algo *a)
+{
+    return a->pairs == PAIRS_WALK || a->pairs == PAIRS_NOISED_LAST;
+}
+
+static bool last_step_moves(const struct sampler *s)
+{
+    const struct sampler_step *last = &s->step[s->steps - 1];
+    return last->t != last->p;
+}
+
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
  * together and the method? */
 static int fit_network(struct task *t, const struct config *c)
@@ -253,6 +265,12 @@ static int fit_network(struct task *t, const struct config *c)
                        "algorithm.name: %s follows gradients through the sampler, which "
                        "stop where samples are clipped: set sampler.clip_sample=false and "
                        "use a schedule without thresholding",
+                       t->algo->name);
+    if (needs_last_step(t->algo) && !last_step_moves(&t->sampler))
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s follows gradients through the sampler's last step, "
+                       "which lands where it starts and does not ask the network: set "
+                       "sampler.clamp_last=false",
                        t->algo->name);
     if (fit_search(t) != 0)
         return -1;

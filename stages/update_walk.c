@@ -350,10 +350,12 @@ static int lean_step(struct update *u, int64_t step)
     float by_x, by_o;
     double guidance = model_guidance(t->model);
     sampler_slopes(&t->sampler, step, &by_x, &by_o);
-    companion_guide(u->reference, 1);
     for (int64_t j = 0; j < w->m * t->d; j++)
         u->seed[j] = by_o * w->g[j];
-    if (companion_pull(u->reference, t, &in, u->seed, &base, w->dx) != 0)
+    companion_guide(u->reference, 1);
+    int pulled = companion_pull(u->reference, t, &in, u->seed, &base, w->dx);
+    companion_guide(u->reference, guidance); /* rollouts compare with it, guided */
+    if (pulled != 0)
         return -1;
     for (int64_t j = 0; j < w->m * t->d; j++)
         w->before[j] = by_x * w->g[j] + w->dx[j];

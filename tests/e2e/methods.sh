@@ -102,7 +102,7 @@ check rwr final none algorithm.draws=3 max_staleness=1
 check rwr_sparse final kl algorithm.rwr_percentile=60 algorithm.kl_weight=0.5
 check distil final none search.kind=best_of search.candidates=2
 check nft final kl sampler.eta=0
-paths="reward.name=brightness sampler.clip_sample=false"
+paths="reward.name=brightness sampler.clip_sample=false sampler.clamp_last=false"
 check draft_k latents kl0 $paths algorithm.draft_k=3 algorithm.kl_weight=0.1 \
     update.batch=auto update.inner_epochs=1
 check draft_lv final none $paths
@@ -122,6 +122,8 @@ refuse() { # PATTERN NAME OPTIONS...
         "a reward without a gradient" algorithm.name=draft_k $one
     refuse "sampler.clip_sample=false" "clipped samples" algorithm.name=draft_k $one \
         reward.name=brightness sampler.clip_sample=true
+    refuse "sampler.clamp_last=false" "a last step that does not ask the network" \
+        algorithm.name=draft_lv $paths sampler.clamp_last=true
     refuse "natural needs a method whose pairs" "natural gradient without pairs" \
         algorithm.name=nft update.optimizer=natural
     refuse "one optimizer step" "several steps per iteration" algorithm.name=draft_k $paths

@@ -69,7 +69,7 @@ ok $? "ratios before the first step are exactly 1"
 h5dump -d parents/path "$work/bootstrap.0/policy/v000004.h5" | grep -q v000002
 ok $? "the round's first policy is a parent"
 check follow algorithm.name=draft_k algorithm.draft_k=2 sampler.clip_sample=false \
-    algorithm.kl_previous_weight=0.01
+    sampler.clamp_last=false algorithm.kl_previous_weight=0.01
 perl -e 'exit !($ARGV[0] == 0 && $ARGV[1] > 0 && $ARGV[2] == 0 && $ARGV[3] > 0)' \
     $(numbers "$work/follow.0" kl_previous)
 ok $? "the same for chains: $(numbers "$work/follow.0" kl_previous)"
