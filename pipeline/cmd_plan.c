@@ -9,6 +9,7 @@
 #include "pipeline/schema.h"
 #include "stages/algo/algo.h"
 #include "stages/nn/param.h"
+#include "stages/reward/learned.h"
 #include "stages/reward/reward.h"
 
 #include <stdarg.h>
@@ -92,6 +93,31 @@ static int open_model(struct plan *p)
     return rc;
 }
 
+/* Opens the reward and the learned one, which may refuse the network or their keys. */
+static int open_rewards(struct plan *p)
+{
+    void *ctx = NULL;
+    struct learned *learned = NULL;
+    const struct reward_scene scene = {
+        .channels = p->dim[0],
+        .height = p->dim[1],
+        .width = p->dim[2],
+        .classes = model_classes(p->model),
+        .coding = model_coding(p->model),
+        .config = p->c,
+    };
+    if (p->reward->open != NULL && p->reward->open(&scene, &ctx) != 0)
+        return -1;
+    if (p->reward->close != NULL)
+        p->reward->close(ctx);
+    if (learned_open(&scene, &learned) != 0)
+        return -1;
+    if (learned != NULL)
+        learned_size(learned, &p->features, &p->heads, &p->factor);
+    learned_close(learned);
+    return 0;
+}
+
 /* Fills the plan; the pending error is what `sluice run` would say. */
 static int derive(struct plan *p)
 {
@@ -128,21 +154,8 @@ static int derive(struct plan *p)
         p->batch = p->samples;
     p->pairs = p->batch * p->trained;
     p->optimizer_steps = p->epochs * plan_parts(p->samples, p->batch);
-    if (p->model != NULL && p->reward->open != NULL) {
-        void *ctx = NULL;
-        const struct reward_scene scene = {
-            .channels = p->dim[0],
-            .height = p->dim[1],
-            .width = p->dim[2],
-            .classes = model_classes(p->model),
-            .coding = model_coding(p->model),
-            .config = c,
-        };
-        if (p->reward->open(&scene, &ctx) != 0)
-            return -1;
-        if (p->reward->close != NULL)
-            p->reward->close(ctx);
-    }
+    if (p->model != NULL && open_rewards(p) != 0)
+        return -1;
     if (p->model != NULL)
         probe_model(&p->probe, p->model, compute_of(c));
     if (!p->rate_given)
@@ -207,6 +220,41 @@ static bool refers(const struct plan *p)
     return (p->needs & NEEDS_REFERENCE_DENSITY) != 0;
 }
 
+/* Forward passes per sample and step of a rollout, a backward one counted as two. */
+static double searched(const struct plan *p)
+{
+    const char *key = "search.kind";
+    if (config_is(p->c, key, "best_of") || config_is(p->c, key, "svdd"))
+        return (double)config_int(p->c, "search.candidates");
+    if (config_is(p->c, key, "dps"))
+        return 4;
+    return config_is(p->c, key, "noise")
+               ? 1 + 4 * (double)config_int(p->c, "search.iterations")
+               : 1;
+}
+
+/* Samples that a learned reward asks in the run. */
+static int64_t answers(const struct plan *p)
+{
+    const struct config *c = p->c;
+    int64_t each = config_is(c, "surrogate.queries", "auto")
+                       ? p->samples
+                       : config_int(c, "surrogate.queries");
+    int64_t asking = plan_parts(config_int(c, "run.iterations"), config_int(c, "surrogate.period"));
+    int64_t rounds = config_int(c, "surrogate.rounds");
+    return p->features == 0 ? 0
+                            : (each < p->samples ? each : p->samples) *
+                                  (asking < rounds ? asking : rounds);
+}
+
+/* Bytes of a learned reward, as each advantage file has it. */
+static double learned_bytes(const struct plan *p)
+{
+    double m = (double)p->features;
+    return 8 * (m * (double)p->heads + (p->factor ? m * (m + 1) / 2 : 0)) +
+           (double)answers(p) * (4 * (double)p->d + 24);
+}
+
 /* Bytes of packed filters: 16/9 of the weights per direction, at most (all of them 3 x
  * 3); large networks pack them anew while they train (stages/nn/fast_conv.c). */
 static double filters(double n, bool trained)
@@ -252,6 +300,7 @@ static void print_memory(const struct plan *p)
     double small = (double)p->shard * d * 4 * 2 + value_memory(p);
     if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
         small += 48 * (double)(p->samples * p->steps);
+    small += learned_bytes(p) + 8 * (double)p->features * (double)p->features;
     printf("memory per rank, estimate\n");
     line(
         "rollout",
@@ -300,8 +349,12 @@ static void print_disk(const struct plan *p)
         sample += 2 * numbers;
     if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
         sample += 3 * numbers;
-    double iteration = (double)p->samples * sample;
-    double policy = (double)p->parameters * (ema ? 16 : 12);
+    if ((p->needs & NEEDS_REWARD_GRADIENT) != 0 && p->features == 0)
+        sample += 4 * (double)p->d;
+    double iteration = (double)p->samples * sample + learned_bytes(p);
+    bool anchor = config_is(p->c, "algorithm.reference", "ema") &&
+                  (p->needs & NEEDS_REFERENCE) != 0;
+    double policy = (double)p->parameters * ((ema ? 16 : 12) + (anchor ? 4 : 0));
     int64_t kept = keep == 0 || keep > iterations ? iterations : keep;
     int64_t files =
         policies == 0 || policies > iterations + 1 ? iterations + 1 : policies;
@@ -313,6 +366,10 @@ static void print_disk(const struct plan *p)
     line("shards", "%s per iteration, %s for %lld iteration(s) kept",
          size_text(one, iteration), size_text(all, iteration * (double)kept),
          (long long)kept);
+    if (p->features > 0)
+        line("", "a learned reward of %lld features and up to %lld answers, %s of it",
+             (long long)p->features, (long long)answers(p),
+             size_text(one, learned_bytes(p)));
     line("policies", "%s each, %s for up to %lld kept", size_text(one, policy),
          size_text(all, policy * (double)files), (long long)files);
     line("files", "about %lld", (long long)(kept * (2 * p->shards + 1) + files));
@@ -322,7 +379,7 @@ static void print_time(const struct plan *p)
 {
     int64_t iterations = config_int(p->c, "run.iterations");
     double rollout =
-        (refers(p) ? 2 : 1) * p->flops * (double)p->steps * (double)p->samples;
+        (refers(p) ? 2 : searched(p)) * p->flops * (double)p->steps * (double)p->samples;
     double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
     double passes = 3 + companions(p);
     if (config_is(p->c, "update.optimizer", "natural"))

@@ -52,7 +52,9 @@ static int settle_config(struct evaluation *e, const struct source *s)
         override_text(c, "algorithm.kl_previous_weight", "0") != 0 ||
         override_text(c, "update.optimizer", "adamw") != 0 ||
         override_text(c, "surrogate.kind", "none") != 0 ||
-        override(c, "run.kl_budget", 0) != 0 ||
+        override(c, "run.kl_budget", 0) != 0 || override(c, "reward.noise", 0) != 0 ||
+        override(c, "reward.budget", 0) != 0 ||
+        override_text(c, "algorithm.entropy_weight", "0") != 0 ||
         (!s->policy && override_text(c, "model.path", e->o.source) != 0))
         return -1;
     return settings_read(&e->task, c);

@@ -24,6 +24,8 @@ struct plan {
     bool rate_given;
     int64_t samples, copies, shard, shards, micro, batch, epochs, steps, trained;
     int64_t pairs, optimizer_steps; /* pairs per optimizer step; steps per iteration */
+    int64_t features, heads; /* of a learned reward's linear models; 0: none */
+    bool factor;             /* it keeps their covariance */
 };
 
 /* How many parts of this size n has. */

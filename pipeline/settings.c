@@ -78,6 +78,10 @@ static int read_method(struct task *t, const struct config *c)
     if (learns && t->max_staleness > 0)
         return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
                                   "that it starts with: set max_staleness=0");
+    if (learns && config_int(c, "reward.budget") > 0)
+        return err_set(ERR_USAGE,
+                       "reward.budget: counts every sample, and surrogate.kind asks some: "
+                       "set it to 0; surrogate.rounds times surrogate.queries is the budget");
     if (t->update.optimizer == OPTIMIZER_NATURAL &&
         (!algo_on_chain(t->algo) || algo_walks(t->algo)))
         return err_set(ERR_USAGE,
@@ -106,6 +110,12 @@ static int read_method(struct task *t, const struct config *c)
         .neighbour = config_int(c, "algorithm.entropy_neighbour"),
         .by_prompt = config_bool(c, "algorithm.entropy_by_prompt"),
     };
+    if (t->entropy.weight > 0 && algo_differentiates(t->algo))
+        return err_set(ERR_USAGE,
+                       "algorithm.entropy_weight: algorithm.name %s follows the reward's "
+                       "gradient, which the bonus is no part of: set it to 0, or use a method "
+                       "such as ddpo_is",
+                       t->algo->name);
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
     t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
     if (search_read(&t->search, c) != 0)

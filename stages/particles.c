@@ -37,8 +37,8 @@ static int64_t nearest_of(const struct particles *p, const struct entropy_option
         if (j == i || (o->by_prompt && p->label[j] != p->label[i]))
             continue;
         double r = fidelity_distance(p->x + i * p->d, p->x + j * p->d, p->d);
-        if (found == k && r >= nearest[k - 1])
-            continue;
+        if (!isfinite(r) || (found == k && r >= nearest[k - 1]))
+            continue; /* a sample that is not finite is nobody's neighbour */
         int64_t at = found < k ? found++ : k - 1;
         for (; at > 0 && nearest[at - 1] > r; at--)
             nearest[at] = nearest[at - 1];

@@ -360,7 +360,7 @@ static void count_iteration(struct update *u, struct policy_counters *k, int64_t
 {
     double *m = u->metric;
     double merit = m[u->t->guard != NULL ? METRIC_GUARD_MEAN : METRIC_REWARD_MEAN];
-    if (k->best_version < 0) {
+    if (k->best_version < 0 || isnan(k->guard_first)) { /* NaN: it scored none so far */
         k->guard_first = m[METRIC_GUARD_MEAN];
         k->guard_first_error = m[METRIC_GUARD_ERROR];
     }

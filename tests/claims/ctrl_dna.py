@@ -89,7 +89,7 @@ def one(truth, seed):
         "pretrained": best(truth, folder, (1,), plain),
         "classifier guidance (DPS)": best(truth, folder, DPS, guided),
         "classifier-free, same pairs": best(truth, folder, FREE, sampler(free)),
-        "CTRL (flow_grpo)": best(truth, folder, CONTROL, sampler(run, "--ema")),
+        "CTRL (control)": best(truth, folder, CONTROL, sampler(run, "--ema")),
     }
 
 

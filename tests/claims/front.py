@@ -14,7 +14,7 @@ import os
 from claims import RUNS, SEEDS, data, mean, member, plot, sluice, spread, table
 
 CONFIG = "tests/claims/power.yaml"
-SAMPLES = 256
+SAMPLES = 192
 WAYS = {
     "best of N": ("search.candidates", (1, 2, 4, 8, 16), "search.kind=best_of"),
     "SVDD": ("search.alpha", (3, 1, 0.3, 0.1), "search.kind=svdd"),

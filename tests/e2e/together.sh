@@ -41,4 +41,34 @@ same trust update.optimizer=natural update.cg_iterations=2 algorithm.kl_previous
     surrogate.kind=ucb surrogate.features=8 surrogate.period=2
 "$sluice" evaluate "$work/trust" --n 8 >"$work/log" 2>&1
 is_code $? 0 "its evaluation" "$work/log"
+# Options that would have no effect, or another than they say.
+refuse() { # PATTERN NAME KEYS...
+    run_layout "$work/log" 0 run "$work/config.yaml" run.dir="$work/refused" "${@:3}"
+    is_code $? 2 "$2 is refused" "$work/log"
+    says "$work/log" "$1" "$2: says why"
+}
+refuse "reward.budget: counts every sample" "a budget beside a learned reward" \
+    surrogate.kind=ucb reward.budget=5
+refuse "algorithm.entropy_weight.*adjoint" "a bonus that no gradient has" \
+    algorithm.name=adjoint_matching algorithm.entropy_weight=0.1
+
+# What the plan counts: the learned reward's file, version 0 as a running average.
+"$sluice" plan "$work/config.yaml" surrogate.kind=ucb surrogate.features=100 \
+    surrogate.queries=3 run.iterations=6 >"$work/log" 2>&1
+says "$work/log" "learned reward of 101 features and up to 6 answers" "the plan counts answers"
+"$sluice" plan "$work/config.yaml" algorithm.kl_previous_weight=1 algorithm.kl_weight=1 \
+    >"$work/log" 2>&1
+says "$work/log" "2 other version" "the plan counts the networks that are compared with"
+
+# A policy is measured by the table itself: noise and budget are the training's.
+perl -e '@l = qw(A C G T); print "kmer,score\n"; for my $i (0 .. 65535) {
+    print map({ $l[($i >> 2 * $_) & 3] } 0 .. 7), ",1\n" }' >"$work/table.csv"
+run_mpi "$work/log" 1 run "$work/config.yaml" run.dir="$work/dna" run.iterations=1 \
+    model.path=examples/dna/base/model rollout.classes=[] reward.name=table \
+    reward.table="$work/table.csv:kmer:score" reward.noise=1 reward.budget=12
+is_code $? 0 "noisy answers, some of them" "$work/log"
+"$sluice" evaluate "$work/dna" --n 20 >"$work/log" 2>&1
+is_code $? 0 "the evaluation of its policy" "$work/log"
+says "$work/log" 'status.ok +20$' "every sample has an answer"
+says "$work/log" 'reward.table.std +0$' "without noise"
 finish

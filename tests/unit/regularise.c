@@ -57,6 +57,13 @@ static void test_particles(void)
     particles_score(&p, &o, 0, 4, b);
     tap_ok(b[0] == 0 && b[1] == 0 && b[2] == 2 * log(1e-6) && b[3] == b[2],
            "nearest neighbours; twins have the floor");
+    const float broken[] = {NAN, 0, 1, NAN, 4, NAN};
+    const struct particles q = {6, 1, broken, label};
+    double c[6];
+    o.neighbour = 1;
+    particles_score(&q, &o, 0, 6, c);
+    tap_ok(c[1] == 0 && c[2] == 0 && c[4] == 2 * log(3) && c[0] == 0,
+           "a sample that is not finite is nobody's neighbour");
     o.neighbour = 2;
     particles_score(&p, &o, 0, 4, b);
     tap_ok(b[0] == 2 * log(3) && b[1] == 2 * log(2), "second neighbours");
