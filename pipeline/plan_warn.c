@@ -3,7 +3,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static void warn(int64_t *count, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -120,12 +119,6 @@ static void warn_shape(const struct plan *p, int64_t *count)
              (long long)p->threads, (long long)p->threads);
     if (p->model == NULL)
         warn(count, "model.path is empty: nothing is known about sizes and time");
-    const char *search = config_text(p->c, "search.kind");
-    if (strcmp(search, "none") != 0)
-        warn(count,
-             "search.kind %s: arithmetic and time are those of plain sampling; "
-             "stages/search/SEARCH.md says what a search costs",
-             search);
     if (config_text(p->c, "run.dir")[0] == '\0')
         warn(count, "run.dir is empty: `sluice run` needs it");
 }
