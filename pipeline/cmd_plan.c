@@ -5,11 +5,9 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
-#include "pipeline/probe.h"
+#include "pipeline/plan_warn.h"
 #include "pipeline/schema.h"
 #include "stages/algo/algo.h"
-#include "stages/diffusion/sampler.h"
-#include "stages/model/model.h"
 #include "stages/nn/param.h"
 #include "stages/reward/learned.h"
 #include "stages/reward/reward.h"
@@ -30,47 +28,12 @@ static const char help[] =
 
 #define MIB 1048576.0
 
-struct plan {
-    const struct config *c;
-    struct model *model;
-    const struct algo *algo;
-    unsigned needs; /* enum algo_needs */
-    const struct reward *reward;
-    struct sampler sampler;
-    bool have_sampler;
-    int64_t ranks, threads;
-    int64_t d, dim[3], parameters;
-    double flops; /* of one sample's forward pass */
-    struct probe probe;
-    double rate; /* operations per second and core */
-    bool rate_given;
-    int64_t samples, copies, shard, shards, micro, batch, epochs, steps, trained;
-    int64_t pairs, optimizer_steps; /* pairs per optimizer step; steps per iteration */
-    int64_t features, heads; /* of a learned reward's linear models; 0: none */
-    bool factor;             /* it keeps their covariance */
-    int64_t warnings;
-};
-
 static void line(const char *name, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 static void line(const char *name, const char *fmt, ...)
 {
     va_list ap;
     printf("  %-28s ", name);
-    va_start(ap, fmt);
-    vprintf(fmt, ap);
-    va_end(ap);
-    putchar('\n');
-}
-
-static void warn(struct plan *p, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void warn(struct plan *p, const char *fmt, ...)
-{
-    va_list ap;
-    if (p->warnings++ == 0)
-        printf("\nwarnings\n");
-    printf("  ! ");
     va_start(ap, fmt);
     vprintf(fmt, ap);
     va_end(ap);
@@ -86,11 +49,6 @@ static const char *size_text(char buf[32], double bytes)
         bytes /= 1024;
     snprintf(buf, 32, "%.3g %s", bytes, unit[k]);
     return buf;
-}
-
-static int64_t parts(int64_t n, int64_t size)
-{
-    return (n + size - 1) / size;
 }
 
 static int open_model(struct plan *p)
@@ -167,7 +125,7 @@ static int derive(struct plan *p)
     p->samples = config_int(c, "rollout.samples");
     p->copies = config_int(c, "rollout.copies");
     p->shard = config_int(c, "rollout.shard_samples");
-    p->shards = parts(p->samples, p->shard);
+    p->shards = plan_parts(p->samples, p->shard);
     p->micro = config_int(c, "model.micro_batch");
     p->batch = config_is(c, "update.batch", "auto") ? p->samples
                                                     : config_int(c, "update.batch");
@@ -175,6 +133,9 @@ static int derive(struct plan *p)
     p->steps = config_int(c, "sampler.steps");
     p->threads =
         config_is(c, "groups.threads", "auto") ? 1 : config_int(c, "groups.threads");
+    p->update_ranks = config_is(c, "groups.update", "auto")
+                          ? p->ranks
+                          : config_int(c, "groups.update");
     p->algo = algo_find(config_text(c, "algorithm.name"));
     p->reward = reward_find(config_text(c, "reward.name"));
     if (p->algo == NULL || p->reward == NULL || open_model(p) != 0)
@@ -192,7 +153,7 @@ static int derive(struct plan *p)
     if (p->batch > p->samples)
         p->batch = p->samples;
     p->pairs = p->batch * p->trained;
-    p->optimizer_steps = p->epochs * parts(p->samples, p->batch);
+    p->optimizer_steps = p->epochs * plan_parts(p->samples, p->batch);
     if (p->model != NULL && open_rewards(p) != 0)
         return -1;
     if (p->model != NULL)
@@ -205,11 +166,11 @@ static int derive(struct plan *p)
 static void print_work(const struct plan *p)
 {
     int64_t evaluations =
-        parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
+        plan_parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
     printf("rollout\n");
     if (model_classes(p->model) > 0)
         line("samples per iteration", "%lld (%lld classes drawn, %lld copies each)",
-             (long long)p->samples, (long long)parts(p->samples, p->copies),
+             (long long)p->samples, (long long)plan_parts(p->samples, p->copies),
              (long long)p->copies);
     else
         line("samples per iteration", "%lld (unconditional)", (long long)p->samples);
@@ -230,7 +191,7 @@ static void print_work(const struct plan *p)
                                   : "noised copies",
          p->algo->drops_zero ? "; fewer, as samples without a weight are left out" : "");
     line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
-         (long long)parts(p->pairs, p->micro), (long long)p->micro);
+         (long long)plan_parts(p->pairs, p->micro), (long long)p->micro);
 }
 
 static void print_clip(const struct plan *p)
@@ -279,7 +240,7 @@ static int64_t answers(const struct plan *p)
     int64_t each = config_is(c, "surrogate.queries", "auto")
                        ? p->samples
                        : config_int(c, "surrogate.queries");
-    int64_t asking = parts(config_int(c, "run.iterations"), config_int(c, "surrogate.period"));
+    int64_t asking = plan_parts(config_int(c, "run.iterations"), config_int(c, "surrogate.period"));
     int64_t rounds = config_int(c, "surrogate.rounds");
     return p->features == 0 ? 0
                             : (each < p->samples ? each : p->samples) *
@@ -292,13 +253,6 @@ static double learned_bytes(const struct plan *p)
     double m = (double)p->features;
     return 8 * (m * (double)p->heads + (p->factor ? m * (m + 1) / 2 : 0)) +
            (double)answers(p) * (4 * (double)p->d + 24);
-}
-
-/* Ranks of the update group, over which optimizer state is spread. */
-static int64_t update_ranks(const struct plan *p)
-{
-    return config_is(p->c, "groups.update", "auto") ? p->ranks
-                                                    : config_int(p->c, "groups.update");
 }
 
 /* Bytes of packed filters: 16/9 of the weights per direction, at most (all of them 3 x
@@ -335,7 +289,7 @@ static void print_memory(const struct plan *p)
     double trained = micro * p->probe.trained, less = micro * p->probe.checkpointed;
     double each = checkpoints ? less : trained;
     const bool chain = (p->needs & NEEDS_TRAJECTORY) != 0;
-    double state = n * (ema ? 12 : 8) / (double)update_ranks(p);
+    double state = n * (ema ? 12 : 8) / (double)p->update_ranks;
     double slots = 4 * n * (double)(config_int(p->c, "max_staleness") + 1);
     double shard = (double)p->shard * d * 4 * (double)(chain ? p->steps + 1 : 2);
     double other = 8 * n + micro * d * 4, others = companions(p) * other;
@@ -361,7 +315,7 @@ static void print_memory(const struct plan *p)
         "update",
         "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s) and whole "
         "while a policy is written, packed filters %.0f, micro-batch %.0f",
-        update / MIB, ema ? " and EMA" : "", (long long)update_ranks(p),
+        update / MIB, ema ? " and EMA" : "", (long long)p->update_ranks,
         filters(n, true) / MIB, each / MIB);
     if (config_real(p->c, "algorithm.entropy_weight") > 0)
         line("advantage", "%.0f MiB for a moment: final samples of an iteration, "
@@ -460,111 +414,6 @@ static void print_time(const struct plan *p)
          seconds / 3600, seconds / (double)iterations);
 }
 
-static void warn_update(struct plan *p)
-{
-    double clip = config_real(p->c, "algorithm.clip_range");
-    double sum =
-        config_is(p->c, "algorithm.logprob", "mean") ? clip * (double)p->d : clip;
-    double unit = config_is(p->c, "algorithm.logprob", "mean") ? (double)p->d : 1;
-    if (p->trained == 0)
-        warn(p,
-             "no step has a likelihood (sampler.eta = %g): nothing can be trained; set "
-             "sampler.eta=1",
-             config_real(p->c, "sampler.eta"));
-    bool clips = p->d > 0 && algo_on_chain(p->algo) && !algo_walks(p->algo);
-    if (clips && sum < 0.02)
-        warn(p,
-             "algorithm.clip_range %.3g is %.3g on the summed log-probability: it "
-             "freezes learning at %lld elements; %.2g matches the usual 0.2",
-             clip, sum, (long long)p->d, 0.2 / unit);
-    if (clips && sum > 10)
-        warn(
-            p,
-            "algorithm.clip_range %.3g is %.3g on the summed log-probability: it never "
-            "clips; %.2g matches the usual 0.2",
-            clip, sum, 0.2 / unit);
-    if (p->samples % p->batch != 0)
-        warn(p,
-             "update.batch %lld does not divide rollout.samples %lld: the last "
-             "optimizer "
-             "step of a pass has %lld samples",
-             (long long)p->batch, (long long)p->samples,
-             (long long)(p->samples % p->batch));
-    if (!config_is(p->c, "update.batch", "auto") &&
-        config_int(p->c, "update.batch") > p->samples)
-        warn(
-            p,
-            "update.batch %lld exceeds rollout.samples %lld: one optimizer step of all "
-            "samples",
-            (long long)config_int(p->c, "update.batch"), (long long)p->samples);
-    if (p->algo->on_policy_only && p->optimizer_steps > 1)
-        warn(
-            p,
-            "%s allows one optimizer step per iteration, this makes %lld: the run will "
-            "refuse it; set update.batch=auto update.inner_epochs=1",
-            p->algo->name, (long long)p->optimizer_steps);
-    if (config_real(p->c, "update.lr") == 0)
-        warn(p, "update.lr is 0: the policy does not change");
-}
-
-/* Samples of a prompt: copies of a draw, and draws that hit the same class. */
-static void warn_groups(struct plan *p)
-{
-    int64_t draws = parts(p->samples, p->copies), classes = model_classes(p->model);
-    const int64_t *listed;
-    int64_t some = config_list(p->c, "rollout.classes", &listed);
-    classes = some > 0 ? some : classes;
-    int64_t each = p->samples / (draws < classes || classes == 0 ? draws : classes);
-    if (p->algo->by_prompt && classes > 1 && each < 4)
-        warn(p,
-             "%s compares samples of the same prompt, but there are about %lld of each: "
-             "raise rollout.copies or rollout.samples",
-             p->algo->name, (long long)each);
-}
-
-static void warn_shape(struct plan *p)
-{
-    int64_t rollout = config_is(p->c, "groups.rollout", "auto")
-                          ? p->ranks
-                          : config_int(p->c, "groups.rollout");
-    if (p->shard < p->micro && p->shard < p->samples)
-        warn(
-            p,
-            "rollout.shard_samples %lld is below model.micro_batch %lld: micro-batches "
-            "end at shard ends, so the rollout runs %lld samples at a time",
-            (long long)p->shard, (long long)p->micro, (long long)p->shard);
-    if (p->samples % p->copies != 0)
-        warn(
-            p,
-            "rollout.copies %lld does not divide rollout.samples %lld: the last prompt "
-            "has fewer",
-            (long long)p->copies, (long long)p->samples);
-    if (rollout > p->shards)
-        warn(p,
-             "%lld rollout ranks but %lld shards per iteration: some have no work; "
-             "lower "
-             "rollout.shard_samples",
-             (long long)rollout, (long long)p->shards);
-    if (update_ranks(p) > parts(p->pairs, p->micro) && p->pairs > 0)
-        warn(
-            p,
-            "%lld update ranks but %lld micro-batches per optimizer step: some have no "
-            "work; lower model.micro_batch",
-            (long long)update_ranks(p), (long long)parts(p->pairs, p->micro));
-    if (p->threads > 1)
-        warn(p,
-             "groups.threads %lld: a rank per core is usually faster than threads; "
-             "mpirun "
-             "binds one or two ranks to one core each, so start it with --bind-to none "
-             "or "
-             "--map-by slot:PE=%lld",
-             (long long)p->threads, (long long)p->threads);
-    if (p->model == NULL)
-        warn(p, "model.path is empty: nothing is known about sizes and time");
-    if (config_text(p->c, "run.dir")[0] == '\0')
-        warn(p, "run.dir is empty: `sluice run` needs it");
-}
-
 static void print_plan(struct plan *p)
 {
     if (p->model != NULL) {
@@ -582,10 +431,7 @@ static void print_plan(struct plan *p)
         print_disk(p);
         print_time(p);
     }
-    warn_update(p);
-    if (p->model != NULL)
-        warn_groups(p);
-    warn_shape(p);
+    plan_warn(p);
 }
 
 int cmd_plan(int argc, char **argv)

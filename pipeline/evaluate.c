@@ -40,13 +40,23 @@ static int override_text(struct config *c, const char *key, const char *value)
     return rc;
 }
 
+/* Whether a search works on several samples of a prompt. An unknown one is refused later. */
+static bool in_groups(const struct config *c)
+{
+    const struct search *s = search_find(config_text(c, "search.kind"));
+    if (s == NULL)
+        err_clear();
+    return s != NULL && (s->needs & SEARCH_GROUP) != 0;
+}
+
 /* What a run's configuration says about training has no meaning here. */
 static int settle_config(struct evaluation *e, const struct source *s)
 {
     struct config *c = e->o.config;
     if (override_text(c, "run.dir", e->scratch) != 0 ||
         override(c, "rollout.samples", e->o.n) != 0 ||
-        override(c, "rollout.copies", 1) != 0 || override(c, "max_staleness", 0) != 0 ||
+        (!in_groups(c) && override(c, "rollout.copies", 1) != 0) ||
+        override(c, "max_staleness", 0) != 0 ||
         override_text(c, "algorithm.name", "rwr") != 0 ||
         override_text(c, "algorithm.kl_weight", "0") != 0 ||
         override_text(c, "algorithm.kl_previous_weight", "0") != 0 ||

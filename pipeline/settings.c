@@ -58,6 +58,73 @@ static void read_value(struct value_options *v, const struct config *c)
     };
 }
 
+/* Does the method go with the other settings? */
+static int check_method(const struct task *t)
+{
+    if (t->algo_options.kl_previous_weight > 0 &&
+        (!algo_on_chain(t->algo) || t->algo->pairs == PAIRS_LEAN))
+        return err_set(ERR_USAGE,
+                       "algorithm.kl_previous_weight: algorithm.name %s does not weigh the "
+                       "steps of the chain: set it to 0, or use a method such as ddpo_is",
+                       t->algo->name);
+    if (t->update.optimizer == OPTIMIZER_NATURAL &&
+        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
+        return err_set(ERR_USAGE,
+                       "update.optimizer: natural needs a method whose pairs are steps of "
+                       "the chain, and algorithm.name %s has others: use adamw or a method "
+                       "such as ddpo_is",
+                       t->algo->name);
+    if (t->update.anchor != 0 && (t->algo->needs & NEEDS_REFERENCE) != 0)
+        return err_set(ERR_USAGE,
+                       "algorithm.reference: %s is defined against the first policy; set first",
+                       t->algo->name);
+    if (t->entropy.weight > 0 && algo_differentiates(t->algo))
+        return err_set(ERR_USAGE,
+                       "algorithm.entropy_weight: algorithm.name %s follows the reward's "
+                       "gradient, which the bonus is no part of: set it to 0, or use a method "
+                       "such as ddpo_is",
+                       t->algo->name);
+    int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
+    if (t->algo->on_policy_only &&
+        (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s has no importance ratio and takes one optimizer "
+                       "step per iteration: set update.inner_epochs=1, update.batch=auto "
+                       "and max_staleness=0, or use ddpo_is",
+                       t->algo->name);
+    return 0;
+}
+
+/* Does it go with where samples and rewards come from: a search, a learned reward, the
+ * reward's gradient? */
+static int check_reward(const struct task *t, const struct config *c)
+{
+    bool learns = !config_is(c, "surrogate.kind", "none");
+    if (learns && t->max_staleness > 0)
+        return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
+                                  "that it starts with: set max_staleness=0");
+    if (learns && config_int(c, "reward.budget") > 0)
+        return err_set(ERR_USAGE,
+                       "reward.budget: counts every sample, and surrogate.kind asks some: "
+                       "set it to 0; surrogate.rounds times surrogate.queries is the budget");
+    if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
+        return err_set(ERR_USAGE,
+                       "algorithm.name: %s needs the reward's gradient, and reward.name %s "
+                       "has none: use a differentiable reward or a method such as ddpo_is",
+                       t->algo->name, t->reward->name);
+    if (search_acts(&t->search) && !t->algo->any_samples)
+        return err_set(ERR_USAGE,
+                       "search.kind: what %s finds are not samples of the policy, which "
+                       "algorithm.name %s learns from: use distil, rwr or rwr_sparse, or "
+                       "search.kind=none",
+                       t->search.kind->name, t->algo->name);
+    if (search_acts(&t->search) && learns)
+        return err_set(ERR_USAGE, "search.kind: %s asks the true reward again and again, "
+                                  "which surrogate.kind is to save: set one of both to none",
+                       t->search.kind->name);
+    return 0;
+}
+
 static int read_method(struct task *t, const struct config *c)
 {
     t->algo = algo_find(config_text(c, "algorithm.name"));
@@ -68,32 +135,6 @@ static int read_method(struct task *t, const struct config *c)
     t->reward = reward_find(config_text(c, "reward.name"));
     if (t->reward == NULL)
         return err_add("reward.name");
-    if (t->algo_options.kl_previous_weight > 0 &&
-        (!algo_on_chain(t->algo) || t->algo->pairs == PAIRS_LEAN))
-        return err_set(ERR_USAGE,
-                       "algorithm.kl_previous_weight: algorithm.name %s does not weigh the "
-                       "steps of the chain: set it to 0, or use a method such as ddpo_is",
-                       t->algo->name);
-    bool learns = !config_is(c, "surrogate.kind", "none");
-    if (learns && t->max_staleness > 0)
-        return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
-                                  "that it starts with: set max_staleness=0");
-    if (learns && config_int(c, "reward.budget") > 0)
-        return err_set(ERR_USAGE,
-                       "reward.budget: counts every sample, and surrogate.kind asks some: "
-                       "set it to 0; surrogate.rounds times surrogate.queries is the budget");
-    if (t->update.optimizer == OPTIMIZER_NATURAL &&
-        (!algo_on_chain(t->algo) || algo_walks(t->algo)))
-        return err_set(ERR_USAGE,
-                       "update.optimizer: natural needs a method whose pairs are steps of "
-                       "the chain, and algorithm.name %s has others: use adamw or a method "
-                       "such as ddpo_is",
-                       t->algo->name);
-    if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
-        return err_set(ERR_USAGE,
-                       "algorithm.name: %s needs the reward's gradient, and reward.name %s "
-                       "has none: use a differentiable reward or a method such as ddpo_is",
-                       t->algo->name, t->reward->name);
     if (config_text(c, "reward.guard")[0] != '\0' &&
         (t->guard = reward_find(config_text(c, "reward.guard"))) == NULL)
         return err_add("reward.guard");
@@ -101,31 +142,17 @@ static int read_method(struct task *t, const struct config *c)
                              config_real(c, "run.guard_errors") > 0))
         return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
                                   "reward that they watch");
-    if (t->update.anchor != 0 && (t->algo->needs & NEEDS_REFERENCE) != 0)
-        return err_set(ERR_USAGE,
-                       "algorithm.reference: %s is defined against the first policy; set first",
-                       t->algo->name);
     t->entropy = (struct entropy_options){
         .weight = config_real(c, "algorithm.entropy_weight"),
         .neighbour = config_int(c, "algorithm.entropy_neighbour"),
         .by_prompt = config_bool(c, "algorithm.entropy_by_prompt"),
     };
-    if (t->entropy.weight > 0 && algo_differentiates(t->algo))
-        return err_set(ERR_USAGE,
-                       "algorithm.entropy_weight: algorithm.name %s follows the reward's "
-                       "gradient, which the bonus is no part of: set it to 0, or use a method "
-                       "such as ddpo_is",
-                       t->algo->name);
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
     t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
     if (search_read(&t->search, c) != 0)
         return -1;
-    if (search_acts(&t->search) && !t->algo->any_samples)
-        return err_set(ERR_USAGE,
-                       "search.kind: what %s finds are not samples of the policy, which "
-                       "algorithm.name %s learns from: use distil, rwr or rwr_sparse, or "
-                       "search.kind=none",
-                       t->search.kind->name, t->algo->name);
+    if (check_method(t) != 0 || check_reward(t, c) != 0)
+        return -1;
     if (config_real(c, "run.kl_budget") > 0) {
         if (search_acts(&t->search))
             return err_set(ERR_USAGE, "run.kl_budget: what search.kind finds are not chains "
@@ -134,18 +161,6 @@ static int read_method(struct task *t, const struct config *c)
         t->watched.needs |= NEEDS_REFERENCE_DENSITY;
         t->algo = &t->watched;
     }
-    if (search_acts(&t->search) && learns)
-        return err_set(ERR_USAGE, "search.kind: %s asks the true reward again and again, "
-                                  "which surrogate.kind is to save: set one of both to none",
-                       t->search.kind->name);
-    int64_t batch = t->update.batch > 0 ? t->update.batch : t->samples;
-    if (t->algo->on_policy_only &&
-        (t->update.inner_epochs > 1 || batch < t->samples || t->max_staleness > 0))
-        return err_set(ERR_USAGE,
-                       "algorithm.name: %s has no importance ratio and takes one optimizer "
-                       "step per iteration: set update.inner_epochs=1, update.batch=auto "
-                       "and max_staleness=0, or use ddpo_is",
-                       t->algo->name);
     return 0;
 }
 

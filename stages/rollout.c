@@ -1,5 +1,5 @@
-/* rollout: walks the sampler's chain for the samples of a shard, in micro-batches (the
- * last one of its real size), and seals the trajectories.
+/* rollout: draws the samples of a shard (stages/search/chain.c walks the sampler's chain,
+ * in micro-batches, the last one of its real size) and seals the trajectories.
  *
  * Noise is keyed by (seed, iteration, prompt, copy, step), and the network's result for an
  * item depends neither on the rest of its batch nor on the batch's size. So a shard's bits
@@ -9,7 +9,6 @@
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/mem.h"
-#include "io/sys/rng.h"
 #include "stages/companion.h"
 
 #include <stdio.h>
@@ -30,17 +29,20 @@ struct rollout {
      * the version at hand? */
     double *log_prob_reference, *kl_reference; /* [n, steps] */
     bool differs;
-    float *x, *mu, *z, *timesteps; /* [B, d] x 3, [B] */
-    float *mu_reference;           /* [B, d] */
-    int64_t *batch_label;                       /* [B] */
+};
+
+/* What the comparison with version 0 needs along the chain. */
+struct refer {
+    struct task *task;
+    struct rollout *rollout;
+    float *timesteps, *mu; /* [B], [B, 2, d] */
 };
 
 static void rollout_free(struct rollout *r)
 {
     void *const all[] = {r->label,   r->copy,     r->index, r->version_of, r->prompt,
-                         r->latents, r->sample,   r->log_prob, r->x,       r->mu,
-                         r->z,       r->timesteps, r->batch_label, r->cost, r->plain,
-                         r->log_prob_reference, r->kl_reference, r->mu_reference};
+                         r->latents, r->sample,   r->log_prob, r->cost,    r->plain,
+                         r->log_prob_reference, r->kl_reference};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         mem_free(all[i]);
 }
@@ -48,7 +50,7 @@ static void rollout_free(struct rollout *r)
 static void rollout_init(struct rollout *r, const struct task *t, int64_t iteration,
                          int64_t shard)
 {
-    int64_t n = task_shard_size(t, shard), steps = t->sampler.steps, b = t->micro_batch;
+    int64_t n = task_shard_size(t, shard), steps = t->sampler.steps;
     *r = (struct rollout){.iteration = iteration,
                           .shard = shard,
                           .version = task_version(t, iteration),
@@ -67,13 +69,11 @@ static void rollout_init(struct rollout *r, const struct task *t, int64_t iterat
         r->differs = r->version != 0;
         r->log_prob_reference = mem_alloc(n * steps, sizeof *r->log_prob_reference);
         r->kl_reference = mem_alloc(n * steps, sizeof *r->kl_reference);
-        r->mu_reference = mem_alloc(r->differs ? b * t->d : 0, sizeof(float));
     }
-    r->x = mem_alloc(b * t->d, sizeof *r->x);
-    r->mu = mem_alloc(b * t->d, sizeof *r->mu);
-    r->z = mem_alloc(b * t->d, sizeof *r->z);
-    r->timesteps = mem_alloc(b, sizeof *r->timesteps);
-    r->batch_label = mem_alloc(b, sizeof *r->batch_label);
+    if (search_acts(&t->search)) {
+        r->cost = mem_alloc(n, sizeof *r->cost);
+        r->plain = mem_alloc(n, sizeof *r->plain);
+    }
 
     int64_t *label = mem_alloc(t->samples, sizeof *label);
     int64_t *copy = mem_alloc(t->samples, sizeof *copy);
@@ -89,105 +89,56 @@ static void rollout_init(struct rollout *r, const struct task *t, int64_t iterat
     mem_free(copy);
 }
 
-static float *state_of(const struct rollout *r, const struct task *t, int64_t i, int64_t k)
+/* chain_walk's `after`, where version 0 is compared: the density of each transition of
+ * step k under it, and the KL of the mean at hand to its mean. o[m, d]: the output at
+ * hand. */
+static int refer(struct chain *c, const struct draw *w, int64_t at, int64_t m, int64_t k,
+                 const float *x, const float *o)
 {
-    return r->latents + (i * r->states + k % r->states) * t->d;
-}
-
-/* Normal numbers of one sample's step; step 0 is the starting noise x_T. */
-static void noise(const struct task *t, const struct rollout *r, int64_t i, int64_t step,
-                  float *out)
-{
-    rng_normal(rng_key(t->seed, RNG_NOISE, r->iteration, r->label[i], r->copy[i], step),
-               out, t->d);
-}
-
-/* The density of a sample's transition x -> next under version 0, whose output is o (NULL:
- * it is the version at hand), and the KL of mu, the mean at hand, to its mean. */
-static void refer(const struct task *t, struct rollout *r, int64_t b, int64_t row, int64_t k,
-                  const float *o)
-{
+    struct refer *f = c->after_ctx;
+    struct task *t = f->task;
+    struct rollout *r = f->rollout;
     const struct sampler *s = &t->sampler;
-    const float *mu = r->mu + b * t->d;
-    float *other = r->mu_reference + b * t->d;
-    if (r->log_prob_reference == NULL)
-        return;
-    r->log_prob_reference[row * s->steps + k] = r->log_prob[row * s->steps + k];
-    if (o == NULL)
-        return;
-    sampler_mean(s, k, t->d, state_of(r, t, row, k), o + b * t->d, other, NULL);
-    r->log_prob_reference[row * s->steps + k] =
-        sampler_log_prob(s, k, t->d, other, state_of(r, t, row, k + 1));
-    r->kl_reference[row * s->steps + k] = sampler_kl(s, k, t->d, mu, other);
-}
-
-/* One step of the chain for samples [at, at + m), m <= micro_batch. */
-static int chain_step(struct task *t, struct rollout *r, int64_t at, int64_t m, int64_t k)
-{
-    const struct sampler *s = &t->sampler;
-    for (int64_t b = 0; b < m; b++) {
-        memcpy(r->x + b * t->d, state_of(r, t, at + b, k), (size_t)t->d * sizeof *r->x);
-        r->timesteps[b] = (float)s->step[k].t;
-        r->batch_label[b] = r->label[at + b];
-    }
-    struct model_input in = {
+    const float *other = NULL;
+    for (int64_t b = 0; b < m; b++)
+        f->timesteps[b] = (float)s->step[k].t;
+    const struct model_input in = {
         .batch = m,
         .height = t->height,
         .width = t->width,
-        .x = r->x,
-        .timesteps = r->timesteps,
-        .labels = t->n_classes > 0 ? r->batch_label : NULL,
+        .x = x,
+        .timesteps = f->timesteps,
+        .labels = t->n_classes > 0 ? r->label + at : NULL,
     };
-    const float *reference = NULL;
-    if (r->differs && companion_forward(t->reference, t, &in, &reference) != 0)
+    if (r->differs && companion_forward(t->reference, t, &in, &other) != 0)
         return -1;
-    double start = task_now(t);
-    tape_begin(t->tape, false);
-    struct tensor *out = model_forward(t->model, t->tape, &in, NULL);
-    task_spend(t, TIME_NETWORK, start);
-    if (out == NULL)
-        return -1;
-    const float *predicted = out->data;
 #pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < m; b++) {
-        float *next = state_of(r, t, at + b, k + 1);
-        float *mu = r->mu + b * t->d, *z = r->z + b * t->d;
-        sampler_mean(s, k, t->d, state_of(r, t, at + b, k), predicted + b * t->d, mu, NULL);
-        noise(t, r, at + b, k + 1, z);
-        sampler_advance(s, k, t->d, mu, z, next);
-        r->log_prob[(at + b) * s->steps + k] = sampler_log_prob(s, k, t->d, mu, next);
-        refer(t, r, b, at + b, k, reference);
+        int64_t n = (at + b) * s->steps + k;
+        float *mu = f->mu + b * 2 * t->d, *mu_0 = mu + t->d;
+        r->log_prob_reference[n] = r->log_prob[n];
+        if (other == NULL)
+            continue;
+        sampler_mean(s, k, t->d, x + b * t->d, o + b * t->d, mu, NULL);
+        sampler_mean(s, k, t->d, x + b * t->d, other + b * t->d, mu_0, NULL);
+        r->log_prob_reference[n] =
+            sampler_log_prob(s, k, t->d, mu_0, chain_state(c, w, at + b, k + 1));
+        r->kl_reference[n] = sampler_kl(s, k, t->d, mu, mu_0);
     }
     return 0;
 }
 
-static int walk(struct task *t, struct rollout *r)
-{
-    for (int64_t at = 0; at < r->n; at += t->micro_batch) {
-        int64_t m = r->n - at < t->micro_batch ? r->n - at : t->micro_batch;
-#pragma omp parallel for schedule(static)
-        for (int64_t b = 0; b < m; b++)
-            noise(t, r, at + b, 0, state_of(r, t, at + b, 0));
-        for (int64_t k = 0; k < t->sampler.steps; k++) {
-            if (task_progress(t, "rollout iteration %lld shard %lld step %lld",
-                              (long long)r->iteration, (long long)r->shard,
-                              (long long)k) != 0 ||
-                chain_step(t, r, at, m, k) != 0)
-                return -1;
-        }
-        for (int64_t b = 0; b < m; b++)
-            memcpy(r->sample + (at + b) * t->d, state_of(r, t, at + b, t->sampler.steps),
-                   (size_t)t->d * sizeof(float));
-    }
-    return 0;
-}
-
-/* The same where a search makes the samples. */
-static int search(struct task *t, struct rollout *r)
+/* Fills latents, sample and log_prob: plain samples, or those of a search. */
+static int sample(struct task *t, struct rollout *r)
 {
     struct chain c = task_chain(t);
-    r->cost = mem_alloc(r->n, sizeof *r->cost);
-    r->plain = mem_alloc(r->n, sizeof *r->plain);
+    struct refer f = {.task = t, .rollout = r};
+    if (r->log_prob_reference != NULL) {
+        f.timesteps = mem_alloc(t->micro_batch, sizeof *f.timesteps);
+        f.mu = mem_alloc(t->micro_batch * 2 * t->d, sizeof *f.mu);
+        c.after = refer;
+        c.after_ctx = &f;
+    }
     struct draw w = {.iteration = r->iteration,
                      .first = r->first,
                      .n = r->n,
@@ -203,6 +154,8 @@ static int search(struct task *t, struct rollout *r)
     int rc = search_draw(&t->search, &c, &w);
     t->spent[TIME_NETWORK] += c.network_s;
     chain_close(&c);
+    mem_free(f.timesteps);
+    mem_free(f.mu);
     return rc;
 }
 
@@ -357,7 +310,7 @@ int rollout_shard(struct task *t, int64_t iteration, int64_t shard)
     if (load(t, task_version(t, iteration), policy, &policies) != 0)
         return -1;
     rollout_init(&r, t, iteration, shard);
-    int rc = search_acts(&t->search) ? search(t, &r) : walk(t, &r);
+    int rc = sample(t, &r);
     if (rc == 0) {
         double start = task_now(t);
         rc = seal(t, &r, policy, policies);

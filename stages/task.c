@@ -176,7 +176,7 @@ struct policy *task_open_policy(struct task *t, int64_t version)
 
 static int tick(void *ctx, const char *phase)
 {
-    return task_progress(ctx, "search %s", phase);
+    return task_progress(ctx, "rollout %s", phase);
 }
 
 struct chain task_chain(struct task *t)

@@ -147,6 +147,8 @@ int chain_walk(struct chain *c, struct draw *w, int64_t at, int64_t m,
         for (int64_t b = 0; b < m; b++)
             if (rc == 0)
                 chain_advance(c, w, at + b, k, o + b * c->d, candidate);
+        if (rc == 0 && c->after != NULL)
+            rc = c->after(c, w, at, m, k, x, o);
     }
     for (int64_t b = 0; b < m && rc == 0; b++)
         memcpy(w->sample + (at + b) * c->d, chain_state(c, w, at + b, steps),

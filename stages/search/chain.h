@@ -8,6 +8,8 @@
 #include "stages/model/model.h"
 #include "stages/reward/reward.h"
 
+struct draw;
+
 /* What sampling needs. The caller fills it and owns what the pointers reach. */
 struct chain {
     struct model *model;
@@ -22,6 +24,11 @@ struct chain {
     /* Called about once per evaluation; non-zero ends the search. NULL-able. */
     int (*tick)(void *ctx, const char *phase);
     void *tick_ctx;
+    /* chain_walk calls it after step k of samples [at, at + m), which went on from states
+     * x[m, d] with the network's output o[m, d]; non-zero ends the walk. NULL-able. */
+    int (*after)(struct chain *c, const struct draw *w, int64_t at, int64_t m, int64_t k,
+                 const float *x, const float *o);
+    void *after_ctx;
     double network_s; /* seconds spent in the network are added */
 
     /* Scratch, made by chain_open. */

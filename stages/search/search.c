@@ -131,11 +131,12 @@ int search_check(const struct search_options *o, const struct chain *c, int64_t 
 
 int search_draw(const struct search_options *o, struct chain *c, struct draw *w)
 {
-    for (int64_t i = 0; i < w->n; i++) {
+    for (int64_t i = 0; i < w->n && w->cost != NULL; i++) {
         w->cost[i] = 0;
         w->plain[i] = (double)NAN;
     }
-    return o->kind->draw(c, o, w) == 0 ? 0 : err_add("search %s", o->kind->name);
+    int rc = o->kind->draw(c, o, w);
+    return rc == 0 || !search_acts(o) ? rc : err_add("search %s", o->kind->name);
 }
 
 void search_weights(int64_t n, const double *v, double alpha, double *weight)

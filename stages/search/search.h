@@ -54,7 +54,8 @@ bool search_acts(const struct search_options *o);
  * each shard a multiple of it (0: not so). ERR_USAGE says what to change. */
 int search_check(const struct search_options *o, const struct chain *c, int64_t copies);
 
-/* Makes w's samples; cost and plain are set for all kinds. The bits depend on the seed
+/* Makes w's samples; cost and plain are set for all kinds
+ * (none: they may be NULL). The bits depend on the seed
  * and on w alone. c is opened. Begins the PETSc session where `noise` is the search. 0
  * or -1.
  */

@@ -41,6 +41,11 @@ same trust update.optimizer=natural update.cg_iterations=2 algorithm.kl_previous
     surrogate.kind=ucb surrogate.features=8 surrogate.period=2
 "$sluice" evaluate "$work/trust" --n 8 >"$work/log" 2>&1
 is_code $? 0 "its evaluation" "$work/log"
+# A search among the samples of a prompt finds several of each there, too.
+same cloud algorithm.name=distil search.kind=smc rollout.samples=8
+"$sluice" evaluate "$work/cloud" --n 16 >"$work/log" 2>&1
+is_code $? 0 "its evaluation" "$work/log"
+
 # Options that would have no effect, or another than they say.
 refuse() { # PATTERN NAME KEYS...
     run_layout "$work/log" 0 run "$work/config.yaml" run.dir="$work/refused" "${@:3}"
