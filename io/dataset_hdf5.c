@@ -43,6 +43,26 @@ static void close_set(struct opened *o)
         H5Fclose(o->file);
 }
 
+/* Compression makes data at most so many times smaller (deflate: 1032). */
+enum { SHRINKS = 2048 };
+
+/* A header promises no more than the file holds, and no more than there is room for. */
+static int check_stored(const struct opened *o)
+{
+    hid_t list = H5Dget_create_plist(o->set);
+    int64_t stored = (int64_t)H5Dget_storage_size(o->set) / (int64_t)o->size;
+    int filters = list >= 0 ? H5Pget_nfilters(list) : 0;
+    if (list >= 0)
+        H5Pclose(list);
+    if (o->count / (filters > 0 ? SHRINKS : 1) > stored)
+        return err_set(ERR_INPUT, "%s: %lld values are promised, far fewer are stored",
+                       o->path, (long long)o->count);
+    if (!mem_fits(o->count, sizeof(int64_t)))
+        return err_set(ERR_INPUT, "%s: %lld values are more than the memory holds", o->path,
+                       (long long)o->count);
+    return 0;
+}
+
 /* Number of values, each at most as large as stored: a header cannot promise more than
  * there is, but for what was never written. */
 static int read_shape(struct opened *o)
@@ -64,9 +84,8 @@ static int read_shape(struct opened *o)
                              i, (unsigned long long)o->dim[i]);
         if (rc == 0 && H5Dget_storage_size(o->set) == 0)
             rc = err_set(ERR_INPUT, "%s: nothing was ever written there", o->path);
-        if (rc == 0 && o->count > (INT64_C(1) << 36))
-            rc = err_set(ERR_INPUT, "%s: %lld values are too many", o->path,
-                         (long long)o->count);
+        if (rc == 0)
+            rc = check_stored(o);
     }
     if (type >= 0)
         H5Tclose(type);

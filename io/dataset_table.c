@@ -45,13 +45,15 @@ static char *field_of(const char *p, const char *end, int64_t k)
 static int64_t find_column(const char *p, const char *end, const char *name)
 {
     for (int64_t k = 0;; k++) {
-        char *field = field_of(p, end, k);
-        bool here = field != NULL && strcmp(field, name) == 0, last = field == NULL;
+        char *field = field_of(p, end, 0);
+        bool here = strcmp(field, name) == 0;
         mem_free(field);
         if (here)
             return k;
-        if (last)
+        p = memchr(p, ',', (size_t)(end - p));
+        if (p == NULL)
             return -1;
+        p++;
     }
 }
 
@@ -135,6 +137,15 @@ int dataset_read_text(struct dataset *d, const char *path, const char *column,
         rc = err_set(ERR_INPUT, "%s: all texts are empty", path);
     if (rc == 0 && coding->kind != CODING_TEXT)
         rc = find_alphabet(&c, length, coding);
+    int64_t all = 0;
+    if (rc == 0 && (__builtin_mul_overflow(c.n, length, &all) ||
+                    __builtin_mul_overflow(all, (int64_t)strlen(coding->alphabet), &all) ||
+                    !mem_fits(all, sizeof *d->sample)))
+        rc = err_set(ERR_INPUT,
+                     "%s: %lld texts of %lld characters (the longest has %lld) out of %lld "
+                     "are more than the memory holds",
+                     path, (long long)c.n, (long long)length, (long long)longest,
+                     (long long)strlen(coding->alphabet));
     if (rc == 0) {
         *d = (struct dataset){.n = c.n,
                               .channels = (int64_t)strlen(coding->alphabet),

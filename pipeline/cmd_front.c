@@ -64,13 +64,16 @@ static int add_values(struct words *w, const char *word)
         return err_set(ERR_USAGE, "%s: %s has several values already; a front has one key",
                        word, w->key);
     w->key = text_new("%.*s", (int)(eq - word), word);
-    for (const char *p = eq + 1; *p != '\0' && w->values < MOST - 1;
-         p += strcspn(p, ","), p += *p == ',') {
-        char *v = text_new("%.*s", (int)strcspn(p, ","), p);
-        if (v[0] != '\0' && strchr(v, '/') == NULL)
-            w->value[w->values++] = v;
-        else
-            mem_free(v);
+    for (const char *p = eq + 1; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
+        int n = (int)strcspn(p, ",");
+        if (n == 0)
+            continue;
+        if (w->values == MOST - 1 || memchr(p, '/', (size_t)n) != NULL)
+            return err_set(ERR_USAGE,
+                           "%.*s: a front takes at most %d values, and they name its "
+                           "folders, so none may hold a '/'",
+                           n, p, MOST - 1);
+        w->value[w->values++] = text_new("%.*s", n, p);
     }
     return 0;
 }
@@ -90,7 +93,7 @@ static int sort_words(int argc, char **argv, struct words *w)
         else
             w->override[w->overrides++] = argv[i];
     }
-    if (rc == 0 && (w->configs == 0 || w->key == NULL))
+    if (rc == 0 && (w->configs == 0 || w->values == 0))
         rc = err_set(ERR_USAGE, "name a configuration file and a key with several values, "
                                 "as algorithm.kl_weight=0,0.01,0.1; see --help");
     return rc;

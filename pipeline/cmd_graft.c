@@ -46,7 +46,7 @@ static int read_options(int argc, char **argv, struct options *o)
         else
             return err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help", a);
     }
-    if (o->from == NULL || o->out == NULL || o->classes == NULL)
+    if (o->from == NULL || o->out == NULL || o->out[0] == '\0' || o->classes == NULL)
         return err_set(ERR_USAGE, "SOURCE, --classes and --out are needed; see --help");
     if (file_exists(o->out))
         return err_set(ERR_USAGE, "%s: exists already; name another folder", o->out);
@@ -76,6 +76,21 @@ static int read_classes(const char *list, int64_t *labels)
     return rc;
 }
 
+/* Beside the folder first, so that a folder of its name is always whole. */
+static int put(struct model *m, const char *scheduler, const char *out)
+{
+    int n = (int)strlen(out);
+    while (n > 1 && out[n - 1] == '/')
+        n--;
+    char *last = text_new("%.*s", n, out), *first = text_new("%s.partial", last);
+    int rc = model_export(m, NULL, scheduler, first);
+    if (rc == 0)
+        rc = file_publish(first, last);
+    mem_free(first);
+    mem_free(last);
+    return rc;
+}
+
 static int graft(const struct options *o)
 {
     struct source from;
@@ -89,8 +104,7 @@ static int graft(const struct options *o)
     if (rc == 0 && from.scheduler == NULL)
         rc = schedule_read(&schedule, NULL);
     if (rc == 0)
-        rc = model_export(m, NULL, from.scheduler != NULL ? from.scheduler : schedule.json,
-                          o->out);
+        rc = put(m, from.scheduler != NULL ? from.scheduler : schedule.json, o->out);
     if (rc == 0)
         printf("%s: %lld labels, %lld parameters\n", o->out, (long long)model_classes(m),
                (long long)param_total(model_params(m)));

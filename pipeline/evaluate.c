@@ -128,8 +128,14 @@ static int open_network(struct evaluation *e)
     struct source s;
     struct task *t = &e->task;
     const char *tmp = getenv("TMPDIR");
-    snprintf(e->scratch, sizeof e->scratch, "%.180s/sluice-evaluate-%ld-%d",
-             tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp", (long)getpid(), e->comm.rank);
+    /* a name of its own: what a killed evaluation left must not be measured again */
+    snprintf(e->scratch, sizeof e->scratch, "%.180s/sluice-evaluate-XXXXXX",
+             tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
+    if (mkdtemp(e->scratch) == NULL) {
+        err_set_errno("cannot create", e->scratch);
+        e->scratch[0] = '\0';
+        return -1;
+    }
     if (source_open(&s, e->o.source, e->o.version, e->o.ema) != 0)
         return -1;
     int rc = rundir_create(e->scratch) != 0 || settle_config(e, &s) != 0 ? -1 : 0;

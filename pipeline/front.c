@@ -1,6 +1,6 @@
 /* Fronts. A member is DIR/NAME/KEY=VALUE with its run, its evaluation.json and log.txt; the
- * evaluation is made last, under the arguments in evaluation.args, so a member with both
- * is finished. */
+ * evaluation is made last, under the arguments and the configuration in evaluation.args, so
+ * a member with both is finished. */
 #include "pipeline/front.h"
 
 #include "io/json.h"
@@ -10,6 +10,7 @@
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
 #include "pipeline/child.h"
+#include "pipeline/schema.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -48,6 +49,23 @@ static char *name_of(const char *path)
     const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
     const char *dot = strrchr(name, '.');
     return text_new("%.*s", (int)(dot != NULL ? dot - name : (int64_t)strlen(name)), name);
+}
+
+/* Members of configurations of one name would share folders. */
+static int check_names(const struct front_options *o)
+{
+    int rc = 0;
+    for (int64_t i = 0; o->config[i] != NULL && rc == 0; i++)
+        for (int64_t k = 0; k < i && rc == 0; k++) {
+            char *a = name_of(o->config[i]), *b = name_of(o->config[k]);
+            if (strcmp(a, b) == 0)
+                rc = err_set(ERR_USAGE,
+                             "%s and %s: both would go to %s/%s; give one another name",
+                             o->config[k], o->config[i], o->dir, a);
+            mem_free(a);
+            mem_free(b);
+        }
+    return rc;
 }
 
 static void make_members(struct front *f)
@@ -158,15 +176,36 @@ static int measure(const struct front *f, const struct member *m, const char *ru
     return judge(finish(&c, log), m, "the evaluation");
 }
 
-/* Was it measured in the way that is asked for now? */
-static bool is_measured(const struct front *f, const char *out, const char *args)
+/* All that a member's numbers depend on: the arguments of its evaluation and its whole
+ * configuration. */
+static int describe(const struct front *f, const struct member *m, struct text *t)
+{
+    for (int64_t i = 0; f->o->evaluate[i] != NULL; i++)
+        text_add(t, "%s\n", f->o->evaluate[i]);
+    text_add(t, "\n");
+    struct config *c = config_create(schema);
+    char *value = text_new("%s=%s", f->o->key, m->value);
+    int rc = config_read(c, m->config);
+    for (int64_t i = 0; f->o->override[i] != NULL && rc == 0; i++)
+        rc = config_override(c, f->o->override[i]);
+    if (rc == 0)
+        rc = config_override(c, value);
+    if (rc == 0)
+        config_dump(c, t, false);
+    mem_free(value);
+    config_destroy(c);
+    return rc;
+}
+
+/* Was it made and measured in the way that is asked for now? */
+static bool is_measured(const struct front *f, const struct member *m, const char *out,
+                        const char *args)
 {
     char *text = NULL;
     int64_t len;
     struct text now = {0};
-    for (int64_t i = 0; f->o->evaluate[i] != NULL; i++)
-        text_add(&now, "%s\n", f->o->evaluate[i]);
-    text_add(&now, "\n");
+    if (describe(f, m, &now) != 0)
+        err_clear(); /* the run says why */
     bool same = file_exists(out) && file_exists(args) &&
                 file_read(args, 1 << 20, &text, &len) == 0 && strcmp(text, now.s) == 0;
     err_clear();
@@ -215,7 +254,7 @@ static int make_member(struct front *f, struct member *m, int64_t number)
     char *args = text_new("%s/evaluation.args", m->dir);
     int rc = file_make_dirs(m->dir);
     if (rc == 0) {
-        bool done = is_measured(f, out, args);
+        bool done = is_measured(f, m, out, args);
         printf("%lld of %lld  %s%s\n", (long long)number + 1, (long long)f->members, m->dir,
                done ? "  (there already)" : "");
         fflush(stdout);
@@ -405,6 +444,8 @@ int front_make(const struct front_options *o)
     ssize_t n = readlink("/proc/self/exe", f.self, sizeof f.self - 1);
     if (n <= 0)
         return err_set(ERR_ENV, "cannot tell the path of this program");
+    if (check_names(o) != 0)
+        return -1;
     make_members(&f);
     int rc = 0;
     for (int64_t i = 0; i < f.members && rc == 0; i++)

@@ -221,16 +221,19 @@ static int settle_origin(const struct replay *r, const char *dir)
                    dir, o.source);
 }
 
-static bool holds(const char *dir, const char *name)
+/* A run that is no replay: folders alone are what a replay leaves that was killed before it
+ * could say what it is. */
+static bool is_run(const char *dir)
 {
-    return is_there(dir, name);
+    char rel[96];
+    return is_there(dir, rundir_policy(rel, 0)) && !is_there(dir, "replay.json");
 }
 
 /* A directory that is free, or where a replay of the same configuration began. */
 static bool usable(const struct replay *r, const char *dir)
 {
     char *file = rundir_path(dir, "config.yaml");
-    bool yes = !holds(dir, "policy") || holds(dir, "replay.json");
+    bool yes = !is_run(dir);
     if (yes && file_exists(file)) {
         struct config *old = config_create(schema);
         yes = config_read(old, file) == 0 && config_difference(old, r->now) == NULL;
@@ -250,7 +253,7 @@ static int choose(const struct replay *r, char dir[4096])
         return err_set(ERR_USAGE, "the path is too long");
     if (r->out != NULL) {
         snprintf(dir, 4096, "%s", r->out);
-        if (holds(dir, "policy") && !holds(dir, "replay.json"))
+        if (is_run(dir))
             return err_set(ERR_USAGE, "%s: holds a run of its own; choose another --out", dir);
         return 0;
     }

@@ -38,6 +38,18 @@ static void *obtain(size_t align, size_t n)
     return p;
 }
 
+static int64_t physical(void)
+{
+    return (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+}
+
+bool mem_fits(int64_t count, size_t size)
+{
+    size_t n = 0;
+    return count >= 0 && !__builtin_mul_overflow((size_t)count, size, &n) &&
+           n <= (size_t)physical();
+}
+
 void *mem_alloc(int64_t count, size_t size)
 {
     size_t n = bytes_of(count, size);
@@ -69,7 +81,7 @@ void *mem_reserve(int64_t *bytes)
     if (counts_reserved() || getrlimit(RLIMIT_AS, &limit) != 0 ||
         limit.rlim_cur != RLIM_INFINITY)
         return NULL;
-    int64_t most = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    int64_t most = physical();
     if (most < *bytes)
         return NULL;
     void *p = mmap(NULL, (size_t)most, PROT_READ | PROT_WRITE,

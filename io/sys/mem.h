@@ -4,12 +4,16 @@
 #ifndef SLUICE_IO_SYS_MEM_H
 #define SLUICE_IO_SYS_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* count * size bytes, zeroed, 64-byte aligned; count 0 gives a valid pointer. The caller
  * frees with mem_free. Aborts on overflow or when memory is exhausted. */
 void *mem_alloc(int64_t count, size_t size);
+
+/* Is it at most the machine's memory? For sizes that data ask for. */
+bool mem_fits(int64_t count, size_t size);
 
 /* As mem_alloc, but not touched, so that pages that are never used cost nothing, and
  * aligned so that the system can back it with large pages. Contents undefined. */

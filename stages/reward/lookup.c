@@ -78,12 +78,15 @@ static int find_columns(struct names *f, int64_t columns, const char *p,
 {
     char name[FIELD_MAX];
     for (int64_t c = 0; c <= columns; c++) {
+        const char *at = p;
         int64_t k = 0;
-        while (field(p, end, k, name) && strcmp(name, f->column[c]) != 0)
-            k++;
-        if (!field(p, end, k, name))
-            return err_set(ERR_INPUT, "no column of the first line is called '%s'",
-                           f->column[c]);
+        for (; !field(at, end, 0, name) || strcmp(name, f->column[c]) != 0; k++) {
+            at = memchr(at, ',', (size_t)(end - at));
+            if (at == NULL)
+                return err_set(ERR_INPUT, "no column of the first line is called '%s'",
+                               f->column[c]);
+            at++;
+        }
         f->number[c] = k;
     }
     return 0;
@@ -95,6 +98,8 @@ static int add_row(struct lookup *l, const struct names *f, const char *p,
     char text[FIELD_MAX];
     if (memchr(p, '"', (size_t)(end - p)) != NULL)
         return err_set(ERR_INPUT, "quotes are not read");
+    if (memchr(p, '\0', (size_t)(end - p)) != NULL)
+        return err_set(ERR_INPUT, "holds a byte 0, which is no text");
     if (l->rows == l->cap) {
         int64_t more = l->cap * 2 + 1024;
         l->value = mem_resize(l->value, l->cap * l->columns, more * l->columns,

@@ -108,9 +108,12 @@ run_mpi "$work/log" 1 pretrain "$work/c.yaml" run.dir="$work/pre" model.micro_ba
     pretrain.scheduler="$work/scheduler.json" pretrain.output="$work/base" \
     pretrain.batch=256 pretrain.lr=3e-3 pretrain.flip=false pretrain.ema_decay=0.99
 is_code $? 0 "pretraining" "$work/log"
-"$sluice" graft "$work/base" --classes 2,2 --out "$work/grafted" >"$work/log" 2>&1
+mkdir -p "$work/grafted.partial/unet" # what a killed graft leaves
+"$sluice" graft "$work/base" --classes 2,2 --out "$work/grafted/" >"$work/log" 2>&1
 is_code $? 0 "graft" "$work/log"
 says "$work/log" "4 labels" "four joint labels"
+[ ! -e "$work/grafted.partial" ]
+ok $? "the folder appears as a whole"
 "$sluice" graft "$work/grafted" --classes 2 --out "$work/twice" >"$work/log" 2>&1
 is_code $? 3 "a second graft is refused"
 

@@ -40,4 +40,17 @@ ok $? "another evaluation is made anew"
 is_code $? 2 "a misspelt key" "$work/log"
 [ ! -e "$work/x" ]
 ok $? "is refused before anything runs"
+
+# Numbers of another configuration are not taken for those of this one.
+sed -i 's/seed: 3/seed: 4/' "$work/a.yaml" "$work/b.yaml"
+front --n 6
+is_code $? 2 "a changed configuration meets the old runs" "$work/log"
+says "$work/log" "the run ended with code 2" "its members are not taken as finished"
+mkdir "$work/other" && cp "$work/a.yaml" "$work/other/a.yaml"
+"$sluice" front "$work/a.yaml" "$work/other/a.yaml" update.lr=1e-3,1e-4 \
+    --out "$work/twins" >"$work/log" 2>&1
+is_code $? 2 "two configurations of one name" "$work/log"
+says "$work/log" "another name" "says what to do"
+"$sluice" front "$work/a.yaml" model.path=a/b,c/d --out "$work/paths" >"$work/log" 2>&1
+is_code $? 2 "values that are paths" "$work/log"
 finish

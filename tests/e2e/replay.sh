@@ -52,6 +52,12 @@ replay "$work/log" 2 "$live" --out "$work/cut"
 is_code $? 0 "resumed" "$work/log"
 same_bits "$work/cut" "$work/live.ref" "resumed"
 
+# Killed before it could write anything: folders alone.
+mkdir -p "$work/early/policy" "$work/early/rollout"
+replay "$work/log" 1 "$live" --out "$work/early"
+is_code $? 0 "into folders that a killed replay left" "$work/log"
+same_bits "$work/early" "$work/live.ref" "killed early"
+
 # Other settings: policies of their own, for any layout.
 replay "$work/log" 1 "$live" --out "$work/slow" update.lr=1e-5
 is_code $? 0 "another step size" "$work/log"
@@ -92,7 +98,6 @@ stored() { # NAME KEYS...
 }
 stored values algorithm.name=ppo
 stored gradients algorithm.name=adjoint_matching sampler.clip_sample=false update.inner_epochs=1
-stored surrogates surrogate.kind=ucb surrogate.period=1 run.kl_budget=1e-6
 stored stale algorithm.name=nft max_staleness=1
 
 refused "sampler.steps" "a key of the sampler" "$live" sampler.steps=4

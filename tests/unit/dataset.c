@@ -5,9 +5,12 @@
 #include "io/sys/mem.h"
 #include "tests/tap.h"
 
+#include <hdf5.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
-static char path[64], second[64];
+static char path[64], second[64], h5[64];
 
 static void write_bytes(const char *where, const void *p, int64_t n)
 {
@@ -169,8 +172,52 @@ static void test_csv(void)
            "a fractional label: %s", err_text());
 }
 
+/* Many short texts and a long one: one-hot, all of them would be as long. */
+static void test_text(void)
+{
+    struct coding coding = {.kind = CODING_NONE};
+    struct dataset d;
+    FILE *f = fopen(path, "wb");
+    fputs("seq\n", f);
+    for (int i = 0; i < 1000000; i++)
+        fputc('A', f);
+    for (int i = 0; i < 1000000; i++)
+        fputs("\nC", f);
+    fclose(f);
+    tap_ok(dataset_read_text(&d, path, "seq", 0, &coding) != 0 &&
+               err_code() == ERR_INPUT && strstr(err_text(), "more than the memory") != NULL,
+           "texts that need more memory than there is: %s", err_text());
+}
+
+/* A chunked data set of terabytes, of which one chunk was written. */
+static void test_sparse(void)
+{
+    char name[160];
+    struct dataset d;
+    const hsize_t dim[2] = {1 << 20, 1 << 16}, chunk[2] = {1, 16}, zero[2] = {0, 0};
+    const float one[16] = {0};
+    hid_t file = H5Fcreate(h5, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t list = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(2, dim, NULL);
+    H5Pset_chunk(list, 2, chunk);
+    hid_t set = H5Dcreate2(file, "x", H5T_IEEE_F32LE, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    hid_t part = H5Screate_simple(2, chunk, NULL);
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, zero, NULL, chunk, NULL);
+    H5Dwrite(set, H5T_NATIVE_FLOAT, part, space, H5P_DEFAULT, one);
+    H5Sclose(part);
+    H5Dclose(set);
+    H5Sclose(space);
+    H5Pclose(list);
+    H5Fclose(file);
+    snprintf(name, sizeof name, "%s:/x", h5);
+    tap_ok(dataset_read(&d, name, "auto", NULL) != 0 && err_code() == ERR_INPUT &&
+               strstr(err_text(), "far fewer are stored") != NULL,
+           "HDF5 that promises more than it holds: %s", err_text());
+    unlink(h5);
+}
+
 int main(void)
 {
+    snprintf(h5, sizeof h5, "/tmp/sluice_dataset_%ld.h5", (long)getpid());
     snprintf(path, sizeof path, "/tmp/sluice_dataset_%ld", (long)getpid());
     snprintf(second, sizeof second, "/tmp/sluice_dataset_%ld.labels", (long)getpid());
     test_shared("emoji32/emoji32.bin", NULL, (int64_t[]){1911, 3, 32, 32, 10});
@@ -180,6 +227,8 @@ int main(void)
     test_idx();
     test_npy();
     test_csv();
+    test_text();
+    test_sparse();
     unlink(path);
     unlink(second);
     struct dataset d;

@@ -50,6 +50,29 @@ static void refused(const char *content, const char *columns, int64_t n, const c
     lookup_close(l);
 }
 
+static void many_columns(void)
+{
+    struct text t = {0};
+    text_add(&t, "seq");
+    for (int i = 0; i < 300000; i++)
+        text_add(&t, ",%d", i);
+    text_add(&t, "\nACGT");
+    for (int i = 0; i < 300000; i++)
+        text_add(&t, ",1");
+    text_add(&t, "\n");
+    put(t.s);
+    text_free(&t);
+    struct lookup *l = open_with("seq:299999", 1);
+    tap_ok(l != NULL && lookup_find(l, "ACGT") == 0, "the last of 300,000 columns");
+    lookup_close(l);
+    l = open_with("seq:none", 1);
+    tap_ok(l == NULL, "refused: %s", err_text());
+    if (file_write(path, "seq,a\nAC\0GT,1\n", 15) != 0)
+        ERR_BUG("%s", err_text());
+    l = open_with("seq:a", 1);
+    tap_ok(l == NULL && strstr(err_text(), "byte 0") != NULL, "refused: %s", err_text());
+}
+
 static int open_reward(const struct reward *r, struct config *c, const struct coding *coding,
                        void **ctx)
 {
@@ -138,6 +161,7 @@ int main(void)
     snprintf(path, sizeof path, "%s/table-%d.csv",
              getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp", (int)getpid());
     small();
+    many_columns();
     refused("seq,a\nA,1\n", "seq:c", 1, "no column");
     refused("seq,a\nA,x\n", "seq:a", 1, "no finite number");
     refused("seq,a\nA,inf\n", "seq:a", 1, "no finite number");
