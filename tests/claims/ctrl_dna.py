@@ -17,9 +17,9 @@ from claims import RUNS, SEEDS, TOP, data, mean, member, sluice, spread, table
 
 BASE = os.path.join(TOP, "examples", "dna", "base", "model")
 CONFIG = os.path.join(TOP, "tests", "claims", "ctrl_dna.yaml")
-LABELLED, N, STEPS = 2000, 500, 20
+LABELLED, N, STEPS = 2000, 256, 20
 FACTORS = (1, 7)  # SIX6, HOXD13
-DPS, FREE, CONTROL = (1, 2, 4), (1, 2, 4), (1, 2)
+DPS, FREE, CONTROL = (1, 3), (1, 3), (1, 2)
 
 
 def read():
