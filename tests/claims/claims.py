@@ -100,7 +100,7 @@ def plot(name, title, x, y, lines, style="linespoints"):
     script = [f'set terminal svg size 640,420 font "sans,12" background "white"',
               f'set output "{path}"', f'set title "{title}" noenhanced',
               f'set xlabel "{x}" noenhanced', f'set ylabel "{y}" noenhanced',
-              "set key outside right noenhanced", "set grid"]
+              "set key inside right bottom noenhanced", "set grid"]
     plots = []
     for i, (label, points) in enumerate(lines.items()):
         script.append(f"$d{i} << EOD")

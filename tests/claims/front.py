@@ -18,8 +18,8 @@ SAMPLES = 192
 WAYS = {
     "best of N": ("search.candidates", (1, 2, 4, 8, 16), "search.kind=best_of"),
     "SVDD": ("search.alpha", (3, 1, 0.3, 0.1), "search.kind=svdd"),
-    "trajectory optimisation": ("search.weight", (0.1, 1, 10), "search.kind=noise"),
-    "continuous-state RL": ("algorithm.control_alpha", (0.3, 0.1, 0.03), None),
+    "trajectory optimisation": ("search.weight", (0.1, 1, 10, 100), "search.kind=noise"),
+    "continuous-state RL": ("algorithm.control_alpha", (3, 1, 0.3), None),
 }
 
 
@@ -30,7 +30,7 @@ def measure(way, key, value, words, seed):
     if not os.path.exists(out):
         source = "examples/power/model"
         if words is None:
-            source = member("front", name, CONFIG, run__seed=seed, run__iterations=30,
+            source = member("front", name, CONFIG, run__seed=seed, run__iterations=80,
                             **{key.replace(".", "__"): value})
             words = []
         else:
