@@ -7,7 +7,7 @@ log-probability as reward follows the labels more accurately than classifier gui
 form) and than classifier-free guidance trained on those pairs. Labels: does SIX6, does
 HOXD13 bind in the best quarter of all 8-mers; the measured table judges. Every method takes
 the sample's number of sampling steps, and its guidance weight is the best of a small grid on
-the true labels (which favours the two baselines)."""
+the true labels."""
 
 import csv
 import os
@@ -57,7 +57,7 @@ def best(truth, folder, weights, draw):
 def sampler(model, *words):
     def draw(w, y, path):
         sluice("sample", model, "--class", y, "--guidance", w, "--n", N, "--steps", STEPS,
-               "--out", path, *words, ranks=0)
+               "--out", path, "--threads", 1, *words, ranks=0)
     return draw
 
 
