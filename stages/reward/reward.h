@@ -5,7 +5,9 @@
 
 #include "io/coding.h"
 #include "io/config.h"
+#include "io/sys/digest.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum reward_status {
@@ -24,8 +26,15 @@ struct reward_scene {
     int64_t channels, height, width;
     int64_t classes; /* of the network; 0: unconditional */
     const struct coding *coding;
-    const struct config *config;
+    const struct config *config; /* of a component: with its own keys */
+    const char *name;            /* of the component, for messages; NULL: the only one */
     uint64_t seed;
+    int64_t scorers; /* ranks that score at the same time; 0 counts as 1. What is bounded
+                      * over the whole group is shared between them. */
+    /* Who waits calls it at least every 10 ms; not 0: give up and return -1 (an error is
+     * pending). NULL-able. */
+    int (*idle)(void *ctx);
+    void *idle_ctx;
 };
 
 /* Samples as the sampler left them: [n, channels, height, width], pictures in [-1, 1],
@@ -36,6 +45,11 @@ struct reward_batch {
     const int64_t *label;     /* [n] class labels, or NULL */
     int64_t iteration, first; /* sample i is number first + i of the iteration: the key of
                                * a noisy reward's noise */
+    const uint8_t *skip; /* [n] 1: leave score, status and gradient as they are; or NULL */
+    /* A remote reward calls it for each sample as soon as its score and status are final,
+     * in any order, so that they can be kept should the job end. NULL-able. */
+    void (*scored)(void *ctx, int64_t i);
+    void *scored_ctx;
     double *score;            /* out [n]; NaN where the status is not ok */
     uint8_t *status;          /* out [n], enum reward_status */
     float *gradient; /* out [n, channels, height, width] d score / d sample, 0 where the
@@ -47,6 +61,8 @@ struct reward {
     const char *name, *help, *units;
     int deterministic;  /* same sample, same score */
     int differentiable; /* fills gradient */
+    int remote; /* asks another program: takes its time and may fail, honours skip, calls
+                 * scored; what it has scored is kept and is not asked again */
     /* Prepares the scorer for samples of this shape; *ctx is its own. ERR_USAGE where
      * the shape or the configuration makes no sense for it, ERR_INPUT for a bad file.
      * NULL-able. */
@@ -54,6 +70,9 @@ struct reward {
     void (*close)(void *ctx); /* NULL-able */
     /* Scores a batch. -1 only for trouble that concerns the whole run. */
     int (*score)(void *ctx, const struct reward_batch *b);
+    /* remote: adds what its scores depend on beside the sample (address, question, program
+     * and its arguments, but no token) to the digest that kept scores are found by. */
+    void (*identify)(void *ctx, struct digest *d);
 };
 
 /* NULL and ERR_USAGE (with the nearest name) for an unknown one. */
