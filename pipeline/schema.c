@@ -163,6 +163,11 @@ const struct config_key schema[] = {
     {"reward.distance_cap", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
      "memorisation: distance beyond which the reward does not grow"},
 
+    {"plugin.path", CONFIG_TEXT, "", ANY, NULL, YES,
+     "plugin: the shared object that scores (stages/reward/plugin/sluice_reward.h)"},
+    {"plugin.options", CONFIG_TEXT, "", ANY, NULL, YES,
+     "plugin: text that is handed to it as it stands"},
+
     {"surrogate.kind", CONFIG_CHOICE, "none", ANY, "none|greedy|ucb|bootstrap|thompson", YES,
      "learn the reward from few answers and train on its optimistic estimate: the mean; mean + "
      "bonus * deviation; the best of several fits; the value under a draw of the posterior"},

@@ -125,6 +125,26 @@ static int check_reward(const struct task *t, const struct config *c)
     return 0;
 }
 
+/* reward.name and reward.guard, as the configuration makes them. */
+static int read_rewards(struct task *t, const struct config *c)
+{
+    t->reward = reward_find(config_text(c, "reward.name"));
+    if (t->reward == NULL || reward_settle(t->reward, c, &t->own_reward) != 0)
+        return err_add("reward.name");
+    t->reward = &t->own_reward;
+    if (config_text(c, "reward.guard")[0] != '\0') {
+        t->guard = reward_find(config_text(c, "reward.guard"));
+        if (t->guard == NULL || reward_settle(t->guard, c, &t->own_guard) != 0)
+            return err_add("reward.guard");
+        t->guard = &t->own_guard;
+    }
+    if (t->guard == NULL && (config_real(c, "run.guard_drop") > 0 ||
+                             config_real(c, "run.guard_errors") > 0))
+        return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
+                                  "reward that they watch");
+    return 0;
+}
+
 static int read_method(struct task *t, const struct config *c)
 {
     t->algo = algo_find(config_text(c, "algorithm.name"));
@@ -132,16 +152,8 @@ static int read_method(struct task *t, const struct config *c)
         return err_add("algorithm.name");
     algo_options_read(&t->algo_options, t->algo, c);
     read_value(&t->value, c);
-    t->reward = reward_find(config_text(c, "reward.name"));
-    if (t->reward == NULL)
-        return err_add("reward.name");
-    if (config_text(c, "reward.guard")[0] != '\0' &&
-        (t->guard = reward_find(config_text(c, "reward.guard"))) == NULL)
-        return err_add("reward.guard");
-    if (t->guard == NULL && (config_real(c, "run.guard_drop") > 0 ||
-                             config_real(c, "run.guard_errors") > 0))
-        return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
-                                  "reward that they watch");
+    if (read_rewards(t, c) != 0)
+        return -1;
     t->entropy = (struct entropy_options){
         .weight = config_real(c, "algorithm.entropy_weight"),
         .neighbour = config_int(c, "algorithm.entropy_neighbour"),

@@ -165,6 +165,7 @@ struct task {
     int64_t pairs_each; /* of a sample and inner epoch */
     const struct reward *reward, *guard; /* guard: scored beside it, NULL: none */
     void *reward_ctx, *guard_ctx;
+    struct reward own_reward, own_guard; /* what both point to: settled */
     struct algo watched; /* algo, where it needs more for the run's sake */
     struct learned *learned; /* NULL: the true reward is asked for every sample */
     int64_t learned_as_of;   /* iteration whose advantage file the model is from, or -1 */
