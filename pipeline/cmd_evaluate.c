@@ -9,7 +9,6 @@
 #include "pipeline/placement.h"
 #include "pipeline/sample_files.h"
 #include "pipeline/schema.h"
-#include "pipeline/verify.h"
 #include "stages/linalg/petsc.h"
 
 #include <mpi.h>
@@ -91,38 +90,9 @@ static int sort_words(int argc, char **argv, struct words *w)
                : err_set(ERR_USAGE, "name a model, policy, run or FILE.npy; see --help");
 }
 
-/* The run directory that a source lies in, to be freed; NULL where there is none. */
-static char *run_of(const char *source)
-{
-    char *dir = NULL;
-    size_t n = strlen(source);
-    if (verify_is_run(source))
-        return mem_text(source);
-    if (n < 4 || strcmp(source + n - 3, ".h5") != 0)
-        return NULL;
-    char *file = mem_text(source), *slash = strrchr(file, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    dir = text_new("%s/..", slash != NULL ? file : ".");
-    mem_free(file);
-    if (verify_is_run(dir))
-        return dir;
-    mem_free(dir);
-    return NULL;
-}
-
 static struct config *load_config(const struct words *w)
 {
-    bool file = w->n > 0 && file_exists(w->rest[0]);
-    char *run = file ? NULL : run_of(w->source);
-    struct config *c = NULL;
-    if (run != NULL)
-        c = arguments_directory(run, w->n, w->rest);
-    else if (w->n > 0)
-        c = schema_load(w->n, w->rest);
-    else
-        c = config_create(schema);
-    mem_free(run);
+    struct config *c = arguments_source(w->source, w->n, w->rest);
     if (c == NULL || config_is(w->options, "class", "all"))
         return c;
     char *a = text_new("rollout.classes=[%s]", config_text(w->options, "class"));
