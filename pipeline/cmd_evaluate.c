@@ -4,14 +4,12 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
-#include "pipeline/compute.h"
 #include "pipeline/evaluate.h"
+#include "pipeline/job.h"
 #include "pipeline/placement.h"
 #include "pipeline/sample_files.h"
 #include "pipeline/schema.h"
-#include "stages/linalg/petsc.h"
 
-#include <mpi.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -217,14 +215,6 @@ static int publish(const struct evaluation *e, const struct config *o, struct js
 static int evaluate(struct evaluation *e, const struct config *o)
 {
     const bool given = is_file(e->o.source), here = e->comm.rank == 0;
-    struct place place;
-    int rc = placement_threads(e->o.config, e->comm.rank);
-    if (rc == 0)
-        rc = compute_settle(e->o.config, &e->comm);
-    if (rc == 0)
-        placement_apply(e->o.config, false, e->comm.rank, &place);
-    if (comm_agree(&e->comm, rc) != 0)
-        return -1;
     if (given && strcmp(config_origin(o, "n"), "default") == 0)
         e->o.n = 0; /* all of them */
     if ((given ? evaluate_read(e) : evaluate_draw(e)) != 0)
@@ -238,7 +228,7 @@ static int evaluate(struct evaluation *e, const struct config *o)
         if (!given)
             json_out_i64(out, "seed", config_int(o, "seed"));
     }
-    rc = evaluate_measure(e, out);
+    int rc = evaluate_measure(e, out);
     if (rc == 0 && here) {
         rc = publish(e, o, out);
     } else if (here) {
@@ -249,28 +239,18 @@ static int evaluate(struct evaluation *e, const struct config *o)
     return comm_agree(&e->comm, rc);
 }
 
-static int run_job(const struct words *w, struct config *c)
+struct asked {
+    struct evaluation evaluation;
+    const struct config *options;
+};
+
+static int work(void *ctx, const struct comm *all)
 {
-    struct evaluation e = {.version = -1};
-    if (settle(w, c, &e.o) != 0)
-        return cmd_fail("evaluate");
-    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
-        return ERR_ENV;
-    MPI_Comm group; /* never the world itself, never one with a topology */
-    MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
-    MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);
-    e.comm = (struct comm){.mpi = group};
-    MPI_Comm_rank(group, &e.comm.rank);
-    MPI_Comm_size(group, &e.comm.size);
-    int rc = evaluate(&e, w->options);
-    int code = rc == 0 || e.comm.rank != 0 ? 0 : (int)err_code(); /* one rank speaks */
-    if (rc != 0 && e.comm.rank == 0)
-        cmd_fail("evaluate");
-    evaluate_close(&e);
-    petsc_end();
-    MPI_Comm_free(&group);
-    MPI_Finalize();
-    return code;
+    struct asked *a = ctx;
+    a->evaluation.comm = *all;
+    int rc = evaluate(&a->evaluation, a->options);
+    evaluate_close(&a->evaluation);
+    return rc;
 }
 
 int cmd_evaluate(int argc, char **argv)
@@ -293,7 +273,9 @@ int cmd_evaluate(int argc, char **argv)
         goto done;
     }
     placement_quiet_threads(c, argv - 1);
-    code = run_job(&w, c);
+    struct asked a = {.evaluation = {.version = -1}, .options = w.options};
+    code = settle(&w, c, &a.evaluation.o) != 0 ? cmd_fail("evaluate")
+                                               : job_run("evaluate", c, work, &a);
 done:
     config_destroy(c);
     config_destroy(w.options);
