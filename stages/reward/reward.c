@@ -9,6 +9,7 @@
 #include "stages/reward/memorisation.h"
 #include "stages/reward/molecule.h"
 #include "stages/reward/power.h"
+#include "stages/reward/scorer.h"
 #include "stages/reward/table.h"
 
 #include <string.h>
@@ -23,6 +24,7 @@ static const struct reward *const list[] = {
     &reward_classifier,    &classifier_hard,
     &memorisation,
     &molecule_valid,       &molecule_property,
+    &mixture,
     NULL,
 };
 

@@ -35,6 +35,13 @@ struct reward_scene {
      * pending). NULL-able. */
     int (*idle)(void *ctx);
     void *idle_ctx;
+    const char *memory; /* folder for what remote rewards said (memory.h); NULL: none */
+};
+
+/* One component's part of a batch. */
+struct reward_part {
+    double *score;   /* out [n] as the component says it; NaN where its status is not ok */
+    uint8_t *status; /* out [n] */
 };
 
 /* Samples as the sampler left them: [n, channels, height, width], pictures in [-1, 1],
@@ -52,9 +59,14 @@ struct reward_batch {
     void *scored_ctx;
     double *score;            /* out [n]; NaN where the status is not ok */
     uint8_t *status;          /* out [n], enum reward_status */
+    struct reward_part *part; /* [components] of a scorer (scorer.h); NULL: not wanted */
     float *gradient; /* out [n, channels, height, width] d score / d sample, 0 where the
                       * status is not ok; NULL: not wanted, and always where the reward is
                       * not differentiable */
+};
+
+struct reward_traits {
+    bool deterministic, differentiable;
 };
 
 struct reward {
@@ -63,6 +75,9 @@ struct reward {
     int differentiable; /* fills gradient */
     int remote; /* asks another program: takes its time and may fail, honours skip, calls
                  * scored; what it has scored is kept and is not asked again */
+    /* Where these two depend on the configuration: *t comes with the flags above. 0 or -1.
+     * NULL-able. */
+    int (*traits)(const struct config *c, struct reward_traits *t);
     /* Prepares the scorer for samples of this shape; *ctx is its own. ERR_USAGE where
      * the shape or the configuration makes no sense for it, ERR_INPUT for a bad file.
      * NULL-able. */
