@@ -73,9 +73,10 @@ void config_add_allowed(struct text *t, const struct config_key *k)
         [CONFIG_CHOICE] = "one of ",
         [CONFIG_DURATION] = "a duration such as 90, 15m, 1:30:00 or 1-00:00:00",
         [CONFIG_INT_LIST] = "a list of integers such as [0, 3, 5]",
+        [CONFIG_PARTS] = "named maps with keys of the sections ",
     };
     text_add(t, "%s", kind[k->type]);
-    if (k->type == CONFIG_CHOICE)
+    if (k->type == CONFIG_CHOICE || k->type == CONFIG_PARTS)
         text_add(t, "%s", k->choices);
     if (limited(k)) {
         text_add(t, " from ");
@@ -83,7 +84,7 @@ void config_add_allowed(struct text *t, const struct config_key *k)
         text_add(t, " to ");
         add_number(t, k->max);
     }
-    if (k->type != CONFIG_CHOICE && k->choices != NULL)
+    if (k->type != CONFIG_CHOICE && k->type != CONFIG_PARTS && k->choices != NULL)
         text_add(t, ", or %s", k->choices);
 }
 
@@ -224,6 +225,10 @@ int config_set(struct config *c, int64_t at, const char *text, const char *origi
     case CONFIG_INT_LIST:
         good = parse_list(text, &v, k);
         break;
+    case CONFIG_PARTS: /* the parts themselves are set one by one */
+        good = text[0] == '\0';
+        v.text = mem_text(text);
+        break;
     }
     if (!good) {
         value_clear(&v);
@@ -254,6 +259,9 @@ void config_destroy(struct config *c)
         return;
     for (int64_t k = 0; k < c->n; k++)
         value_clear(&c->value[k]);
+    for (int64_t i = 0; i < c->parts; i++)
+        config_destroy(c->part[i]);
+    mem_free(c->part);
     mem_free(c->value);
     mem_free(c);
 }
@@ -293,6 +301,22 @@ int config_unknown(const struct config *c, const char *key, const char *where)
     return -1;
 }
 
+/* key: "PART.KEY" */
+static int override_part(struct config *c, const char *key, const char *value)
+{
+    const char *dot = strchr(key, '.');
+    if (dot == NULL)
+        return config_unknown(c, key, "command line");
+    char *name = text_new("%.*s", (int)(dot - key), key);
+    struct config *part = config_part_named(c, name, "command line");
+    int64_t at = part == NULL ? -1 : config_part_find(part, dot + 1);
+    int rc = part == NULL ? -1
+             : at < 0     ? config_unknown(part, dot + 1, "command line")
+                          : config_set(part, at, value, "command line");
+    mem_free(name);
+    return rc;
+}
+
 int config_override(struct config *c, const char *assignment)
 {
     const char *eq = strchr(assignment, '=');
@@ -301,8 +325,13 @@ int config_override(struct config *c, const char *assignment)
                        "command line: '%.100s' is not of the form section.key=value",
                        assignment);
     char *key = text_new("%.*s", (int)(eq - assignment), assignment);
-    int64_t at = config_find(c, key);
-    int rc = at < 0 ? config_unknown(c, key, "command line")
+    int64_t at = config_find(c, key), parts = config_parts_key(c);
+    size_t len = parts >= 0 ? strlen(c->table[parts].key) : 0;
+    int rc;
+    if (len > 0 && strncmp(key, c->table[parts].key, len) == 0 && key[len] == '.')
+        rc = override_part(c, key + len + 1, eq + 1);
+    else
+        rc = at < 0 ? config_unknown(c, key, "command line")
                     : config_set(c, at, eq + 1, "command line");
     mem_free(key);
     return rc;
@@ -315,6 +344,8 @@ static const struct value *get(const struct config *c, const char *key, unsigned
     if (at < 0 || (types & (1u << c->table[at].type)) == 0)
         ERR_BUG("configuration key '%s' %s", key,
                 at < 0 ? "is not in the schema" : "is of another type");
+    if (c->value[at].text == NULL)
+        return &c->whole->value[at];
     return &c->value[at];
 }
 
@@ -362,7 +393,7 @@ const char *config_origin(const struct config *c, const char *key)
 }
 
 /* Free text always enters quoted: it may look like a number or hold a colon. */
-static void add_yaml(struct text *out, enum config_type type, const char *s)
+void config_add_yaml(struct text *out, enum config_type type, const char *s)
 {
     if (type != CONFIG_TEXT) {
         text_add(out, "%s", s);
@@ -395,7 +426,11 @@ void config_dump(const struct config *c, struct text *out, bool with_help)
             text_add(out, "%s\n", k->shapes_results ? "; shapes results" : "");
         }
         text_add(out, "%s%s: ", indent, dot != NULL ? dot + 1 : k->key);
-        add_yaml(out, k->type, c->value[at].text);
+        if (k->type == CONFIG_PARTS) {
+            config_parts_dump(c, out);
+            continue;
+        }
+        config_add_yaml(out, k->type, c->value[at].text);
         text_add(out, "\n");
     }
 }
@@ -412,6 +447,7 @@ void config_digest(const struct config *c, char hex[DIGEST_HEX])
         digest_add_text(d, c->table[k].key);
         digest_add_text(d, c->value[k].text);
     }
+    config_parts_digest(c, d);
     digest_finish(d, hex);
 }
 
@@ -424,5 +460,5 @@ const char *config_difference(const struct config *a, const struct config *b)
             (at < 0 || strcmp(a->value[k].text, b->value[at].text) != 0))
             return key;
     }
-    return NULL;
+    return config_parts_differ(a, b) ? a->table[config_parts_key(a)].key : NULL;
 }

@@ -18,6 +18,7 @@ enum config_type {
     CONFIG_CHOICE,   /* one of choices */
     CONFIG_DURATION, /* text_to_seconds */
     CONFIG_INT_LIST, /* [0, 3, 5] */
+    CONFIG_PARTS,    /* named maps of other keys; at top level, once (config_part) */
 };
 
 /* One line of the schema. key is "section.name", or a bare name at top level. */
@@ -27,7 +28,8 @@ struct config_key {
     const char *def;     /* default as text; "" = empty */
     double min, max;     /* numbers; both 0: no limit */
     const char *choices; /* "a|b|c" for CHOICE; for INT and REAL: words that are accepted
-                            besides numbers, e.g. "auto" */
+                            besides numbers, e.g. "auto"; for PARTS: the sections whose
+                            keys a part may have, of which the first may be left out */
     bool shapes_results; /* enters the digest: a resumed run must not change it */
     const char *help;
 };
@@ -43,6 +45,20 @@ void config_destroy(struct config *c);
 int config_read(struct config *c, const char *path);
 /* "section.key=value". */
 int config_override(struct config *c, const char *assignment);
+
+/* Parts: under a key of type PARTS, maps with a name each, whose keys are those of some
+ * sections (choices), of the first with or without "section.":
+ *
+ *   components:
+ *     size: {name: jpeg_compressibility, weight: 0.5}
+ *     taste: {name: http, http: {urls: "https://..."}}
+ *
+ * or components.size.weight=0.5. A part is a configuration of its own: what it does not
+ * set is as in the whole. Names: a letter, then letters, digits and _; 24 characters. */
+enum { CONFIG_PART_NAME = 24, CONFIG_PARTS_MAX = 32 };
+int64_t config_parts(const struct config *c);
+/* Part i in the order of their appearance; borrowed. */
+const struct config *config_part(const struct config *c, int64_t i, const char **name);
 
 int64_t config_int(const struct config *c, const char *key);
 double config_real(const struct config *c, const char *key); /* also durations, seconds */

@@ -15,8 +15,25 @@ struct value {
 struct config {
     const struct config_key *table;
     int64_t n;
-    struct value *value;
+    struct value *value; /* of a part: without text where the whole's counts */
+    const struct config *whole; /* of a part */
+    char name[CONFIG_PART_NAME + 1]; /* likewise */
+    struct config **part;
+    int64_t parts;
 };
+
+/* The part of this name, made where it is new. NULL: ERR_USAGE, no such name can be. */
+struct config *config_part_named(struct config *c, const char *name, const char *where);
+/* Index of what a part calls `key`, or -1. */
+int64_t config_part_find(const struct config *part, const char *key);
+/* Index of the key of type PARTS, or -1. */
+int64_t config_parts_key(const struct config *c);
+/* For config_dump, config_digest and config_difference. */
+void config_parts_dump(const struct config *c, struct text *out);
+void config_parts_digest(const struct config *c, struct digest *d);
+bool config_parts_differ(const struct config *a, const struct config *b);
+/* Free text quoted, other values as they are. */
+void config_add_yaml(struct text *out, enum config_type type, const char *s);
 
 /* Index of a key, -1 when there is none. */
 int64_t config_find(const struct config *c, const char *key);

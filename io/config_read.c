@@ -1,4 +1,4 @@
-/* Configuration files: the only user of libyaml. Two levels of maps, scalars and lists
+/* Configuration files: the only user of libyaml. Two levels of maps (four for parts), scalars and lists
  * of scalars; whatever else YAML offers is refused with file and line. */
 #include "io/config_internal.h"
 
@@ -73,21 +73,28 @@ static int read_items(struct reader *r, const char *key, struct text *out)
     return 0;
 }
 
-/* The value of a known key; the current event is its first. */
-static int read_value(struct reader *r, int64_t at)
+/* The value of a known key of c, which is the whole or a part; the current event is its
+ * first. */
+static int read_value(struct reader *r, struct config *c, int64_t at)
 {
-    const struct config_key *k = &r->c->table[at];
+    const struct config_key *k = &c->table[at];
     struct text list = {0};
     int rc = -1;
-    if (r->seen[at])
+    size_t path_len = strlen(r->path);
+    const char *origin = c->value[at].origin;
+    bool twice = c == r->c ? r->seen[at]
+                           : origin != NULL && strncmp(origin, r->path, path_len) == 0 &&
+                                 origin[path_len] == ':';
+    if (twice)
         return err_set(ERR_USAGE, "%s: '%s' is given twice in this file", r->where,
                        k->key);
-    r->seen[at] = true;
+    if (c == r->c)
+        r->seen[at] = true;
     if (r->event.type == YAML_SCALAR_EVENT) {
         if (strlen(scalar(r)) != r->event.data.scalar.length)
             return err_set(ERR_USAGE, "%s: %s: holds a NUL character", r->where,
                            k->key);
-        return config_set(r->c, at, is_null(r) ? "" : scalar(r), r->where);
+        return config_set(c, at, is_null(r) ? "" : scalar(r), r->where);
     }
     if (r->event.type != YAML_SEQUENCE_START_EVENT) {
         config_add_allowed(&list, k);
@@ -96,16 +103,10 @@ static int read_value(struct reader *r, int64_t at)
     } else if (k->type != CONFIG_INT_LIST) {
         config_refuse(k, "a list", r->where);
     } else if (read_items(r, k->key, &list) == 0) {
-        rc = config_set(r->c, at, list.s, r->where);
+        rc = config_set(c, at, list.s, r->where);
     }
     text_free(&list);
     return rc;
-}
-
-static void note_line(struct reader *r)
-{
-    snprintf(r->where, sizeof r->where, "%s:%zu", r->path,
-             r->event.start_mark.line + 1);
 }
 
 static bool is_section(const struct config *c, const char *name)
@@ -115,6 +116,65 @@ static bool is_section(const struct config *c, const char *name)
         if (strncmp(c->table[k].key, name, len) == 0 && c->table[k].key[len] == '.')
             return true;
     return false;
+}
+
+static void note_line(struct reader *r)
+{
+    snprintf(r->where, sizeof r->where, "%s:%zu", r->path,
+             r->event.start_mark.line + 1);
+}
+
+/* The keys of a part, up to the end of their map; section: of nested ones, or NULL. */
+static int read_part(struct reader *r, struct config *part, const char *section)
+{
+    for (;;) {
+        if (next(r) != 0)
+            return -1;
+        if (r->event.type == YAML_MAPPING_END_EVENT)
+            return 0;
+        if (r->event.type != YAML_SCALAR_EVENT)
+            return err_set(ERR_USAGE, "%s: a key must be a plain word", r->where);
+        note_line(r);
+        char *key = section == NULL ? mem_text(scalar(r))
+                                    : text_new("%s.%s", section, scalar(r));
+        int64_t at = config_part_find(part, key);
+        int rc = next(r);
+        if (rc == 0 && at >= 0)
+            rc = read_value(r, part, at);
+        else if (rc == 0 && section == NULL && r->event.type == YAML_MAPPING_START_EVENT)
+            rc = read_part(r, part, key);
+        else if (rc == 0)
+            rc = config_unknown(part, key, r->where);
+        mem_free(key);
+        if (rc != 0)
+            return -1;
+    }
+}
+
+/* All parts; the current event follows their key. */
+static int read_parts(struct reader *r, int64_t at)
+{
+    if (is_null(r))
+        return 0;
+    if (r->event.type != YAML_MAPPING_START_EVENT)
+        return config_refuse(&r->c->table[at], "no map", r->where);
+    for (;;) {
+        if (next(r) != 0)
+            return -1;
+        if (r->event.type == YAML_MAPPING_END_EVENT)
+            return 0;
+        if (r->event.type != YAML_SCALAR_EVENT)
+            return err_set(ERR_USAGE, "%s: a name must be a plain word", r->where);
+        note_line(r);
+        struct config *part = config_part_named(r->c, scalar(r), r->where);
+        if (part == NULL || next(r) != 0)
+            return -1;
+        if (!is_null(r) && r->event.type != YAML_MAPPING_START_EVENT)
+            return err_set(ERR_USAGE, "%s: %s.%s: indented 'key: value' lines must follow",
+                           r->where, r->c->table[at].key, part->name);
+        if (!is_null(r) && read_part(r, part, NULL) != 0)
+            return -1;
+    }
 }
 
 static int read_map(struct reader *r, const char *section);
@@ -130,8 +190,10 @@ static int read_entry(struct reader *r, const char *section)
     char *key = section == NULL ? mem_text(name) : text_new("%s.%s", section, name);
     int64_t at = config_find(r->c, key);
     int rc = next(r);
-    if (rc == 0 && at >= 0) {
-        rc = read_value(r, at);
+    if (rc == 0 && at >= 0 && r->c->table[at].type == CONFIG_PARTS) {
+        rc = read_parts(r, at);
+    } else if (rc == 0 && at >= 0) {
+        rc = read_value(r, r->c, at);
     } else if (rc == 0 && section == NULL && is_section(r->c, name)) {
         char *mark = text_new("|%s|", name);
         if (r->opened.s != NULL && strstr(r->opened.s, mark) != NULL)

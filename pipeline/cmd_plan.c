@@ -7,10 +7,11 @@
 #include "pipeline/cmd.h"
 #include "pipeline/plan_warn.h"
 #include "pipeline/schema.h"
+#include "pipeline/settings.h"
 #include "stages/algo/algo.h"
 #include "stages/nn/param.h"
 #include "stages/reward/learned.h"
-#include "stages/reward/reward.h"
+#include "stages/reward/scorer.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,10 +107,9 @@ static int open_rewards(struct plan *p)
         .coding = model_coding(p->model),
         .config = p->c,
     };
-    if (p->reward->open != NULL && p->reward->open(&scene, &ctx) != 0)
+    if (p->reward.open(&scene, &ctx) != 0)
         return -1;
-    if (p->reward->close != NULL)
-        p->reward->close(ctx);
+    p->reward.close(ctx);
     if (learned_open(&scene, &learned) != 0)
         return -1;
     if (learned != NULL)
@@ -137,8 +137,8 @@ static int derive(struct plan *p)
                           ? p->ranks
                           : config_int(c, "groups.update");
     p->algo = algo_find(config_text(c, "algorithm.name"));
-    p->reward = reward_find(config_text(c, "reward.name"));
-    if (p->algo == NULL || p->reward == NULL || open_model(p) != 0)
+    if (p->algo == NULL || scorer_describe(c, NULL, &p->reward) != 0 ||
+        open_model(p) != 0)
         return -1;
     const struct sampler all = {.steps = p->steps, .live_steps = p->steps};
     struct algo_options o;
@@ -183,7 +183,7 @@ static void print_work(const struct plan *p)
     printf("update\n");
     line("optimizer steps", "%lld per iteration, %lld in the run",
          (long long)p->optimizer_steps,
-         (long long)(p->optimizer_steps * config_int(p->c, "run.iterations")));
+         (long long)(p->optimizer_steps * settings_iterations(p->c)));
     line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
          (long long)p->pairs, (long long)p->batch, (long long)p->trained,
          algo_walks(p->algo)      ? "chain"
@@ -338,7 +338,7 @@ static void print_memory(const struct plan *p)
 static void print_disk(const struct plan *p)
 {
     bool ema = config_real(p->c, "update.ema_decay") > 0;
-    int64_t iterations = config_int(p->c, "run.iterations");
+    int64_t iterations = settings_iterations(p->c);
     int64_t keep = config_int(p->c, "run.keep_shards");
     int64_t policies = config_int(p->c, "run.keep_policies");
     int64_t every = config_int(p->c, "run.keep_every");
@@ -377,7 +377,7 @@ static void print_disk(const struct plan *p)
 
 static void print_time(const struct plan *p)
 {
-    int64_t iterations = config_int(p->c, "run.iterations");
+    int64_t iterations = settings_iterations(p->c);
     double rollout =
         (refers(p) ? 2 : searched(p)) * p->flops * (double)p->steps * (double)p->samples;
     double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */

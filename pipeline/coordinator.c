@@ -8,6 +8,7 @@
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
 #include "pipeline/retention.h"
+#include "pipeline/settings.h"
 #include "stages/policy.h"
 #include "stages/watch.h"
 
@@ -477,7 +478,7 @@ static void check_clocks(struct coordinator *c)
 static void close_books(struct coordinator *c)
 {
     int64_t version = ledger_version(c->o.ledger);
-    int64_t wanted = config_int(c->o.config, "run.iterations");
+    int64_t wanted = settings_iterations(c->o.config);
     const char *state = c->code == ERR_STOPPED ? "stopped"
                         : c->code != 0         ? "failed"
                         : version >= wanted || c->over ? "finished"
@@ -515,7 +516,7 @@ void coordinator_step(struct coordinator *c)
     if (!ledger_finished(c->o.ledger))
         return;
     if (c->code == ERR_STOPPED &&
-        (c->over || ledger_version(c->o.ledger) >= config_int(c->o.config, "run.iterations")))
+        (c->over || ledger_version(c->o.ledger) >= settings_iterations(c->o.config)))
         c->code = 0; /* it was done anyway */
     c->quitting = true;
     struct letter l = {.kind = LETTER_QUIT, .code = c->code};

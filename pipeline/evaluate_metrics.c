@@ -10,6 +10,7 @@
 #include "stages/metric/summary.h"
 #include "stages/reward/molecule_set.h"
 #include "stages/reward/nearest.h"
+#include "stages/reward/scorer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include <string.h>
 
 /* Pairs are taken of the first samples only, so that many of them take no hours. */
-enum { REWARDS = 32, FRECHET_MOST = 1024, PAIRS_MOST = 2048 };
+enum { REWARDS = 2 * (CONFIG_PARTS_MAX + 2), FRECHET_MOST = 1024, PAIRS_MOST = 2048 };
 
 /* This rank's part [*first, *last) of n items; count[ranks] receives everybody's. */
 static void share(const struct comm *c, int64_t n, int64_t *count, int64_t *first,
@@ -50,29 +51,38 @@ static bool ends(const char *s, const char *suffix)
 }
 
 /* Rewards to measure: those named, and the indicators NAME_hard of those that have one. */
-static int list_rewards(const struct evaluation *e, const struct reward **out, int *n)
+static int list_rewards(const struct evaluation *e, struct reward *out, int *n)
 {
     const struct config *c = e->o.config;
-    char name[128], own[256] = "";
+    char name[128], own[256 + CONFIG_PARTS_MAX * (CONFIG_PART_NAME + 2)] = "";
+    char components[CONFIG_PARTS_MAX * (CONFIG_PART_NAME + 2)] = "";
     *n = 0;
+    for (int64_t i = 0, at = 0; i < config_parts(c); i++) {
+        const char *part;
+        config_part(c, i, &part);
+        if (!config_is(c, "reward.guard", part))
+            at += snprintf(components + at, sizeof components - (size_t)at, ",%s", part);
+    }
     const char *p = e->o.rewards != NULL ? e->o.rewards : own;
     if (strcmp(config_origin(c, "reward.name"), "default") != 0)
-        snprintf(own, sizeof own, "%.120s,%.120s", config_text(c, "reward.name"),
-                 config_text(c, "reward.guard"));
+        snprintf(own, sizeof own, "%.120s,%.120s%s", config_text(c, "reward.name"),
+                 config_text(c, "reward.guard"), components);
     for (; *p != '\0' && *n < REWARDS / 2; p += strcspn(p, ","), p += *p == ',') {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
-        if ((out[*n] = reward_find(name)) == NULL)
+        if (name[0] == '\0')
+            continue;
+        if (scorer_describe(c, name, &out[*n]) != 0)
             return -1;
         ++*n;
     }
     for (int i = 0, named = *n; i < named; i++) {
         bool known = false;
-        snprintf(name, sizeof name, "%s_hard", out[i]->name);
+        snprintf(name, sizeof name, "%s_hard", out[i].name);
         for (int k = 0; k < *n; k++)
-            known |= strcmp(out[k]->name, name) == 0;
+            known |= strcmp(out[k].name, name) == 0;
         for (const struct reward *const *r = reward_all(); *r != NULL && !known; r++)
-            if (strcmp((*r)->name, name) == 0)
-                out[(*n)++] = *r;
+            if (strcmp((*r)->name, name) == 0 && scorer_describe(c, name, &out[(*n)++]) != 0)
+                return -1;
     }
     return 0;
 }
@@ -90,9 +100,11 @@ static int score_part(const struct evaluation *e, const struct reward *r, int64_
         .classes = set->labelled ? e->task.n_classes : 0,
         .coding = &set->coding,
         .config = e->o.config,
+        .name = r->name,
         .seed = e->task.seed,
+        .scorers = e->comm.size,
     };
-    int rc = r->open == NULL ? 0 : r->open(&scene, &ctx);
+    int rc = r->open(&scene, &ctx);
     for (int64_t i = first; i < last; i++)
         score[i] = NAN;
     for (int64_t i = first; i < last && rc == 0; i += block) {
@@ -109,12 +121,8 @@ static int score_part(const struct evaluation *e, const struct reward *r, int64_
         };
         rc = r->score(ctx, &b);
     }
-    for (int64_t i = first; i < last && rc == 0; i++)
-        if (status[i] == REWARD_OK && !isfinite(score[i]))
-            status[i] = REWARD_NON_FINITE;
-    if (r->close != NULL)
-        r->close(ctx);
-    return rc == 0 ? 0 : err_add("reward %s", r->name);
+    r->close(ctx);
+    return rc;
 }
 
 static void put_reward(struct json_out *o, const struct reward *r, const double *score,
@@ -143,7 +151,7 @@ static void put_reward(struct json_out *o, const struct reward *r, const double 
 static int measure_rewards(struct evaluation *e, struct json_out *o)
 {
     const struct comm *c = &e->comm;
-    const struct reward *list[REWARDS];
+    struct reward list[REWARDS];
     int64_t n = e->set.n, first, last, hard = 0, met = 0;
     int rewards = 0;
     if (comm_agree(c, list_rewards(e, list, &rewards)) != 0)
@@ -157,17 +165,17 @@ static int measure_rewards(struct evaluation *e, struct json_out *o)
         json_out_map(o, "reward");
     int rc = 0;
     for (int k = 0; k < rewards && rc == 0; k++) {
-        rc = comm_agree(c, score_part(e, list[k], first, last, score, status));
+        rc = comm_agree(c, score_part(e, &list[k], first, last, score, status));
         if (rc == 0)
             rc = comm_gather_all(c, score + first, count, sizeof *score, score);
         if (rc == 0)
             rc = comm_gather_all(c, status + first, count, 1, status);
-        bool indicator = ends(list[k]->name, "_hard");
+        bool indicator = ends(list[k].name, "_hard");
         hard += indicator;
         for (int64_t i = 0; i < n && indicator; i++)
             all_met[i] &= status[i] == REWARD_OK && score[i] == 1;
         if (rc == 0 && o != NULL)
-            put_reward(o, list[k], score, status, n);
+            put_reward(o, &list[k], score, status, n);
     }
     for (int64_t i = 0; i < n; i++)
         met += all_met[i];

@@ -13,7 +13,7 @@ struct plan {
     struct model *model;
     const struct algo *algo;
     unsigned needs; /* enum algo_needs */
-    const struct reward *reward;
+    struct reward reward;
     struct sampler sampler;
     bool have_sampler;
     int64_t ranks, threads, update_ranks;

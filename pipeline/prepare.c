@@ -58,7 +58,12 @@ static int compare_config(const char *dir, const struct config *c, bool *resumed
     struct config *old = config_create(schema);
     int rc = config_read(old, path);
     const char *key = rc == 0 ? config_difference(old, c) : NULL;
-    if (key != NULL)
+    if (key != NULL && strcmp(key, "components") == 0)
+        rc = err_set(ERR_USAGE,
+                     "%s: this directory belongs to a run with other components (see its "
+                     "config.yaml); choose another run.dir, or restore them",
+                     dir);
+    else if (key != NULL)
         rc = err_set(ERR_USAGE,
                      "%s: this directory belongs to a run with %s=%s, now it is %s; "
                      "choose another run.dir, or restore the value",

@@ -8,6 +8,8 @@
 #include "io/sys/file.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
+#include "pipeline/record_scores.h"
+#include "pipeline/settings.h"
 #include "pipeline/version.h"
 #include "stages/policy.h"
 
@@ -70,6 +72,7 @@ static struct json_out *metrics_line(const struct record *r, int64_t iteration,
         else
             json_out_f64(o, metric_name((enum metric)i), metric[i]);
     }
+    record_scores(r->t, iteration, o);
     json_out_text(o, "time", log_now(now));
     return o;
 }
@@ -158,12 +161,12 @@ void record_close(struct record *r)
 static void progress_line(struct record *r, int64_t iteration, const double *m, double s,
                           int64_t rss)
 {
-    int64_t left = config_int(r->config, "run.iterations") - iteration - 1;
+    int64_t left = settings_iterations(r->config) - iteration - 1;
     r->recent_s = r->done == 0 ? s : 0.7 * r->recent_s + 0.3 * s;
     int64_t eta = (int64_t)(r->recent_s * (double)left + 0.5);
     printf("iteration %lld/%lld  reward %.5g +- %.3g  kl %.3g  clip %.3f  |ratio-1| %.3g  "
            "%.1f samples/s  %.1f s  eta %lld:%02lld:%02lld  %lld MB%s",
-           (long long)iteration + 1, (long long)config_int(r->config, "run.iterations"),
+           (long long)iteration + 1, (long long)settings_iterations(r->config),
            m[METRIC_REWARD_MEAN], m[METRIC_REWARD_STD], m[METRIC_APPROX_KL],
            m[METRIC_CLIP_FRACTION], m[METRIC_RATIO_ABSDEV_MAX], m[METRIC_SAMPLES] / s, s,
            (long long)eta / 3600, (long long)eta / 60 % 60, (long long)eta % 60,
@@ -264,7 +267,7 @@ int record_status(struct record *r, const char *state, int code, const char *mes
     json_out_text(o, "message", message);
     json_out_text(o, "run_id", r->t->run_id);
     json_out_i64(o, "policy_version", version);
-    json_out_i64(o, "iterations", config_int(r->config, "run.iterations"));
+    json_out_i64(o, "iterations", settings_iterations(r->config));
     json_out_f64(o, "session_s", task_clock() - r->started);
     json_out_text(o, "time", log_now(now));
     return write_json(r, "status.json", o);

@@ -120,8 +120,23 @@ const struct config_key schema[] = {
     {"reward.guard", CONFIG_TEXT, "", ANY, NULL, YES,
      "a second reward that is scored beside it and enters no loss: metrics guard_mean and "
      "guard_error, run.guard_drop, and run.keep_best by it; empty: none"},
-    {"reward.on_failure", CONFIG_CHOICE, "drop", ANY, "drop|stop", YES,
-     "a sample that cannot be scored: leave it out of the update, or stop the run"},
+    {"reward.weight", CONFIG_REAL, "1", -1e9, 1e9, NULL, YES,
+     "the reward is weight * (score - offset) / scale; of a component: its part of the sum, 0: "
+     "it is only watched"},
+    {"reward.offset", CONFIG_REAL, "0", -1e30, 1e30, NULL, YES, "what is taken off a score"},
+    {"reward.scale", CONFIG_REAL, "1", 1e-30, 1e30, NULL, YES,
+     "the score's unit: what it is divided by"},
+    {"reward.mixing", CONFIG_CHOICE, "reward", ANY, "reward|normalised|advantage", YES,
+     "mixture: add the components; add them with mean 0 and deviation 1 over the iteration; or "
+     "add the advantages that the method gives to each"},
+    {"reward.retries", CONFIG_INT, "0", 0, 1000, NULL, YES,
+     "how often a sample whose scoring failed or timed out is scored again, at once"},
+    {"reward.on_failure", CONFIG_CHOICE, "drop", ANY, "drop|drop_group|stop", YES,
+     "a sample that cannot be scored: leave it out of the update, all samples of its prompt "
+     "too, or stop the run"},
+    {"reward.cache", CONFIG_TEXT, "", ANY, NULL, NO,
+     "rewards that ask other programs: folder of what they have said, may serve many runs; "
+     "empty: scores/ in the run directory"},
     {"reward.classifier", CONFIG_TEXT, "", ANY, NULL, YES,
      "classifier: the folder that `sluice classifier` wrote"},
     {"reward.target_class", CONFIG_INT, "label", 0, 1e6, "label", YES,
@@ -154,8 +169,9 @@ const struct config_key schema[] = {
      "molecule_property: most rows of reward.table that its model is fitted on"},
     {"reward.noise", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
      "table: deviation of the normal noise that is added to every answer"},
-    {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, YES,
-     "table: answers in the whole run, later samples fail; 0: no limit"},
+    {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, NO,
+     "samples that the reward may be asked for: the run ends (exit 0) before an iteration would "
+     "ask more; 0: no limit"},
     {"reward.reference", CONFIG_TEXT, "", ANY, NULL, YES,
      "memorisation: data file of pictures or numbers, or FILE.csv:COLUMN of texts"},
     {"reward.reference_rows", CONFIG_INT, "0", 0, 1e12, NULL, YES,
@@ -167,6 +183,9 @@ const struct config_key schema[] = {
      "plugin: the shared object that scores (stages/reward/plugin/sluice_reward.h)"},
     {"plugin.options", CONFIG_TEXT, "", ANY, NULL, YES,
      "plugin: text that is handed to it as it stands"},
+    {"components", CONFIG_PARTS, "", ANY, "reward|http|exec|plugin", YES,
+     "mixture: NAME: {name: REWARD, weight: W, ...}, each with keys of its own beside those "
+     "above; reward.guard may name one, which then is no part of the sum"},
 
     {"surrogate.kind", CONFIG_CHOICE, "none", ANY, "none|greedy|ucb|bootstrap|thompson", YES,
      "learn the reward from few answers and train on its optimistic estimate: the mean; mean + "

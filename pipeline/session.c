@@ -151,7 +151,7 @@ static void print_table(const struct session *s)
     const struct config *c = s->o->config;
     snprintf(line, sizeof line, "sluice %s (%s)  run %s  %s  policy %lld of %lld",
              version_number(), version_commit(), s->task.dir, s->prepared.run_id,
-             (long long)s->prepared.version, (long long)config_int(c, "run.iterations"));
+             (long long)s->prepared.version, (long long)settings_iterations(c));
     printf("%s\n", line);
     log_info("%s", line);
     for (int g = 0; g < GROUPS; g++) {
@@ -180,7 +180,7 @@ static int make_coordinator(struct session *s)
 {
     const struct task *t = &s->task;
     struct ledger_options lo = {
-        .iterations = config_int(s->o->config, "run.iterations"),
+        .iterations = settings_iterations(s->o->config),
         .shards = t->shards,
         .max_staleness = t->max_staleness,
         .version = s->prepared.version,
@@ -237,6 +237,7 @@ static int make_run(struct session *s)
         return -1;
     memcpy(s->task.run_id, s->prepared.run_id, sizeof s->task.run_id);
     s->task.replay = s->prepared.replay;
+    s->task.scorers = s->layout.size[GROUP_REWARD];
     open_log(s);
     if (place_ranks(s) != 0)
         return -1;
@@ -246,7 +247,7 @@ static int make_run(struct session *s)
         return -1;
     s->mailbox = mailbox_create(MPI_COMM_WORLD);
     s->handover = handover_create(&s->task, &s->layout, s->mailbox, s->world.rank,
-                                  config_int(s->o->config, "run.iterations"));
+                                  settings_iterations(s->o->config));
     if (comm_agree(&s->world, here ? make_coordinator(s) : 0) != 0)
         return -1;
     if (here)

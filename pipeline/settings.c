@@ -8,6 +8,7 @@
 #include "stages/companion.h"
 #include "stages/policy.h"
 #include "stages/reward/learned.h"
+#include "stages/reward/scorer.h"
 #include "stages/trainer.h"
 
 #include <math.h>
@@ -95,6 +96,51 @@ static int check_method(const struct task *t)
     return 0;
 }
 
+static int check_budget(const struct task *t, const struct config *c)
+{
+    int64_t budget = config_int(c, "reward.budget");
+    if (budget > 0 && !config_is(c, "surrogate.kind", "none"))
+        return err_set(ERR_USAGE,
+                       "reward.budget: counts every sample, and surrogate.kind asks some: "
+                       "set it to 0; surrogate.rounds times surrogate.queries is the budget");
+    if (budget > 0 && search_acts(&t->search))
+        return err_set(ERR_USAGE, "reward.budget: counts one answer for a sample, and "
+                                  "search.kind %s asks more: set one of both to 0 or none",
+                       t->search.kind->name);
+    if (budget > 0 && budget < t->samples)
+        return err_set(ERR_USAGE,
+                       "reward.budget: %lld is less than one iteration's %lld samples: raise "
+                       "it or lower rollout.samples",
+                       (long long)budget, (long long)t->samples);
+    return 0;
+}
+
+/* Statistics over the iteration are the advantage stage's. */
+static int check_mixing(const struct task *t, bool learns)
+{
+    static const char *const word[] = {"reward", "normalised", "advantage"};
+    if (t->mixing == MIXING_REWARD)
+        return 0;
+    if (strcmp(t->reward->name, mixture.name) != 0)
+        return err_set(ERR_USAGE, "reward.mixing: %s needs reward.name=mixture and its "
+                                  "components",
+                       word[t->mixing]);
+    if (learns || search_acts(&t->search) || algo_differentiates(t->algo))
+        return err_set(ERR_USAGE,
+                       "reward.mixing: %s is made after all samples are scored, and %s needs "
+                       "the sum at once: set reward.mixing=reward",
+                       word[t->mixing],
+                       learns                      ? "surrogate.kind"
+                       : search_acts(&t->search) ? "search.kind"
+                                                   : t->algo->name);
+    if (t->mixing == MIXING_ADVANTAGE && t->algo->signal == NULL)
+        return err_set(ERR_USAGE,
+                       "reward.mixing: algorithm.name %s has an advantage for each step, not "
+                       "for each component: set reward.mixing=normalised",
+                       t->algo->name);
+    return 0;
+}
+
 /* Does it go with where samples and rewards come from: a search, a learned reward, the
  * reward's gradient? */
 static int check_reward(const struct task *t, const struct config *c)
@@ -103,10 +149,8 @@ static int check_reward(const struct task *t, const struct config *c)
     if (learns && t->max_staleness > 0)
         return err_set(ERR_USAGE, "surrogate.kind: a round needs the answers of the policy "
                                   "that it starts with: set max_staleness=0");
-    if (learns && config_int(c, "reward.budget") > 0)
-        return err_set(ERR_USAGE,
-                       "reward.budget: counts every sample, and surrogate.kind asks some: "
-                       "set it to 0; surrogate.rounds times surrogate.queries is the budget");
+    if (check_budget(t, c) != 0 || check_mixing(t, learns) != 0)
+        return -1;
     if (algo_differentiates(t->algo) && !t->reward->differentiable && !learns)
         return err_set(ERR_USAGE,
                        "algorithm.name: %s needs the reward's gradient, and reward.name %s "
@@ -125,26 +169,6 @@ static int check_reward(const struct task *t, const struct config *c)
     return 0;
 }
 
-/* reward.name and reward.guard, as the configuration makes them. */
-static int read_rewards(struct task *t, const struct config *c)
-{
-    t->reward = reward_find(config_text(c, "reward.name"));
-    if (t->reward == NULL || reward_settle(t->reward, c, &t->own_reward) != 0)
-        return err_add("reward.name");
-    t->reward = &t->own_reward;
-    if (config_text(c, "reward.guard")[0] != '\0') {
-        t->guard = reward_find(config_text(c, "reward.guard"));
-        if (t->guard == NULL || reward_settle(t->guard, c, &t->own_guard) != 0)
-            return err_add("reward.guard");
-        t->guard = &t->own_guard;
-    }
-    if (t->guard == NULL && (config_real(c, "run.guard_drop") > 0 ||
-                             config_real(c, "run.guard_errors") > 0))
-        return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
-                                  "reward that they watch");
-    return 0;
-}
-
 static int read_method(struct task *t, const struct config *c)
 {
     t->algo = algo_find(config_text(c, "algorithm.name"));
@@ -152,15 +176,26 @@ static int read_method(struct task *t, const struct config *c)
         return err_add("algorithm.name");
     algo_options_read(&t->algo_options, t->algo, c);
     read_value(&t->value, c);
-    if (read_rewards(t, c) != 0)
+    if (scorer_describe(c, NULL, &t->own_reward) != 0)
         return -1;
+    t->reward = &t->own_reward;
+    if (config_text(c, "reward.guard")[0] != '\0') {
+        if (scorer_describe(c, config_text(c, "reward.guard"), &t->own_guard) != 0)
+            return err_add("reward.guard");
+        t->guard = &t->own_guard;
+    }
+    if (t->guard == NULL && (config_real(c, "run.guard_drop") > 0 ||
+                             config_real(c, "run.guard_errors") > 0))
+        return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
+                                  "reward that they watch");
     t->entropy = (struct entropy_options){
         .weight = config_real(c, "algorithm.entropy_weight"),
         .neighbour = config_int(c, "algorithm.entropy_neighbour"),
         .by_prompt = config_bool(c, "algorithm.entropy_by_prompt"),
     };
     t->max_failed_fraction = config_real(c, "reward.max_failed_fraction");
-    t->stop_on_failure = config_is(c, "reward.on_failure", "stop");
+    t->on_failure = (enum failure_policy)config_choice(c, "reward.on_failure");
+    t->mixing = (enum reward_mixing)config_choice(c, "reward.mixing");
     if (search_read(&t->search, c) != 0)
         return -1;
     if (check_method(t) != 0 || check_reward(t, c) != 0)
@@ -174,6 +209,14 @@ static int read_method(struct task *t, const struct config *c)
         t->algo = &t->watched;
     }
     return 0;
+}
+
+int64_t settings_iterations(const struct config *c)
+{
+    int64_t wanted = config_int(c, "run.iterations");
+    int64_t budget = config_int(c, "reward.budget");
+    int64_t paid = budget / config_int(c, "rollout.samples");
+    return budget > 0 && paid < wanted ? paid : wanted;
 }
 
 int settings_read(struct task *t, const struct config *c)
@@ -276,6 +319,42 @@ static bool last_step_moves(const struct sampler *s)
     return last->t != last->p;
 }
 
+static int idle(void *ctx)
+{
+    struct task *t = ctx;
+    return t->idle == NULL ? 0 : t->idle(t->idle_ctx);
+}
+
+static int open_rewards(struct task *t, const struct config *c)
+{
+    const char *cache = config_text(c, "reward.cache");
+    char *memory = cache[0] != '\0' ? mem_text(cache) : text_new("%s/scores", t->dir);
+    struct reward_scene scene = {
+        .channels = t->channels,
+        .height = t->height,
+        .width = t->width,
+        .classes = model_classes(t->model),
+        .coding = model_coding(t->model),
+        .config = c,
+        .seed = t->seed,
+        .scorers = t->scorers,
+        .idle = idle,
+        .idle_ctx = t,
+        .memory = memory,
+    };
+    int rc = 0;
+    scene.name = config_text(c, "reward.guard");
+    if (t->guard != NULL && t->guard->open(&scene, &t->guard_ctx) != 0)
+        rc = err_add("reward.guard");
+    scene.name = NULL;
+    if (rc == 0)
+        rc = learned_open(&scene, &t->learned);
+    if (rc == 0 && t->reward->open != NULL)
+        rc = t->reward->open(&scene, &t->reward_ctx);
+    mem_free(memory);
+    return rc;
+}
+
 /* Sampler, sample shape, classes and reward for t->model and t->schedule: do they fit
  * together and the method? */
 static int fit_network(struct task *t, const struct config *c)
@@ -290,6 +369,9 @@ static int fit_network(struct task *t, const struct config *c)
     t->d = dim[0] * dim[1] * dim[2];
     if (fit_classes(t) != 0)
         return -1;
+    if (t->on_failure == FAILURE_DROP_GROUP && t->n_classes < 2)
+        return err_set(ERR_USAGE, "reward.on_failure: drop_group needs samples of several "
+                                  "prompts; this run has one: set it to drop");
     if (model_set_guidance(t->model, config_real(c, "sampler.guidance")) != 0)
         return err_add("sampler.guidance");
     if ((t->algo->needs & NEEDS_LOG_PROB) != 0 && t->sampler.live_steps == 0)
@@ -315,21 +397,7 @@ static int fit_network(struct task *t, const struct config *c)
         return err_set(ERR_USAGE, "run.kl_budget: no sampler step is random, so there is no "
                                   "KL; set sampler.eta=1");
     t->pairs_each = algo_pairs_each(t->algo, c, &t->sampler);
-    const struct reward_scene scene = {
-        .channels = t->channels,
-        .height = t->height,
-        .width = t->width,
-        .classes = model_classes(t->model),
-        .coding = model_coding(t->model),
-        .config = c,
-        .seed = t->seed,
-    };
-    if (t->guard != NULL && t->guard->open != NULL &&
-        t->guard->open(&scene, &t->guard_ctx) != 0)
-        return err_add("reward.guard");
-    if (learned_open(&scene, &t->learned) != 0)
-        return -1;
-    return t->reward->open == NULL ? 0 : t->reward->open(&scene, &t->reward_ctx);
+    return open_rewards(t, c);
 }
 
 int settings_open_network(struct task *t, const struct config *c, int64_t version,

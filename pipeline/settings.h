@@ -9,6 +9,10 @@
  * borrowed from c. ERR_USAGE names the key. */
 int settings_read(struct task *t, const struct config *c);
 
+/* Iterations until the run is finished: run.iterations, or as many as reward.budget has
+ * samples for. */
+int64_t settings_iterations(const struct config *c);
+
 /* Opens the network of policy `version` in t->dir, the sampler over its scheduler, the
  * tape and the reward, and checks that they fit together. with_grad: for update ranks.
  * ERR_INPUT, ERR_USAGE. */

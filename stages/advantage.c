@@ -7,6 +7,7 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/mixing.h"
 #include "stages/particles.h"
 #include "stages/queries.h"
 #include "stages/value.h"
@@ -56,8 +57,9 @@ static int read_watched(const struct task *t, struct shard *scores, struct shard
     return rc;
 }
 
+/* score: of the components, mixing_parts(t) of each sample. */
 static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct row *row,
-                      struct shard_parent *parent)
+                      double *score, struct shard_parent *parent)
 {
     char rel[96];
     int64_t n = task_shard_size(t, shard);
@@ -102,6 +104,8 @@ static int read_shard(struct task *t, int64_t iteration, int64_t shard, struct r
                               .status = status[i]};
     }
     rc = read_watched(t, in, roll, n, row);
+    if (rc == 0)
+        rc = mixing_read(t, in, n, score);
 done:
     shard_close(in);
     shard_close(roll);
@@ -114,12 +118,13 @@ done:
 }
 
 static int read_part(struct task *t, int64_t iteration, int64_t first, int64_t last,
-                     struct row *row, struct shard_parent *parent)
+                     struct row *row, double *score, struct shard_parent *parent)
 {
     for (int64_t s = first; s < last; s++) {
         if (task_progress(t, "advantage iteration %lld reads shard %lld",
                           (long long)iteration, (long long)s) != 0 ||
             read_shard(t, iteration, s, row + (s - first) * t->shard_samples,
+                       score + (s - first) * t->shard_samples * mixing_parts(t),
                        parent + (s - first)) != 0)
             return -1;
     }
@@ -161,6 +166,7 @@ struct signal {
     double *apart, *total; /* apart: NULL without a bonus; total: reward + apart */
     int64_t *index, *label, *version;
     uint8_t *status, *usable;
+    const double *score; /* [samples, components] of a mixture */
     char *key_text;
     const char **key;
 };
@@ -206,16 +212,36 @@ static void signal_init(struct signal *s, const struct task *t, int64_t iteratio
     }
 }
 
+/* A sample takes part where it has a reward; with drop_group where all samples of its
+ * prompt have one. */
+static void choose_usable(const struct task *t, struct signal *s)
+{
+    for (int64_t i = 0; i < t->samples; i++)
+        s->usable[i] = s->status[i] == REWARD_OK;
+    if (t->on_failure != FAILURE_DROP_GROUP)
+        return;
+    int64_t labels = 0;
+    for (int64_t i = 0; i < t->samples; i++)
+        labels = s->label[i] >= labels ? s->label[i] + 1 : labels;
+    uint8_t *broken = mem_alloc(labels, 1);
+    for (int64_t i = 0; i < t->samples; i++)
+        broken[s->label[i]] |= !s->usable[i];
+    for (int64_t i = 0; i < t->samples; i++)
+        s->usable[i] = !broken[s->label[i]];
+    mem_free(broken);
+}
+
 static int check_failures(const struct task *t, const struct signal *s)
 {
-    int64_t bad = 0, by[5] = {0};
+    int64_t bad = 0, usable = 0, by[5] = {0};
     for (int64_t i = 0; i < t->samples; i++) {
-        bad += !s->usable[i];
+        bad += s->status[i] != REWARD_OK;
+        usable += s->usable[i];
         by[s->status[i] < 5 ? s->status[i] : 1]++;
     }
     if (bad == 0 ||
-        (!t->stop_on_failure &&
-         (double)bad <= t->max_failed_fraction * (double)t->samples && bad < t->samples))
+        (t->on_failure != FAILURE_STOP &&
+         (double)bad <= t->max_failed_fraction * (double)t->samples && usable > 0))
         return 0;
     return err_set(ERR_REWARD,
                    "%lld of %lld samples have no reward (failed %lld, timed out %lld, "
@@ -315,6 +341,8 @@ static int seal(struct task *t, int64_t iteration, const struct result *r)
             rc = shard_put(w, &c);
     }
     if (rc == 0)
+        rc = mixing_put(t, s->score, w);
+    if (rc == 0)
         rc = put_tracker(w, r->tracker);
     if (rc == 0 && r->value != NULL)
         rc = value_put(r->value, w);
@@ -352,7 +380,7 @@ static int finish(struct task *t, int64_t iteration, struct signal *s,
         rc = load_tracker(t, iteration, tracker, &parent[r.parents++]);
     task_spend(t, TIME_IO, start);
     if (rc == 0 && value == NULL)
-        rc = t->algo->signal(&t->algo_options, tracker, &a);
+        rc = mixing_signal(t, s->score, tracker, &a);
     start = task_now(t);
     if (rc == 0)
         rc = seal(t, iteration, &r);
@@ -363,9 +391,9 @@ static int finish(struct task *t, int64_t iteration, struct signal *s,
 
 /* Everything from the gathered rows on. Collective. */
 static int conclude(struct task *t, const struct comm *c, int64_t iteration,
-                    const struct row *row, struct shard_parent *parent)
+                    const struct row *row, const double *score, struct shard_parent *parent)
 {
-    struct signal s;
+    struct signal s = {.score = score};
     struct value *value = NULL;
     struct queries *queries = NULL;
     int rc = 0;
@@ -375,14 +403,15 @@ static int conclude(struct task *t, const struct comm *c, int64_t iteration,
         queries = queries_learn(t, c, iteration, &samples);
         rc = queries != NULL ? 0 : -1;
     }
-    for (int64_t i = 0; i < t->samples; i++)
-        s.usable[i] = s.status[i] == REWARD_OK;
+    choose_usable(t, &s);
     if (rc == 0)
         rc = check_failures(t, &s);
     if (rc == 0 && s.apart != NULL)
         rc = particles_bonus(t, c, iteration, s.label, s.apart);
-    for (int64_t i = 0; i < t->samples; i++)
-        s.total[i] = s.reward[i] + (s.apart != NULL ? s.apart[i] : 0);
+    memcpy(s.total, s.reward, (size_t)t->samples * sizeof *s.total);
+    mixing_total(t, score, s.usable, s.total);
+    for (int64_t i = 0; i < t->samples && s.apart != NULL; i++)
+        s.total[i] += s.apart[i];
     if (rc == 0 && t->algo->steps != NULL) {
         const struct value_samples samples = {
             .reward = s.total, .prompt = s.key, .usable = s.usable, .label = s.label};
@@ -415,20 +444,26 @@ int advantage_iteration(struct task *t, const struct comm *c, int64_t iteration)
         rows[r] = (to < t->samples ? to : t->samples) -
                   (from < t->samples ? from : t->samples);
     }
-    struct row *mine = row + my_first * t->shard_samples;
+    const int64_t parts = mixing_parts(t), my_row = my_first * t->shard_samples;
+    double *score = mem_alloc(t->samples * parts, sizeof *score);
     double start = task_now(t);
-    int rc = read_part(t, iteration, my_first, my_last, mine, parent + my_first);
+    int rc = read_part(t, iteration, my_first, my_last, row + my_row, score + my_row * parts,
+                       parent + my_first);
     start = task_spend(t, TIME_IO, start);
     rc = comm_agree(c, rc);
     start = task_spend(t, TIME_WAITING, start);
     if (rc == 0)
-        rc = comm_gather_all(c, mine, rows, sizeof *row, row);
+        rc = comm_gather_all(c, row + my_row, rows, sizeof *row, row);
+    if (rc == 0 && parts > 0)
+        rc = comm_gather_all(c, score + my_row * parts, rows,
+                             (size_t)parts * sizeof *score, score);
     if (rc == 0)
         rc = comm_gather_all(c, parent + my_first, files, sizeof *parent, parent);
     task_spend(t, TIME_COMMUNICATION, start);
     if (rc == 0)
-        rc = conclude(t, c, iteration, row, parent);
+        rc = conclude(t, c, iteration, row, score, parent);
     mem_free(row);
+    mem_free(score);
     mem_free(parent);
     mem_free(rows);
     mem_free(files);

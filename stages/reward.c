@@ -7,10 +7,14 @@
 #include "io/sys/mem.h"
 #include "stages/queries.h"
 #include "stages/reward/learned.h"
+#include "stages/reward/scorer.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+#define STATUS_WORDS \
+    "0 ok, 1 failed, 2 timed out, 3 infeasible, 4 non-finite, 5 not asked"
 
 struct scores {
     int64_t n;
@@ -19,6 +23,7 @@ struct scores {
     double *score, *guard; /* guard: NULL without one */
     uint8_t *status;
     float *gradient; /* [n, d], where the method needs it */
+    struct reward_part *part; /* of the components; NULL where nothing was asked */
     double *mean, *bonus; /* [n] parts of the score, where it is the learned reward's */
     struct shard_parent parent[2]; /* rollout, and the learned reward's file */
     int64_t parents;
@@ -54,14 +59,6 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
     return rc;
 }
 
-static bool finite_gradient(const struct task *t, const struct scores *s, int64_t i)
-{
-    float worst = 0;
-    for (int64_t j = 0; s->gradient != NULL && j < t->d; j++)
-        worst += s->gradient[i * t->d + j] * 0.0f; /* NaN from any infinity or NaN */
-    return worst == 0;
-}
-
 static int score(struct task *t, struct scores *s)
 {
     s->score = mem_alloc(s->n, sizeof *s->score);
@@ -70,7 +67,7 @@ static int score(struct task *t, struct scores *s)
         t->learned == NULL) /* whose gradients the update takes itself */
         s->gradient = mem_alloc(s->n * t->d, sizeof *s->gradient);
     for (int64_t i = 0; i < s->n; i++)
-        s->score[i] = NAN; /* what a reward leaves out is no score of 0 */
+        s->score[i] = NAN;
     struct reward_batch b = {
         .n = s->n,
         .channels = t->channels,
@@ -85,24 +82,21 @@ static int score(struct task *t, struct scores *s)
         .gradient = s->gradient,
     };
     int rc = 0;
+    if (s->mean == NULL)
+        b.part = s->part = scorer_parts_create(t->reward_ctx, s->n);
     if (t->learned == NULL)
         rc = t->reward->score(t->reward_ctx, &b);
     else if (s->mean == NULL)
         rc = queries_ask(t, &b);
     else
         queries_score(t, &b, s->mean, s->bonus);
-    if (rc != 0)
-        return err_add("reward %s", t->reward->name);
-    for (int64_t i = 0; i < s->n; i++) {
-        if (s->status[i] == REWARD_OK &&
-            (!isfinite(s->score[i]) || !finite_gradient(t, s, i)))
+    for (int64_t i = 0; i < s->n && rc == 0; i++) {
+        if (s->status[i] == REWARD_OK && !isfinite(s->score[i]))
             s->status[i] = REWARD_NON_FINITE;
         if (s->status[i] != REWARD_OK)
             s->score[i] = NAN; /* a failed score is a status, never a number */
-        if (s->status[i] != REWARD_OK && s->gradient != NULL)
-            memset(s->gradient + i * t->d, 0, (size_t)t->d * sizeof *s->gradient);
     }
-    return 0;
+    return rc;
 }
 
 /* The guard scores the same samples; what it cannot score is NaN and concerns nobody
@@ -113,8 +107,6 @@ static int score_guard(struct task *t, struct scores *s)
         return 0;
     uint8_t *status = mem_alloc(s->n, 1);
     s->guard = mem_alloc(s->n, sizeof *s->guard);
-    for (int64_t i = 0; i < s->n; i++)
-        s->guard[i] = NAN;
     const struct reward_batch b = {
         .n = s->n,
         .channels = t->channels,
@@ -128,27 +120,47 @@ static int score_guard(struct task *t, struct scores *s)
         .status = status,
     };
     int rc = t->guard->score(t->guard_ctx, &b);
-    for (int64_t i = 0; i < s->n; i++)
-        if (status[i] != REWARD_OK || !isfinite(s->guard[i]))
-            s->guard[i] = NAN;
     mem_free(status);
-    return rc == 0 ? 0 : err_add("reward.guard %s", t->guard->name);
+    return rc == 0 ? 0 : err_add("reward.guard");
+}
+
+/* The columns of one component: its score and, in a mixture, its status. */
+static int put_part(const struct task *t, struct shard_writer *w, const struct scores *s,
+                    int64_t k)
+{
+    const struct scorer_part *p = scorer_part(t->reward_ctx, k);
+    char score[40], status[40];
+    snprintf(score, sizeof score, "reward_%s", p->name);
+    snprintf(status, sizeof status, "status_%s", p->name);
+    const struct column col[] = {
+        {.name = score, .type = COLUMN_F64, .nd = 1, .dim = {s->n}, .axis = {"sample"},
+         .units = p->units, .long_name = p->reward->help,
+         .data = s->part[k].score},
+        {.name = status, .type = COLUMN_U8, .nd = 1, .dim = {s->n}, .axis = {"sample"},
+         .units = "1", .long_name = STATUS_WORDS, .data = s->part[k].status},
+    };
+    int rc = shard_put(w, &col[0]);
+    return rc == 0 && scorer_mixes(t->reward_ctx) ? shard_put(w, &col[1]) : rc;
+}
+
+static int put_parts(const struct task *t, struct shard_writer *w, const struct scores *s)
+{
+    int rc = 0;
+    for (int64_t k = 0; s->part != NULL && k < scorer_parts(t->reward_ctx) && rc == 0; k++)
+        rc = put_part(t, w, s, k);
+    return rc;
 }
 
 static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
 {
-    char rel[96], path[4096], own[80];
+    char rel[96], path[4096];
     struct shard_head head = task_head(t, SHARD_REWARD, iteration, shard, s->version);
     head.parent = s->parent;
     head.parents = s->parents;
-    snprintf(own, sizeof own, "reward_%s", t->reward->name);
     const struct column col[] = {
         {.name = "reward", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = t->reward->units, .data = s->score,
          .long_name = "total reward (NaN where the status is not ok)"},
-        {.name = own, .type = COLUMN_F64, .nd = 1, .dim = {s->n}, .axis = {"sample"},
-         .units = t->reward->units, .long_name = t->reward->help,
-         .data = s->mean == NULL ? s->score : NULL},
         {.name = "surrogate_mean", .type = COLUMN_F64, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = t->reward->units, .data = s->mean,
          .long_name = "learned reward without its bonus"},
@@ -157,8 +169,7 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
          .long_name = "what its uncertainty adds"},
         {.name = "status", .type = COLUMN_U8, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = "1", .data = s->status,
-         .long_name = "0 ok, 1 failed, 2 timed out, 3 infeasible, 4 non-finite, "
-                      "5 not asked"},
+         .long_name = STATUS_WORDS},
         {.name = "sample_index", .type = COLUMN_I64, .nd = 1, .dim = {s->n},
          .axis = {"sample"}, .units = "1", .data = s->index,
          .long_name = "number of the sample in its iteration"},
@@ -180,6 +191,8 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
     for (size_t i = 0; i < sizeof col / sizeof *col && rc == 0; i++)
         if (col[i].data != NULL)
             rc = shard_put(w, &col[i]);
+    if (rc == 0)
+        rc = put_parts(t, w, s);
     if (rc != 0) {
         shard_abort(w);
         return -1;
@@ -211,6 +224,7 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     mem_free(s.guard);
     mem_free(s.status);
     mem_free(s.gradient);
+    scorer_parts_free(s.part, t->reward_ctx);
     mem_free(s.mean);
     mem_free(s.bonus);
     return rc;

@@ -47,6 +47,16 @@ const char *metric_name(enum metric m); /* "reward_mean", ... */
 
 enum optimizer { OPTIMIZER_ADAMW, OPTIMIZER_NATURAL };
 
+/* How the components of a mixture come together. */
+enum reward_mixing {
+    MIXING_REWARD,     /* their weighted sum is the reward */
+    MIXING_NORMALISED, /* the same of what has mean 0 and deviation 1 over the iteration */
+    MIXING_ADVANTAGE,  /* the weighted sum of the method's advantages of each */
+};
+
+/* What becomes of a sample without a reward. */
+enum failure_policy { FAILURE_DROP, FAILURE_DROP_GROUP, FAILURE_STOP };
+
 struct update_options {
     int64_t batch; /* samples per optimizer step; 0: all of the iteration */
     int64_t inner_epochs;
@@ -163,16 +173,18 @@ struct task {
     const struct algo *algo;
     struct algo_options algo_options;
     int64_t pairs_each; /* of a sample and inner epoch */
-    const struct reward *reward, *guard; /* guard: scored beside it, NULL: none */
+    const struct reward *reward, *guard; /* guard: scored beside it, NULL: none; scorers */
+    struct reward own_reward, own_guard; /* what they point to (scorer.h) */
+    enum reward_mixing mixing;
     void *reward_ctx, *guard_ctx;
-    struct reward own_reward, own_guard; /* what both point to: settled */
+    int64_t scorers; /* ranks that score; 0: one */
     struct algo watched; /* algo, where it needs more for the run's sake */
     struct learned *learned; /* NULL: the true reward is asked for every sample */
     int64_t learned_as_of;   /* iteration whose advantage file the model is from, or -1 */
     struct shard_parent learned_from; /* that file */
     struct search_options search; /* in rollouts */
     double max_failed_fraction;
-    bool stop_on_failure;
+    enum failure_policy on_failure;
     struct update_options update;
     struct entropy_options entropy;
     struct value_options value;

@@ -79,7 +79,7 @@ int update_ends_score(struct update *u, int64_t from, int64_t m, const float *pr
             return -1;
         queries_score(t, &b, NULL, NULL);
     } else if (t->reward->score(t->reward_ctx, &b) != 0) {
-        return err_add("reward %s", t->reward->name);
+        return -1;
     }
     for (int64_t k = 0; k < m; k++) {
         u->pair[k].end_reward = e->status[k] == REWARD_OK ? e->score[k] : (double)NAN;

@@ -1,5 +1,5 @@
-/* Noise and budget are functions of the sample's number in the run alone, so they do
- * not depend on which rank asks. */
+/* Noise is a function of the sample's number in the run alone, so it does not depend on
+ * which rank asks. */
 #include "stages/reward/table.h"
 
 #include "io/sys/err.h"
@@ -14,7 +14,6 @@ struct scorer {
     const struct coding *coding;
     char *text; /* [width + 1] */
     double noise;
-    int64_t budget, samples; /* 0: no limit; per iteration */
     uint64_t seed;
 };
 
@@ -38,8 +37,6 @@ static int open_table(const struct reward_scene *scene, void **ctx)
     s->seed = scene->seed;
     s->text = mem_alloc(scene->width + 1, 1);
     s->noise = config_real(scene->config, "reward.noise");
-    s->budget = config_int(scene->config, "reward.budget");
-    s->samples = config_int(scene->config, "rollout.samples");
     s->table =
         lookup_open("reward.table", config_text(scene->config, "reward.table"), 1);
     if (s->table == NULL) {
@@ -60,8 +57,6 @@ static int score(void *ctx, const struct reward_batch *b)
         int64_t row = lookup_find(s->table, s->text);
         b->score[i] = (double)NAN;
         b->status[i] = row < 0 ? REWARD_INFEASIBLE : REWARD_OK;
-        if (s->budget > 0 && b->iteration * s->samples + number >= s->budget)
-            b->status[i] = REWARD_FAILED;
         if (b->status[i] != REWARD_OK)
             continue;
         float z = 0;
@@ -72,10 +67,17 @@ static int score(void *ctx, const struct reward_batch *b)
     return 0;
 }
 
+static int traits(const struct config *c, struct reward_traits *t)
+{
+    t->deterministic = config_real(c, "reward.noise") == 0;
+    return 0;
+}
+
 const struct reward table = {
     .name = "table",
     .help = "text: its number in reward.table; a text that is not there is infeasible",
     .units = "1",
+    .traits = traits,
     .open = open_table,
     .close = close_table,
     .score = score,

@@ -31,8 +31,16 @@ check dna examples/dna/run.yaml reward.table="$work/dna.csv:seq:score" reward.no
 [ "$(grep -c "<code>[ACGT]\{8\}</code>" "$work/dna.0/report.html")" = 20 ]
 ok $? "the report lists the texts"
 run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/spent" $small \
-    reward.table="$work/dna.csv:seq:score" reward.budget=10
-is_code $? 7 "a spent budget ends the run" "$work/log"
+    run.iterations=9 reward.table="$work/dna.csv:seq:score" reward.budget=27
+is_code $? 0 "a budget of 27 samples" "$work/log"
+says "$work/log" "policy 2 of 2" "ends after two iterations of 10"
+run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/spent" $small \
+    run.iterations=9 reward.table="$work/dna.csv:seq:score" reward.budget=35
+is_code $? 0 "a larger budget" "$work/log"
+says "$work/log" "policy 3 of 3" "continues it"
+run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/bad" $small \
+    reward.table="$work/dna.csv:seq:score" reward.budget=9
+is_code $? 2 "a budget below one iteration is refused" "$work/log"
 run_mpi "$work/log" 1 run examples/dna/run.yaml run.dir="$work/bad" $small \
     reward.table="$work/dna.csv:seq:none"
 is_code $? 3 "a column that is not there" "$work/log"

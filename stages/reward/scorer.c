@@ -1,0 +1,375 @@
+/* Scorers. */
+#include "stages/reward/scorer.h"
+
+#include "io/sys/err.h"
+#include "io/sys/mem.h"
+#include "stages/reward/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct component {
+    struct scorer_part p;
+    const struct config *config; /* the whole, or the component's view of it */
+    bool deterministic;
+    void *ctx;
+    struct memory *memory; /* NULL: nothing is kept */
+};
+
+struct scorer {
+    int64_t parts, element; /* element: numbers of a sample */
+    int64_t retries;
+    bool mixes;
+    struct component *part;
+};
+
+const struct reward mixture = {
+    .name = "mixture",
+    .help = "the weighted sum of the rewards under `components`",
+    .units = "1",
+};
+
+/* Index of the component of this name, or -1. */
+static int64_t find_part(const struct config *c, const char *wanted)
+{
+    for (int64_t i = 0; i < config_parts(c); i++) {
+        const char *name;
+        config_part(c, i, &name);
+        if (strcmp(name, wanted) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static int set_part(struct component *k, const struct config *whole,
+                    const struct config *view, const char *name, const char *reward)
+{
+    k->config = view;
+    k->p = (struct scorer_part){.name = name,
+                                .reward = reward_find(reward),
+                                .weight = config_real(view, "reward.weight"),
+                                .offset = config_real(view, "reward.offset"),
+                                .scale = config_real(view, "reward.scale")};
+    const char *section = view == whole ? "" : "components.";
+    if (k->p.reward == NULL)
+        return err_add("%s%s", section, view == whole ? "reward.name" : name);
+    if (k->p.reward == &mixture)
+        return err_set(ERR_USAGE, "%s%s: names mixture, and takes one of the other rewards",
+                       section, name);
+    struct reward_traits t;
+    if (reward_traits(k->p.reward, view, &t) != 0)
+        return err_add("%s%s", section, name);
+    k->p.units = t.units;
+    k->deterministic = t.deterministic;
+    return 0;
+}
+
+/* One component or reward as it says it, whatever its weight elsewhere. */
+static int64_t list_named(const struct config *c, const char *wanted, struct component *k)
+{
+    const char *name = wanted;
+    int64_t at = find_part(c, wanted);
+    const struct config *view = at >= 0 ? config_part(c, at, &name) : c;
+    const char *reward = at >= 0 ? config_text(view, "reward.name") : wanted;
+    if (set_part(k, c, view, name, reward) != 0)
+        return -1;
+    if (at < 0)
+        k->p.name = k->p.reward->name;
+    k->p.weight = k->p.scale = 1;
+    k->p.offset = 0;
+    return 1;
+}
+
+/* All components but the guard. */
+static int64_t list_mixture(const struct config *c, struct component *k)
+{
+    const int64_t guard = find_part(c, config_text(c, "reward.guard"));
+    const char *name;
+    int64_t n = 0;
+    bool counts = false;
+    for (int64_t i = 0; i < config_parts(c); i++) {
+        const struct config *view = config_part(c, i, &name);
+        if (i == guard)
+            continue;
+        if (set_part(&k[n], c, view, name, config_text(view, "reward.name")) != 0)
+            return -1;
+        counts |= k[n++].p.weight != 0;
+    }
+    if (counts)
+        return n;
+    return err_set(ERR_USAGE, "reward.name: mixture needs components with a weight: name them "
+                              "under `components`, as in components.size.name="
+                              "jpeg_compressibility");
+}
+
+/* What a name stands for, up to CONFIG_PARTS_MAX components; their number, or -1. */
+static int64_t list_parts(const struct config *c, const char *name, struct component *k)
+{
+    const char *run = config_text(c, "reward.name");
+    if (strcmp(name != NULL ? name : run, mixture.name) == 0)
+        return list_mixture(c, k);
+    if (name != NULL)
+        return list_named(c, name, k);
+    const struct reward *r = reward_find(run);
+    if (r == NULL)
+        return err_add("reward.name");
+    if (config_parts(c) > (find_part(c, config_text(c, "reward.guard")) >= 0))
+        return err_set(ERR_USAGE, "components: reward.name is %s, so they would not be asked: "
+                                  "set reward.name=mixture",
+                       r->name);
+    if (config_real(c, "reward.weight") == 0)
+        return err_set(ERR_USAGE, "reward.weight: 0 leaves nothing to learn from");
+    return set_part(k, c, c, r->name, r->name) == 0 ? 1 : -1;
+}
+
+static void close_scorer(void *ctx)
+{
+    struct scorer *s = ctx;
+    if (s == NULL)
+        return;
+    for (int64_t k = 0; k < s->parts; k++) {
+        memory_close(s->part[k].memory);
+        if (s->part[k].p.reward->close != NULL)
+            s->part[k].p.reward->close(s->part[k].ctx);
+    }
+    mem_free(s->part);
+    mem_free(s);
+}
+
+static int open_part(struct component *k, const struct reward_scene *scene)
+{
+    const struct reward *r = k->p.reward;
+    struct reward_scene own = *scene;
+    own.config = k->config;
+    own.name = k->p.name;
+    if (r->open != NULL && r->open(&own, &k->ctx) != 0)
+        return -1;
+    if (r->remote && own.memory != NULL)
+        k->memory = memory_open(own.memory, r, k->ctx, &own, k->deterministic);
+    return 0;
+}
+
+static int open_scorer(const struct reward_scene *scene, void **ctx)
+{
+    struct scorer *s = mem_alloc(1, sizeof *s);
+    s->part = mem_alloc(CONFIG_PARTS_MAX, sizeof *s->part);
+    s->element = scene->channels * scene->height * scene->width;
+    s->retries = config_int(scene->config, "reward.retries");
+    int64_t n = list_parts(scene->config, scene->name, s->part);
+    int rc = n < 0 ? -1 : 0;
+    s->mixes = strcmp(scene->name != NULL ? scene->name
+                                          : config_text(scene->config, "reward.name"),
+                      mixture.name) == 0;
+    for (; s->parts < n && rc == 0; s->parts++) {
+        rc = open_part(&s->part[s->parts], scene);
+        if (rc != 0)
+            err_add("%s%s", s->mixes ? "components." : "reward ",
+                    s->part[s->parts].p.name);
+    }
+    if (rc != 0) {
+        close_scorer(s);
+        return -1;
+    }
+    *ctx = s;
+    return 0;
+}
+
+static bool lost(const struct component *k, const struct reward_part *p, int64_t i)
+{
+    return k->p.weight != 0 && p->status[i] != REWARD_OK;
+}
+
+/* A score that is no number is a status; lost samples have gradient 0. */
+static void clean(const struct reward_batch *b, int64_t element)
+{
+    for (int64_t i = 0; i < b->n; i++) {
+        float worst = 0;
+        if (b->skip != NULL && b->skip[i])
+            continue;
+        for (int64_t j = 0; b->gradient != NULL && j < element; j++)
+            worst += b->gradient[i * element + j] * 0.0f; /* NaN from infinity and NaN */
+        if (b->status[i] == REWARD_OK && (!isfinite(b->score[i]) || worst != 0))
+            b->status[i] = REWARD_NON_FINITE;
+        if (b->status[i] == REWARD_OK)
+            continue;
+        b->score[i] = NAN;
+        if (b->gradient != NULL)
+            memset(b->gradient + i * element, 0, (size_t)element * sizeof *b->gradient);
+    }
+}
+
+static int ask(struct component *k, const struct reward_batch *b)
+{
+    if (k->memory != NULL && b->gradient == NULL)
+        return memory_score(k->memory, b);
+    return k->p.reward->score(k->ctx, b);
+}
+
+/* One component's scores, with retries. skip [n] is scratch that says what not to ask. */
+static int score_part(const struct scorer *s, struct component *k,
+                      const struct reward_batch *b, uint8_t *skip)
+{
+    int rc = 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        if (skip[i])
+            continue;
+        b->score[i] = NAN; /* what a reward leaves out is no score of 0 */
+        b->status[i] = REWARD_FAILED;
+    }
+    for (int64_t again = 0; again <= s->retries && rc == 0; again++) {
+        int64_t wanted = 0;
+        for (int64_t i = 0; i < b->n; i++) {
+            bool failed = b->status[i] == REWARD_FAILED || b->status[i] == REWARD_TIMED_OUT;
+            skip[i] |= again > 0 && !failed;
+            wanted += !skip[i];
+        }
+        if (wanted == 0)
+            break;
+        rc = ask(k, b);
+        if (rc == 0)
+            clean(b, s->element);
+    }
+    return rc == 0 ? 0 : err_add("reward %s", k->p.name);
+}
+
+/* Adds a component to the whole's scores. first: it is the first that counts. */
+static void add(const struct scorer *s, const struct component *k,
+                const struct reward_batch *whole, const struct reward_part *p,
+                const float *gradient, bool first)
+{
+    const double w = k->p.weight;
+    for (int64_t i = 0; i < whole->n; i++) {
+        if (whole->skip != NULL && whole->skip[i])
+            continue;
+        double v = w * (p->score[i] - k->p.offset) / k->p.scale;
+        if (first || whole->status[i] == REWARD_OK)
+            whole->status[i] = p->status[i];
+        whole->score[i] = first ? v : whole->score[i] + v;
+        for (int64_t j = i * s->element; gradient != NULL && j < (i + 1) * s->element; j++) {
+            float g = (float)(w / k->p.scale * (double)gradient[j]);
+            whole->gradient[j] = first ? g : whole->gradient[j] + g;
+        }
+    }
+}
+
+static int score(void *ctx, const struct reward_batch *b)
+{
+    const struct scorer *s = ctx;
+    const int64_t n = b->n;
+    bool first = true;
+    int rc = 0;
+    struct reward_part *part = b->part != NULL ? b->part : scorer_parts_create(s, n);
+    uint8_t *skip = mem_alloc(n, 1), *gone = mem_alloc(n, 1);
+    float *gradient = b->gradient != NULL ? mem_alloc(n * s->element, sizeof *gradient) : NULL;
+    for (int64_t k = 0; k < s->parts && rc == 0; k++) {
+        struct component *c = &s->part[k];
+        struct reward_batch one = *b;
+        one.score = part[k].score;
+        one.status = part[k].status;
+        one.part = NULL;
+        one.gradient = c->p.weight != 0 ? gradient : NULL;
+        one.skip = skip;
+        for (int64_t i = 0; i < n; i++) {
+            skip[i] = b->skip != NULL && b->skip[i];
+            if (!skip[i] && gone[i] && c->p.reward->remote) {
+                one.score[i] = NAN;
+                one.status[i] = REWARD_NOT_ASKED;
+                skip[i] = 1;
+            }
+        }
+        rc = score_part(s, c, &one, skip);
+        for (int64_t i = 0; i < n; i++)
+            gone[i] |= lost(c, &part[k], i);
+        if (rc == 0 && c->p.weight != 0) {
+            add(s, c, b, &part[k], one.gradient, first);
+            first = false;
+        }
+    }
+    if (rc == 0)
+        clean(b, s->element);
+    if (b->part == NULL)
+        scorer_parts_free(part, s);
+    mem_free(skip);
+    mem_free(gone);
+    mem_free(gradient);
+    return rc;
+}
+
+int scorer_describe(const struct config *c, const char *name, struct reward *out)
+{
+    struct component *part = mem_alloc(CONFIG_PARTS_MAX, sizeof *part);
+    int64_t n = list_parts(c, name, part);
+    bool deterministic = true, differentiable = true, remote = false;
+    for (int64_t k = 0; k < n; k++) {
+        const struct reward *r = part[k].p.reward;
+        struct reward_traits t;
+        if (part[k].p.weight == 0 && n > 1)
+            continue;
+        if (reward_traits(r, part[k].config, &t) != 0)
+            n = -1;
+        deterministic &= t.deterministic;
+        differentiable &= t.differentiable;
+        remote |= r->remote != 0;
+    }
+    if (n > 0) {
+        const bool mixes = strcmp(name != NULL ? name : config_text(c, "reward.name"),
+                                  mixture.name) == 0;
+        *out = mixes ? mixture : *part[0].p.reward;
+        out->name = mixes ? mixture.name : part[0].p.name;
+        out->units = mixes ? mixture.units : part[0].p.units;
+        out->deterministic = deterministic;
+        out->differentiable = differentiable;
+        out->remote = remote;
+        out->traits = NULL;
+        out->identify = NULL;
+        out->open = open_scorer;
+        out->close = close_scorer;
+        out->score = score;
+    }
+    mem_free(part);
+    return n > 0 ? 0 : -1;
+}
+
+int64_t scorer_parts(const void *ctx)
+{
+    const struct scorer *s = ctx;
+    return s == NULL ? 0 : s->parts;
+}
+
+bool scorer_mixes(const void *ctx)
+{
+    const struct scorer *s = ctx;
+    return s != NULL && s->mixes;
+}
+
+const struct scorer_part *scorer_part(const void *ctx, int64_t k)
+{
+    const struct scorer *s = ctx;
+    ERR_BUG_IF(k < 0 || k >= s->parts);
+    return &s->part[k].p;
+}
+
+struct reward_part *scorer_parts_create(const void *ctx, int64_t n)
+{
+    const int64_t parts = scorer_parts(ctx);
+    struct reward_part *p = mem_alloc(parts, sizeof *p);
+    for (int64_t k = 0; k < parts; k++) {
+        p[k].score = mem_alloc(n, sizeof *p[k].score);
+        p[k].status = mem_alloc(n, 1);
+        for (int64_t i = 0; i < n; i++) {
+            p[k].score[i] = NAN;
+            p[k].status[i] = REWARD_NOT_ASKED;
+        }
+    }
+    return p;
+}
+
+void scorer_parts_free(struct reward_part *p, const void *ctx)
+{
+    for (int64_t k = 0; p != NULL && k < scorer_parts(ctx); k++) {
+        mem_free(p[k].score);
+        mem_free(p[k].status);
+    }
+    mem_free(p);
+}
