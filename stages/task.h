@@ -192,9 +192,8 @@ struct task {
 /* Sets the phase and calls the hook. 0 or -1 (the job is lost). */
 int task_progress(struct task *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* Seconds of a monotonic clock. */
-double task_clock(void);
-/* The same without the time spent in the hook, which has its own account. */
+/* Seconds of a monotonic clock without those spent in the hook, which has its own
+ * account. */
 double task_now(const struct task *t);
 /* Adds the time since `start`, a task_now, to the account; returns now. */
 double task_spend(struct task *t, enum task_time k, double start);
