@@ -269,6 +269,7 @@ int worker_run(const struct worker_options *o, char text[640])
     o->task->seal_later = true;
     o->task->idle = tick;
     o->task->idle_ctx = &w;
+    o->task->stopping = worker_signal_caught;
     snprintf(o->task->phase, sizeof o->task->phase, "waits for a lease");
     for (;;) {
         tick(&w);

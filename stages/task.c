@@ -57,6 +57,15 @@ int task_progress(struct task *t, const char *fmt, ...)
     return rc;
 }
 
+int task_may_go_on(struct task *t, const char *what)
+{
+    if (task_progress(t, "%s", what) != 0)
+        return -1;
+    if (t->stopping == NULL || !t->stopping())
+        return 0;
+    return err_set(ERR_STOPPED, "%s: left, as the program was told to end", what);
+}
+
 double task_now(const struct task *t)
 {
     return clock_s() - t->ticked_s;

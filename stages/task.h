@@ -180,6 +180,7 @@ struct task {
     char phase[96];
     comm_idle_f idle;
     void *idle_ctx;
+    bool (*stopping)(void); /* was the program told to end? NULL: it cannot be */
     double spent[TASK_TIMES]; /* seconds since the caller reset them */
     double ticked_s;          /* in the hook, ever */
     /* The caller ends what a rollout or reward left in `sealing`: until then its shard
@@ -192,6 +193,9 @@ struct task {
 /* Sets the phase and calls the hook. 0 or -1 (the job is lost). */
 int task_progress(struct task *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same where one piece of work may take hours: -1 with ERR_STOPPED also where the
+ * program was told to end. What was begun is lost; the next job begins it again. */
+int task_may_go_on(struct task *t, const char *what);
 /* Seconds of a monotonic clock without those spent in the hook, which has its own
  * account. */
 double task_now(const struct task *t);
