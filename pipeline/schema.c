@@ -280,7 +280,7 @@ const struct config_key schema[] = {
      "random cosine features of the state"},
     {"value.knots", CONFIG_INT, "4", 1, 64, NULL, YES,
      "ridge: points along the chain between which the coefficients are interpolated"},
-    {"value.ridge", CONFIG_REAL, "auto", 0, 1e12, "auto", YES,
+    {"value.ridge", CONFIG_REAL, "auto", 1e-12, 1e12, "auto", YES,
      "ridge: penalty of the coefficients, times the number of (sample, step) pairs; auto: the "
      "one with the least error on samples that were left out"},
     {"value.folds", CONFIG_INT, "4", 2, 64, NULL, YES,
