@@ -34,14 +34,24 @@ static void on_signal(int sig)
     caught = sig;
 }
 
-void worker_catch_signals(void)
+static void set_handlers(void (*handler)(int))
 {
     static const int sigs[] = {SIGTERM, SIGINT, SIGUSR1};
-    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
     sigemptyset(&sa.sa_mask);
     for (int i = 0; i < 3; i++)
         sigaction(sigs[i], &sa, NULL);
+}
+
+void worker_catch_signals(void)
+{
+    set_handlers(on_signal);
     signal(SIGPIPE, SIG_IGN);
+}
+
+void worker_free_signals(void)
+{
+    set_handlers(SIG_DFL);
 }
 
 bool worker_signal_caught(void)
