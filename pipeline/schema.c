@@ -32,7 +32,8 @@ const struct config_key schema[] = {
     {"run.keep_every", CONFIG_INT, "0", 0, 1e9, NULL, NO,
      "also keep every Nth policy file; 0: none"},
     {"run.keep_best", CONFIG_BOOL, "true", ANY, NULL, NO,
-     "also keep the policy with the best mean reward (mean of reward.guard where there is one)"},
+     "also keep the policy with the best mean reward (mean of reward.guard where there is one; "
+     "with surrogate.kind, of the true answers)"},
     {"run.keep_shards", CONFIG_INT, "0", 0, 1e9, NULL, NO,
      "newest iterations whose shards are kept; 0: all"},
     {"run.kl_budget", CONFIG_REAL, "0", 0, 1e9, NULL, YES,

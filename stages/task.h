@@ -87,7 +87,8 @@ struct value_options {
 struct policy_counters {
     int64_t version, optimizer_step, samples_total, ema_updates;
     int64_t best_version; /* policy whose rollouts had the highest mean reward */
-    double best_reward;   /* meaningless while best_version < 0; with a guard: its mean */
+    double best_reward;   /* meaningless while best_version < 0; with a guard its mean, of a
+                             learned reward the answers' */
     double guard_first, guard_first_error; /* likewise; NaN without a guard */
 };
 
