@@ -39,7 +39,7 @@ CFLAGS  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
            -fno-sanitize-recover=undefined -U_FORTIFY_SOURCE
 endif
 PKGCFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKGLIBS   = $(LDFLAGS) $(shell pkg-config --libs $(PKGS)) -lhdf5_hl -ldnnl -lm
+PKGLIBS   = $(LDFLAGS) $(shell pkg-config --libs $(PKGS)) -lhdf5_hl -ldnnl -ldl -lm
 
 LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.c \
           stages/*.c stages/*/*.c pipeline/*.c))

@@ -6,6 +6,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
 #include "pipeline/schema.h"
+#include "pipeline/verify.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -132,6 +133,40 @@ struct config *arguments_directory(const char *dir, int n, char **overrides)
         return c;
     config_destroy(c);
     return NULL;
+}
+
+char *arguments_run_of(const char *source)
+{
+    char *dir = NULL;
+    size_t n = strlen(source);
+    if (verify_is_run(source))
+        return mem_text(source);
+    if (n < 4 || strcmp(source + n - 3, ".h5") != 0)
+        return NULL;
+    char *file = mem_text(source), *slash = strrchr(file, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    dir = text_new("%s/..", slash != NULL ? file : ".");
+    mem_free(file);
+    if (verify_is_run(dir))
+        return dir;
+    mem_free(dir);
+    return NULL;
+}
+
+struct config *arguments_source(const char *source, int n, char **rest)
+{
+    bool file = n > 0 && file_exists(rest[0]);
+    char *run = file ? NULL : arguments_run_of(source);
+    struct config *c = NULL;
+    if (run != NULL)
+        c = arguments_directory(run, n, rest);
+    else if (n > 0)
+        c = schema_load(n, rest);
+    else
+        c = config_create(schema);
+    mem_free(run);
+    return c;
 }
 
 void arguments_option_help(const struct config_key *table)

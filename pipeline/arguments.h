@@ -13,6 +13,13 @@ struct config *arguments_job(const char *name, const char *help, int argc, char 
  * then the overrides. NULL: ERR_INPUT, ERR_USAGE. */
 struct config *arguments_directory(const char *dir, int n, char **overrides);
 
+/* The run directory that a source is (or lies in: a policy file), to be freed with mem_free;
+ * NULL where there is none. */
+char *arguments_run_of(const char *source);
+/* The configuration for a source: a CONFIG.yaml in rest[0], or that of the run directory
+ * that the source lies in, or the defaults; then the overrides in rest. NULL as above. */
+struct config *arguments_source(const char *source, int n, char **rest);
+
 /* `sluice NAME PATH [--json]`: the path, or NULL as above. */
 const char *arguments_path(const char *name, const char *help, int argc, char **argv,
                            int *code);

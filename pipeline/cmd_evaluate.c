@@ -4,15 +4,12 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
-#include "pipeline/compute.h"
 #include "pipeline/evaluate.h"
+#include "pipeline/job.h"
 #include "pipeline/placement.h"
 #include "pipeline/sample_files.h"
 #include "pipeline/schema.h"
-#include "pipeline/verify.h"
-#include "stages/linalg/petsc.h"
 
-#include <mpi.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -91,38 +88,9 @@ static int sort_words(int argc, char **argv, struct words *w)
                : err_set(ERR_USAGE, "name a model, policy, run or FILE.npy; see --help");
 }
 
-/* The run directory that a source lies in, to be freed; NULL where there is none. */
-static char *run_of(const char *source)
-{
-    char *dir = NULL;
-    size_t n = strlen(source);
-    if (verify_is_run(source))
-        return mem_text(source);
-    if (n < 4 || strcmp(source + n - 3, ".h5") != 0)
-        return NULL;
-    char *file = mem_text(source), *slash = strrchr(file, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    dir = text_new("%s/..", slash != NULL ? file : ".");
-    mem_free(file);
-    if (verify_is_run(dir))
-        return dir;
-    mem_free(dir);
-    return NULL;
-}
-
 static struct config *load_config(const struct words *w)
 {
-    bool file = w->n > 0 && file_exists(w->rest[0]);
-    char *run = file ? NULL : run_of(w->source);
-    struct config *c = NULL;
-    if (run != NULL)
-        c = arguments_directory(run, w->n, w->rest);
-    else if (w->n > 0)
-        c = schema_load(w->n, w->rest);
-    else
-        c = config_create(schema);
-    mem_free(run);
+    struct config *c = arguments_source(w->source, w->n, w->rest);
     if (c == NULL || config_is(w->options, "class", "all"))
         return c;
     char *a = text_new("rollout.classes=[%s]", config_text(w->options, "class"));
@@ -247,14 +215,6 @@ static int publish(const struct evaluation *e, const struct config *o, struct js
 static int evaluate(struct evaluation *e, const struct config *o)
 {
     const bool given = is_file(e->o.source), here = e->comm.rank == 0;
-    struct place place;
-    int rc = placement_threads(e->o.config, e->comm.rank);
-    if (rc == 0)
-        rc = compute_settle(e->o.config, &e->comm);
-    if (rc == 0)
-        placement_apply(e->o.config, false, e->comm.rank, &place);
-    if (comm_agree(&e->comm, rc) != 0)
-        return -1;
     if (given && strcmp(config_origin(o, "n"), "default") == 0)
         e->o.n = 0; /* all of them */
     if ((given ? evaluate_read(e) : evaluate_draw(e)) != 0)
@@ -268,7 +228,7 @@ static int evaluate(struct evaluation *e, const struct config *o)
         if (!given)
             json_out_i64(out, "seed", config_int(o, "seed"));
     }
-    rc = evaluate_measure(e, out);
+    int rc = evaluate_measure(e, out);
     if (rc == 0 && here) {
         rc = publish(e, o, out);
     } else if (here) {
@@ -279,28 +239,18 @@ static int evaluate(struct evaluation *e, const struct config *o)
     return comm_agree(&e->comm, rc);
 }
 
-static int run_job(const struct words *w, struct config *c)
+struct asked {
+    struct evaluation evaluation;
+    const struct config *options;
+};
+
+static int work(void *ctx, const struct comm *all)
 {
-    struct evaluation e = {.version = -1};
-    if (settle(w, c, &e.o) != 0)
-        return cmd_fail("evaluate");
-    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
-        return ERR_ENV;
-    MPI_Comm group; /* never the world itself, never one with a topology */
-    MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
-    MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);
-    e.comm = (struct comm){.mpi = group};
-    MPI_Comm_rank(group, &e.comm.rank);
-    MPI_Comm_size(group, &e.comm.size);
-    int rc = evaluate(&e, w->options);
-    int code = rc == 0 || e.comm.rank != 0 ? 0 : (int)err_code(); /* one rank speaks */
-    if (rc != 0 && e.comm.rank == 0)
-        cmd_fail("evaluate");
-    evaluate_close(&e);
-    petsc_end();
-    MPI_Comm_free(&group);
-    MPI_Finalize();
-    return code;
+    struct asked *a = ctx;
+    a->evaluation.comm = *all;
+    int rc = evaluate(&a->evaluation, a->options);
+    evaluate_close(&a->evaluation);
+    return rc;
 }
 
 int cmd_evaluate(int argc, char **argv)
@@ -324,7 +274,9 @@ int cmd_evaluate(int argc, char **argv)
         goto done;
     }
     placement_quiet_threads(c, argv - 1);
-    code = run_job(&w, c);
+    struct asked a = {.evaluation = {.version = -1}, .options = w.options};
+    code = settle(&w, c, &a.evaluation.o) != 0 ? cmd_fail("evaluate")
+                                               : job_run("evaluate", c, work, &a);
 done:
     config_destroy(c);
     config_destroy(w.options);

@@ -8,6 +8,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/given.h"
 #include "pipeline/settings.h"
 #include "pipeline/source.h"
 #include "pipeline/worker.h"
@@ -320,35 +321,16 @@ int evaluate_draw(struct evaluation *e)
  * A series is in the units of its data. */
 static int read_local(struct evaluation *e)
 {
-    struct dataset d = {0};
-    struct evaluate_set *set = &e->set;
-    const char *folder = config_text(e->o.config, "model.path");
-    if (dataset_read(&d, e->o.source, "npy", NULL) != 0)
+    struct given g;
+    if (given_open(&g, e->o.source, NULL, e->o.config) != 0)
         return -1;
-    int64_t n = e->o.n > 0 && e->o.n < d.n ? e->o.n : d.n;
-    set_alloc(set, n, (int64_t[]){d.channels, d.height, d.width}, false);
-    memcpy(set->x, d.sample, (size_t)(n * set->d) * sizeof *set->x);
-    dataset_free(&d);
+    int64_t n = e->o.n > 0 && e->o.n < g.n ? e->o.n : g.n;
+    set_alloc(&e->set, n, (int64_t[]){g.channels, g.height, g.width}, false);
+    int rc = given_rows(&g, 0, n, e->set.x);
+    e->set.coding = g.coding;
     e->version = -1;
-    if (folder[0] == '\0')
-        return 0;
-    int64_t dim[3];
-    struct model *m = model_open(folder, -1, false);
-    if (m == NULL)
-        return -1;
-    model_sample_shape(m, dim);
-    set->coding = *model_coding(m);
-    model_destroy(m);
-    if (dim[0] * dim[1] * dim[2] != set->d)
-        return err_set(ERR_USAGE, "%s: samples of %lld numbers, model.path's have %lld",
-                       e->o.source, (long long)set->d,
-                       (long long)(dim[0] * dim[1] * dim[2]));
-    set->channels = dim[0];
-    set->height = dim[1];
-    set->width = dim[2];
-    return set->coding.kind == CODING_SERIES
-               ? coding_encode(&set->coding, set->x, set->n * set->d)
-               : 0;
+    given_close(&g);
+    return rc;
 }
 
 int evaluate_read(struct evaluation *e)

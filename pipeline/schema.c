@@ -180,6 +180,11 @@ const struct config_key schema[] = {
     {"reward.distance_cap", CONFIG_REAL, "1", 0, 1e9, NULL, YES,
      "memorisation: distance beyond which the reward does not grow"},
 
+    {"plugin.path", CONFIG_TEXT, "", ANY, NULL, YES,
+     "plugin: the shared object that scores (stages/reward/plugin/sluice_reward.h)"},
+    {"plugin.options", CONFIG_TEXT, "", ANY, NULL, YES,
+     "plugin: text that is handed to it as it stands"},
+
     {"components", CONFIG_PARTS, "", ANY, "reward|http|exec|plugin", YES,
      "mixture: NAME: {name: REWARD, weight: W, ...}, each with keys of its own beside those "
      "above; reward.guard may name one, which then is no part of the sum"},

@@ -169,13 +169,9 @@ static int check_reward(const struct task *t, const struct config *c)
     return 0;
 }
 
-static int read_method(struct task *t, const struct config *c)
+/* reward.name and reward.guard, as the configuration makes them. */
+static int read_rewards(struct task *t, const struct config *c)
 {
-    t->algo = algo_find(config_text(c, "algorithm.name"));
-    if (t->algo == NULL)
-        return err_add("algorithm.name");
-    algo_options_read(&t->algo_options, t->algo, c);
-    read_value(&t->value, c);
     if (scorer_describe(c, NULL, &t->own_reward) != 0)
         return -1;
     t->reward = &t->own_reward;
@@ -188,6 +184,18 @@ static int read_method(struct task *t, const struct config *c)
                              config_real(c, "run.guard_errors") > 0))
         return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
                                   "reward that they watch");
+    return 0;
+}
+
+static int read_method(struct task *t, const struct config *c)
+{
+    t->algo = algo_find(config_text(c, "algorithm.name"));
+    if (t->algo == NULL)
+        return err_add("algorithm.name");
+    algo_options_read(&t->algo_options, t->algo, c);
+    read_value(&t->value, c);
+    if (read_rewards(t, c) != 0)
+        return -1;
     t->entropy = (struct entropy_options){
         .weight = config_real(c, "algorithm.entropy_weight"),
         .neighbour = config_int(c, "algorithm.entropy_neighbour"),

@@ -8,6 +8,7 @@
 #include "stages/reward/jpeg.h"
 #include "stages/reward/memorisation.h"
 #include "stages/reward/molecule.h"
+#include "stages/reward/plugin.h"
 #include "stages/reward/power.h"
 #include "stages/reward/scorer.h"
 #include "stages/reward/table.h"
@@ -25,6 +26,7 @@ static const struct reward *const list[] = {
     &memorisation,
     &molecule_valid,       &molecule_property,
     &mixture,
+    &plugin,
     NULL,
 };
 
@@ -51,6 +53,28 @@ const struct reward *reward_find(const char *name)
             near != NULL ? "\"?" : "", known.s);
     text_free(&known);
     return NULL;
+}
+
+int reward_traits(const struct reward *r, const struct config *c,
+                  struct reward_traits *t)
+{
+    *t = (struct reward_traits){.units = r->units,
+                                .deterministic = r->deterministic,
+                                .differentiable = r->differentiable};
+    return r->traits != NULL ? r->traits(c, t) : 0;
+}
+
+int reward_settle(const struct reward *r, const struct config *c, struct reward *own)
+{
+    struct reward_traits t;
+    *own = *r;
+    if (reward_traits(r, c, &t) != 0)
+        return -1;
+    own->units = t.units;
+    own->deterministic = t.deterministic;
+    own->differentiable = t.differentiable;
+    own->traits = NULL;
+    return 0;
 }
 
 const char *reward_status_name(enum reward_status s)

@@ -65,19 +65,21 @@ struct reward_batch {
                       * not differentiable */
 };
 
+/* What may depend on the configuration. */
 struct reward_traits {
-    bool deterministic, differentiable;
+    const char *units;  /* valid as long as the process lives */
+    int deterministic;  /* same sample, same score */
+    int differentiable; /* fills gradient */
 };
 
 struct reward {
     const char *name, *help, *units;
-    int deterministic;  /* same sample, same score */
-    int differentiable; /* fills gradient */
+    int deterministic, differentiable; /* as in the traits */
+    /* Changes the traits, which are those above, to what the configuration makes of them.
+     * ERR_USAGE, ERR_INPUT. NULL: they are as they stand. */
+    int (*traits)(const struct config *c, struct reward_traits *t);
     int remote; /* asks another program: takes its time and may fail, honours skip, calls
                  * scored; what it has scored is kept and is not asked again */
-    /* Where these two depend on the configuration: *t comes with the flags above. 0 or -1.
-     * NULL-able. */
-    int (*traits)(const struct config *c, struct reward_traits *t);
     /* Prepares the scorer for samples of this shape; *ctx is its own. ERR_USAGE where
      * the shape or the configuration makes no sense for it, ERR_INPUT for a bad file.
      * NULL-able. */
@@ -89,6 +91,12 @@ struct reward {
      * and its arguments, but no token) to the digest that kept scores are found by. */
     void (*identify)(void *ctx, struct digest *d);
 };
+
+/* A reward's traits under this configuration. 0, or -1 with ERR_USAGE or ERR_INPUT. */
+int reward_traits(const struct reward *r, const struct config *c,
+                  struct reward_traits *t);
+/* The reward as the configuration makes it: *own is a copy of *r with those traits. */
+int reward_settle(const struct reward *r, const struct config *c, struct reward *own);
 
 /* NULL and ERR_USAGE (with the nearest name) for an unknown one. */
 const struct reward *reward_find(const char *name);

@@ -47,6 +47,56 @@ static void jpeg(void)
            "%s", err_text());
 }
 
+static void put(const char *path, const void *p, int64_t n)
+{
+    if (file_write(path, p, n) != 0)
+        ERR_BUG("%s", err_text());
+}
+
+/* What was written comes back; halves, headers that lie and other files are refused. */
+static void reading(void)
+{
+    uint8_t rgb[9 * 5 * 3], *back = NULL;
+    int64_t h = 0, w = 0, len = 0, worst = 0;
+    unsigned char *bytes = NULL;
+    struct text t = {0};
+    char path[64];
+    for (size_t i = 0; i < sizeof rgb; i++)
+        rgb[i] = (uint8_t)(100 + i / 3);
+    snprintf(path, sizeof path, "/tmp/image-%ld.in", (long)getpid());
+    tap_ok(image_png_file(rgb, 9, 5, path) == 0 && image_read(path, &back, &h, &w) == 0 &&
+               h == 9 && w == 5 && memcmp(rgb, back, sizeof rgb) == 0,
+           "a PNG is read");
+    mem_free(back);
+    image_png(rgb, 9, 5, &t);
+    for (int64_t cut = 0; cut < t.len - 12; cut += 7) { /* 12: its end has no pixels */
+        put(path, t.s, cut);
+        worst += image_read(path, &back, &h, &w) == 0;
+    }
+    tap_ok(worst == 0 && back == NULL, "cut PNGs are refused: %s", err_text());
+    memset(t.s + 16, 0x7f, 4); /* its width */
+    put(path, t.s, t.len);
+    tap_ok(image_read(path, &back, &h, &w) == -1 && err_code() == ERR_INPUT, "a header: %s",
+           err_text());
+    text_free(&t);
+    image_jpeg(rgb, 9, 5, 95, &bytes, &len);
+    put(path, bytes, len);
+    tap_ok(image_read(path, &back, &h, &w) == 0 && h == 9 && w == 5, "a JPEG is read");
+    for (size_t i = 0; i < sizeof rgb && back != NULL; i++)
+        worst = llabs(back[i] - rgb[i]) > worst ? llabs(back[i] - rgb[i]) : worst;
+    tap_ok(worst <= 3, "its pixels are within %lld", (long long)worst);
+    mem_free(back);
+    put(path, bytes, len - 20);
+    tap_ok(image_read(path, &back, &h, &w) == -1, "a cut JPEG: %s", err_text());
+    put(path, "GIF89a, says it", 15);
+    tap_ok(image_read(path, &back, &h, &w) == -1 && err_code() == ERR_INPUT, "%s",
+           err_text());
+    mem_free(bytes);
+    remove(path);
+    tap_ok(image_read(path, &back, &h, &w) == -1 && err_code() == ERR_INPUT, "%s",
+           err_text());
+}
+
 static void grid(void)
 {
     uint8_t rgb[3 * 2 * 1 * 3];
@@ -66,6 +116,7 @@ int main(void)
 {
     png();
     jpeg();
+    reading();
     grid();
     tap_ok(mem_live() == 0, "no memory is left");
     return tap_done();
