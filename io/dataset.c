@@ -2,6 +2,7 @@
  * what does not fit exactly is refused. */
 #include "io/dataset.h"
 
+#include "io/csv.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CIFAR_PLANES = 3 * 32 * 32, CIFAR_RECORD = 1 + CIFAR_PLANES, MAX_FIELD = 64 };
+enum { CIFAR_PLANES = 3 * 32 * 32, CIFAR_RECORD = 1 + CIFAR_PLANES };
 #define MAX_LABEL 1000000
 
 /* A mapped file. */
@@ -240,33 +241,20 @@ struct row {
     int64_t n, cap;
 };
 
-/* Parses the line [p, end) into r; the column (from 1) of the first field that is no
- * finite number, 0 when all are. */
-static int64_t read_row(struct row *r, const char *p, const char *end)
+/* Parses a line into r; the column (from 1) of the first field that is no number of a
+ * float's range, 0 when all are. */
+static int64_t read_row(struct row *r, struct csv *c)
 {
-    for (r->n = 0;;) {
-        char field[MAX_FIELD];
-        const char *stop = memchr(p, ',', (size_t)(end - p));
-        if (stop == NULL)
-            stop = end;
-        const char *last = stop;
-        while (last > p && (last[-1] == ' ' || last[-1] == '\r' || last[-1] == '\t'))
-            last--;
+    struct csv_field f;
+    for (r->n = 0; csv_field(c, &f); r->n++) {
         if (r->n == r->cap) {
             r->v = mem_resize(r->v, r->cap, r->cap * 2 + 64, sizeof *r->v);
             r->cap = r->cap * 2 + 64;
         }
-        if (last - p >= MAX_FIELD)
+        if (!csv_number(&f, &r->v[r->n]) || fabs(r->v[r->n]) > FLT_MAX)
             return r->n + 1;
-        memcpy(field, p, (size_t)(last - p));
-        field[last - p] = '\0';
-        if (!text_to_f64(field, &r->v[r->n]) || !(fabs(r->v[r->n]) <= FLT_MAX))
-            return r->n + 1;
-        r->n++;
-        if (stop == end)
-            return 0;
-        p = stop + 1;
     }
+    return 0;
 }
 
 static int add_row(struct dataset *d, const struct row *r, bool labelled, int64_t *cap)
@@ -296,30 +284,26 @@ static int add_row(struct dataset *d, const struct row *r, bool labelled, int64_
 static int read_csv(struct dataset *d, const struct source *s, bool labelled)
 {
     struct row r = {0};
-    int64_t cap = 0, line = 0;
+    struct csv c;
+    int64_t cap = 0;
     int rc = 0;
-    const char *p = (const char *)s->p, *all = p + s->len;
     *d = (struct dataset){.channels = 1, .height = 1};
-    while (rc == 0 && p < all) {
-        const char *end = memchr(p, '\n', (size_t)(all - p));
-        const char *stop = end == NULL ? all : end;
-        line++;
-        bool blank = stop == p || (stop == p + 1 && *p == '\r');
-        int64_t bad = blank ? 0 : read_row(&r, p, stop);
-        p = end == NULL ? all : end + 1;
-        if (blank || (line == 1 && bad == 1))
+    csv_begin(&c, s->path, s->p, s->len);
+    while (rc == 0 && csv_next(&c)) {
+        int64_t bad = read_row(&r, &c);
+        if (c.number == 1 && bad == 1)
             continue;
         if (d->n == 0)
             d->width = r.n - labelled;
         if (bad != 0)
             rc = err_set(ERR_INPUT, "%s:%lld: column %lld is not a finite number",
-                         s->path, (long long)line, (long long)bad);
+                         s->path, (long long)c.number, (long long)bad);
         else if (r.n != d->width + labelled || d->width < 1)
             rc = err_set(ERR_INPUT, "%s:%lld: has %lld columns, %lld are expected",
-                         s->path, (long long)line, (long long)r.n,
+                         s->path, (long long)c.number, (long long)r.n,
                          (long long)(d->n == 0 ? 2 : d->width + labelled));
         else if (add_row(d, &r, labelled, &cap) != 0)
-            rc = err_add("%s:%lld", s->path, (long long)line);
+            rc = csv_where(&c);
     }
     if (rc == 0 && d->n == 0)
         rc = err_set(ERR_INPUT, "%s: holds no rows of numbers", s->path);

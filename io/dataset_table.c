@@ -2,6 +2,7 @@
  * Fields are without quotes, as in tables of sequences and molecules. */
 #include "io/dataset.h"
 
+#include "io/csv.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
@@ -24,82 +25,40 @@ static void column_free(struct column *c)
     mem_free(c->field);
 }
 
-/* Field k of the line [p, end), NULL where there are fewer. */
-static char *field_of(const char *p, const char *end, int64_t k)
+static int add_field(struct column *c, struct csv *csv, int64_t k)
 {
-    for (; k > 0; k--) {
-        p = memchr(p, ',', (size_t)(end - p));
-        if (p == NULL)
-            return NULL;
-        p++;
-    }
-    const char *stop = memchr(p, ',', (size_t)(end - p));
-    if (stop == NULL)
-        stop = end;
-    while (stop > p && (stop[-1] == '\r' || stop[-1] == ' '))
-        stop--;
-    return text_new("%.*s", (int)(stop - p), p);
-}
-
-/* The number of the column called `name` in the first line, -1 where there is none. */
-static int64_t find_column(const char *p, const char *end, const char *name)
-{
-    for (int64_t k = 0;; k++) {
-        char *field = field_of(p, end, 0);
-        bool here = strcmp(field, name) == 0;
-        mem_free(field);
-        if (here)
-            return k;
-        p = memchr(p, ',', (size_t)(end - p));
-        if (p == NULL)
-            return -1;
-        p++;
-    }
-}
-
-static int add_field(struct column *c, const char *p, const char *end, int64_t k)
-{
-    char *field = field_of(p, end, k);
-    if (field == NULL || memchr(p, '"', (size_t)(end - p)) != NULL) {
-        mem_free(field);
-        return err_set(ERR_INPUT, "has too few columns, or quotes, which are not read");
-    }
+    struct csv_field f;
+    if (csv_check_texts(csv) != 0 || csv_field_at(csv, k, &f) != 0)
+        return -1;
     if (c->n == c->cap) {
         c->field = mem_resize(c->field, c->cap, c->cap * 2 + 256, sizeof *c->field);
         c->cap = c->cap * 2 + 256;
     }
-    c->field[c->n++] = field;
+    char *text = csv_text(&f);
+    if (text == NULL)
+        return -1;
+    c->field[c->n++] = text;
     return 0;
 }
 
 static int read_column(struct column *c, const char *path, const char *name)
 {
     const unsigned char *map;
-    int64_t len, k = 0, line = 0;
+    struct csv csv;
+    int64_t len, k = 0;
     int rc = 0;
     *c = (struct column){0};
     if (file_map(path, &map, &len) != 0)
         return -1;
-    const char *p = (const char *)map, *all = p + len;
-    for (; rc == 0 && p < all; line++) {
-        const char *end = memchr(p, '\n', (size_t)(all - p));
-        const char *stop = end == NULL ? all : end;
-        if (line == 0 && name[0] != '\0') {
-            k = find_column(p, stop, name);
-            if (k < 0)
-                rc = err_set(ERR_INPUT, "%s: no column of the first line is called '%s'",
-                             path, name);
-        } else if (stop > p && !(stop == p + 1 && *p == '\r')) {
-            rc = add_field(c, p, stop, k);
-            if (rc != 0)
-                err_add("%s:%lld", path, (long long)line + 1);
-        }
-        p = end == NULL ? all : end + 1;
-    }
-    file_unmap(map, len);
+    csv_begin(&csv, path, map, len);
+    if (name[0] != '\0' && csv_next(&csv))
+        rc = csv_column(&csv, name, &k);
+    while (rc == 0 && csv_next(&csv))
+        rc = add_field(c, &csv, k);
     if (rc == 0 && c->n == 0)
-        rc = err_set(ERR_INPUT, "%s: holds no rows", path);
-    return rc;
+        rc = err_set(ERR_INPUT, "holds no rows");
+    file_unmap(map, len);
+    return rc == 0 ? 0 : csv_where(&csv);
 }
 
 /* The characters that occur, in order, after a blank where lengths differ. */

@@ -2,16 +2,22 @@
 #include "pipeline/child.h"
 
 #include "io/sys/err.h"
+#include "io/sys/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
+
+enum { NOT_STARTED = 127 }; /* as shells have it */
 
 static bool start_filter(char *const *argv, int in, int out, pid_t *pid)
 {
@@ -80,9 +86,40 @@ done:
     return good;
 }
 
+/* exec keeps the signal of the parent's death, so the child asks for it before it becomes
+ * the program. */
+int child_become(int argc, char **argv)
+{
+    int64_t parent;
+    if (argc < 3 || !text_to_i64(argv[1], &parent))
+        return ERR_USAGE;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != (pid_t)parent) /* it ended before that */
+        return ERR_STOPPED;
+    execvp(argv[2], argv + 2);
+    fprintf(stderr, "sluice: cannot start %s: %s\n", argv[2], strerror(errno));
+    return NOT_STARTED;
+}
+
+/* The words of a child that becomes argv; to be freed, and their third one. */
+static char **becoming(char *const *argv)
+{
+    static char self[] = "/proc/self/exe", name[] = "child";
+    int n = 0;
+    while (argv[n] != NULL)
+        n++;
+    char **words = mem_alloc(n + 4, sizeof *words);
+    words[0] = self;
+    words[1] = name;
+    words[2] = text_new("%ld", (long)getpid());
+    memcpy(words + 3, argv, (size_t)n * sizeof *words);
+    return words;
+}
+
 int child_run(char *const *argv, const char *log)
 {
     posix_spawn_file_actions_t act;
+    char **words = becoming(argv);
     pid_t pid = -1;
     int status = 0, rc = posix_spawn_file_actions_init(&act);
     if (rc == 0) {
@@ -93,13 +130,17 @@ int child_run(char *const *argv, const char *log)
         if (rc == 0)
             rc = posix_spawn_file_actions_adddup2(&act, 1, 2);
         if (rc == 0)
-            rc = posix_spawnp(&pid, argv[0], &act, NULL, argv, environ);
+            rc = posix_spawn(&pid, words[0], &act, NULL, words, environ);
         posix_spawn_file_actions_destroy(&act);
     }
+    mem_free(words[2]);
+    mem_free(words);
     if (rc != 0)
         return err_set(ERR_ENV, "cannot start %s (output to %s): %s", argv[0], log,
                        strerror(rc));
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
+        return err_set(ERR_ENV, "cannot start %s; %s says why", argv[0], log);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

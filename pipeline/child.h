@@ -5,9 +5,12 @@
 #include "io/sys/text.h"
 
 /* Runs argv (NULL-terminated; argv[0] is looked up in PATH) with its output appended to the
- * file log, and waits. Its exit code; 128 + n where signal n ended it; -1 with ERR_ENV
+ * file log, and waits. It gets SIGTERM where this program ends first. Its exit code; 128 + n where signal n ended it; -1 with ERR_ENV
  * where it could not be started. */
 int child_run(char *const *argv, const char *log);
+/* The part of such a child: `sluice child PARENT PROGRAM ...` becomes PROGRAM. An exit code
+ * where it cannot. */
+int child_become(int argc, char **argv);
 
 /* Feeds input to a program that reads all of it before it writes, as gnuplot does, and
  * takes what it writes. False, without an error, where that fails in any way. */

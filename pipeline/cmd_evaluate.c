@@ -263,7 +263,8 @@ int cmd_evaluate(int argc, char **argv)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(usage, stdout);
             arguments_option_help(options);
-            fputs("\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 not finite\n", stdout);
+            fputs("\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 not finite,\n"
+                  "75 ended by a signal while samples were drawn\n", stdout);
             goto done;
         }
     if (sort_words(argc, argv, &w) == 0)

@@ -67,6 +67,7 @@ static int open_model(struct plan *p)
     if (p->d < 1)
         return err_set(ERR_INPUT, "%s: the network's config.json names no sample_size",
                        path[0] != '\0' ? path : network);
+    p->classes = model_classes(p->model);
     p->parameters = param_total(model_params(p->model));
     if (model_set_guidance(p->model, config_real(p->c, "sampler.guidance")) != 0)
         return err_add("sampler.guidance");
@@ -94,7 +95,8 @@ static int open_model(struct plan *p)
     return rc;
 }
 
-/* Opens the reward and the learned one, which may refuse the network or their keys. */
+/* Opens the learned reward, and the reward itself where there is no model.path, so that
+ * no run has opened it: both may refuse the network or their keys. */
 static int open_rewards(struct plan *p)
 {
     void *ctx = NULL;
@@ -103,13 +105,15 @@ static int open_rewards(struct plan *p)
         .channels = p->dim[0],
         .height = p->dim[1],
         .width = p->dim[2],
-        .classes = model_classes(p->model),
+        .classes = p->classes,
         .coding = model_coding(p->model),
         .config = p->c,
     };
-    if (p->reward.open(&scene, &ctx) != 0)
-        return -1;
-    p->reward.close(ctx);
+    if (config_text(p->c, "model.path")[0] == '\0') {
+        if (p->reward.open(&scene, &ctx) != 0)
+            return -1;
+        p->reward.close(ctx);
+    }
     if (learned_open(&scene, &learned) != 0)
         return -1;
     if (learned != NULL)
@@ -122,6 +126,9 @@ static int open_rewards(struct plan *p)
 static int derive(struct plan *p)
 {
     const struct config *c = p->c;
+    struct layout layout;
+    if (settings_check(c) != 0 || settings_layout(&layout, c, (int)p->ranks) != 0)
+        return -1;
     p->samples = config_int(c, "rollout.samples");
     p->copies = config_int(c, "rollout.copies");
     p->shard = config_int(c, "rollout.shard_samples");
@@ -168,7 +175,7 @@ static void print_work(const struct plan *p)
     int64_t evaluations =
         plan_parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
     printf("rollout\n");
-    if (model_classes(p->model) > 0)
+    if (p->classes > 0)
         line("samples per iteration", "%lld (%lld classes drawn, %lld copies each)",
              (long long)p->samples, (long long)plan_parts(p->samples, p->copies),
              (long long)p->copies);
@@ -271,7 +278,7 @@ static double value_memory(const struct plan *p)
 {
     if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
         return 0;
-    int64_t classes = model_classes(p->model), linear = config_int(p->c, "value.linear");
+    int64_t classes = p->classes, linear = config_int(p->c, "value.linear");
     double knots = (double)config_int(p->c, "value.knots");
     double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
                            config_int(p->c, "value.features"));
@@ -422,7 +429,7 @@ static void print_plan(struct plan *p)
              "%.4g million parameters, samples of %lld x %lld x "
              "%lld = %lld elements, %lld classes",
              (double)p->parameters / 1e6, (long long)p->dim[0], (long long)p->dim[1],
-             (long long)p->dim[2], (long long)p->d, (long long)model_classes(p->model));
+             (long long)p->dim[2], (long long)p->d, (long long)p->classes);
     }
     print_work(p);
     print_clip(p);

@@ -3,6 +3,7 @@
 #include "io/dataset.h"
 #include "io/json.h"
 #include "io/rundir.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
@@ -220,7 +221,7 @@ static int save(struct job *j, int64_t step, int64_t save_number, float **ema_ou
 static int report_step(struct job *j, int64_t step, double loss, double norm)
 {
     char now[32], path[4096];
-    double s = task_clock() - j->started;
+    double s = clock_s() - j->started;
     if (j->comm.rank != 0)
         return 0;
     printf("step %lld/%lld  loss %.5f  |g| %.3f  %.0f s\n", (long long)step,
@@ -244,7 +245,7 @@ static int report_step(struct job *j, int64_t step, double loss, double norm)
 static int stop_wanted(struct job *j, bool *yes)
 {
     double margin = fmin(2 * j->longest + 1, j->limit / 2);
-    bool late = j->limit > 0 && task_clock() - j->started > j->limit - margin;
+    bool late = j->limit > 0 && clock_s() - j->started > j->limit - margin;
     double v = worker_signal_caught() || late || rundir_flag(j->task.dir, "STOP");
     int rc = comm_max_f64(&j->comm, &v, 1);
     *yes = v > 0;
@@ -269,7 +270,7 @@ static int train(struct job *j)
                (long long)step, (long long)j->options.steps, j->comm.size);
     bool trained = step < j->options.steps;
     while (step < j->options.steps && !stop) {
-        double began = task_clock();
+        double began = clock_s();
         if (pretrain_step(&j->task, &j->comm, &j->data, &j->options, ++step, &loss,
                           &norm) != 0)
             return -1;
@@ -285,7 +286,7 @@ static int train(struct job *j)
             ((step % every == 0 || stop) && step < j->options.steps &&
              save(j, step, ++saves, NULL) != 0))
             return -1;
-        j->longest = fmax(j->longest, task_clock() - began);
+        j->longest = fmax(j->longest, clock_s() - began);
     }
     if (step < j->options.steps)
         return err_set(ERR_STOPPED, "stopped early at step %lld; the same command resumes",
@@ -326,7 +327,7 @@ static int set_up(struct job *j)
 
 static int run_job(struct config *c)
 {
-    struct job j = {.c = c, .started = task_clock()};
+    struct job j = {.c = c, .started = clock_s()};
     worker_catch_signals();
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ERR_ENV;

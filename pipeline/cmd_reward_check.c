@@ -1,6 +1,7 @@
 /* sluice reward-check: asks every reward of a configuration for a few samples, before a
  * job does. Without MPI. */
 #include "io/json.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
@@ -150,9 +151,9 @@ static int ask(const struct reward *r, void *ctx, const struct set *s, struct an
                              .label = s->label,
                              .score = score,
                              .status = status};
-    double start = task_clock();
+    double start = clock_s();
     int rc = r->score(ctx, &b);
-    a->time_s = (task_clock() - start) / (double)s->n;
+    a->time_s = (clock_s() - start) / (double)s->n;
     for (int64_t i = 0; i < s->n && rc == 0; i++) {
         a->status[status[i] <= REWARD_NOT_ASKED ? status[i] : REWARD_FAILED]++;
         sum += status[i] == REWARD_OK ? score[i] : 0;

@@ -4,6 +4,7 @@
 #include "pipeline/coordinator.h"
 
 #include "io/rundir.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -138,7 +139,7 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
     c->window = o->task->max_staleness + 1;
     c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
     c->known = mem_alloc(c->window, sizeof *c->known);
-    c->started = c->iteration_began = c->checked = c->pinged = c->moved = task_clock();
+    c->started = c->iteration_began = c->checked = c->pinged = c->moved = clock_s();
     for (int r = 0; r < o->layout->world; r++)
         c->rank[r].heard = c->started;
     c->walltime = config_real(o->config, "run.max_walltime");
@@ -181,7 +182,7 @@ static void send_lease(struct coordinator *c, int r, const struct lease *lease)
 /* The rank works on this lease from now on. */
 static void begin(struct coordinator *c, struct rank *k, const struct lease *lease)
 {
-    double now = task_clock();
+    double now = clock_s();
     k->busy = true;
     k->work = *lease;
     k->heard = k->leased = now;
@@ -305,7 +306,7 @@ static void hand_out(struct coordinator *c)
 /* An iteration is complete: records and retention. */
 static void iteration_done(struct coordinator *c, int64_t iteration)
 {
-    double now = task_clock();
+    double now = clock_s();
     struct record_times t = {.iteration_s = now - c->iteration_began,
                              .at_once = c->o.at_once};
     struct record_account *spent = &c->spent[iteration % c->window * GROUPS];
@@ -325,7 +326,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
 {
     struct rank *k = &c->rank[from];
     const struct lease *lease = &l->lease;
-    double now = task_clock();
+    double now = clock_s();
     k->busy = false;
     c->longest = fmax(c->longest, now - k->leased);
     if (k->ahead) /* begun by now: what is given back comes before this letter */
@@ -372,7 +373,7 @@ static void take_letters(struct coordinator *c)
     int from;
     while (mailbox_take(c->o.mailbox, true, &l, &from)) {
         struct rank *k = &c->rank[from];
-        k->heard = task_clock();
+        k->heard = clock_s();
         if (l.kind == LETTER_DONE) {
             c->moved = k->heard;
             lease_done(c, from, &l);
@@ -450,7 +451,7 @@ static void check_flags(struct coordinator *c)
 
 static void check_clocks(struct coordinator *c)
 {
-    double now = task_clock(), left = INFINITY;
+    double now = clock_s(), left = INFINITY;
     double margin = 2 * c->longest + 2; /* a gang lease may be queued behind one */
     if (c->stall > 0 && now - c->pinged > fmax(c->stall / 4, 0.2)) {
         struct letter ping = {.kind = LETTER_PING};
@@ -484,7 +485,7 @@ static void close_books(struct coordinator *c)
                         : version >= wanted || c->over ? "finished"
                                                : "waiting"; /* for other stages' jobs */
     const char *text = c->over && c->code == 0 ? c->why : c->text;
-    double wall = task_clock() - c->started;
+    double wall = clock_s() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
     if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account,
                                              c->farewell, c->o.at_once, wall) != 0) ||

@@ -11,6 +11,7 @@
 #include "pipeline/given.h"
 #include "pipeline/settings.h"
 #include "pipeline/source.h"
+#include "pipeline/worker.h"
 #include "stages/companion.h"
 #include "stages/policy.h"
 
@@ -129,6 +130,7 @@ static int open_network(struct evaluation *e)
     struct source s;
     struct task *t = &e->task;
     const char *tmp = getenv("TMPDIR");
+    worker_catch_signals();
     /* a name of its own: what a killed evaluation left must not be measured again */
     snprintf(e->scratch, sizeof e->scratch, "%.180s/sluice-evaluate-XXXXXX",
              tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
@@ -223,17 +225,28 @@ static int read_shard(struct evaluation *e, int64_t shard, const char *path)
     return rc;
 }
 
+/* comm_idle_f: the scratch folder must go first. */
+static int look_for_signal(void *ctx)
+{
+    (void)ctx;
+    return worker_signal_caught() ? err_set(ERR_STOPPED, "stopped by a signal") : 0;
+}
+
 static int roll_out(struct evaluation *e, int64_t first, int64_t last)
 {
     struct task *t = &e->task;
     char rel[96], path[4096];
-    for (int64_t s = first; s < last; s++) {
+    int rc = 0;
+    t->idle = look_for_signal;
+    for (int64_t s = first; s < last && rc == 0; s++) {
         task_path(t, rundir_rollout(rel, 0, s), path);
-        if (rollout_shard(t, 0, s) != 0 || read_shard(e, s, path) != 0)
-            return -1;
+        rc = rollout_shard(t, 0, s);
+        if (rc == 0)
+            rc = read_shard(e, s, path);
         unlink(path);
     }
-    return 0;
+    t->idle = NULL;
+    return rc == 0 ? look_for_signal(NULL) : -1;
 }
 
 static void set_alloc(struct evaluate_set *s, int64_t n, const int64_t shape[3], bool kl)
@@ -246,6 +259,25 @@ static void set_alloc(struct evaluate_set *s, int64_t n, const int64_t shape[3],
     s->x = mem_alloc(n * s->d, sizeof *s->x);
     s->label = mem_alloc(n, sizeof *s->label);
     s->kl = kl ? mem_alloc(n, sizeof *s->kl) : NULL;
+}
+
+/* The scratch folder holds what rundir_create made and the policies. From here on signals
+ * end the program as usual. */
+static void remove_scratch(struct evaluation *e)
+{
+    static const char *const names[] = {
+        "policy/v000000.h5", "first.h5", "rollout/i000000", "rollout", "reward",
+        "advantage",         "policy",   "log",             "",
+    };
+    if (e->scratch[0] == '\0')
+        return;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = text_new("%s/%s", e->scratch, names[i]);
+        remove(path);
+        mem_free(path);
+    }
+    e->scratch[0] = '\0';
+    worker_free_signals();
 }
 
 int evaluate_draw(struct evaluation *e)
@@ -271,6 +303,7 @@ int evaluate_draw(struct evaluation *e)
     }
     int rc = comm_agree(c, roll_out(e, t->shards * c->rank / c->size,
                                     t->shards * (c->rank + 1) / c->size));
+    remove_scratch(e);
     if (rc == 0)
         rc = comm_gather_all(c, set->x + mine * set->d, rows,
                              (size_t)set->d * sizeof *set->x, set->x);
@@ -305,25 +338,10 @@ int evaluate_read(struct evaluation *e)
     return comm_agree(&e->comm, read_local(e));
 }
 
-/* The scratch folder holds what rundir_create made and the policies. */
-static void remove_scratch(struct evaluation *e)
-{
-    static const char *const names[] = {
-        "policy/v000000.h5", "first.h5", "rollout/i000000", "rollout", "reward",
-        "advantage",         "policy",   "log",             "",
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = text_new("%s/%s", e->scratch, names[i]);
-        remove(path);
-        mem_free(path);
-    }
-}
-
 void evaluate_close(struct evaluation *e)
 {
     settings_close(&e->task);
-    if (e->scratch[0] != '\0')
-        remove_scratch(e);
+    remove_scratch(e);
     mem_free(e->set.x);
     mem_free(e->set.label);
     mem_free(e->set.kl);

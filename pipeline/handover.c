@@ -3,6 +3,7 @@
  * what came by message. Above SLOTS versions nothing is kept or sent: files are read. */
 #include "pipeline/handover.h"
 
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -120,7 +121,7 @@ void handover_hear(struct handover *h, const struct letter *l, int from)
 static const float *find(void *ctx, int64_t version, enum weights_from *from)
 {
     struct handover *h = ctx;
-    double start = task_clock();
+    double start = clock_s();
     if (h->slots == 0)
         return NULL;
     struct slot *s = &h->slot[version % h->slots];
@@ -129,7 +130,7 @@ static const float *find(void *ctx, int64_t version, enum weights_from *from)
     while (s->version != version || mailbox_block_busy(h->mailbox, s->weights)) {
         if (!promised)
             return NULL;
-        if (task_clock() - start > patience_s) {
+        if (clock_s() - start > patience_s) {
             log_warn("the weights of policy %lld did not arrive in %.0f s; reading its file",
                      (long long)version, patience_s);
             return NULL;

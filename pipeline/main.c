@@ -4,6 +4,7 @@
 #include "io/shard.h"
 #include "io/sys/err.h"
 #include "io/sys/text.h"
+#include "pipeline/child.h"
 #include "pipeline/version.h"
 
 #include <stdio.h>
@@ -73,6 +74,8 @@ int main(int argc, char **argv)
         usage(stdout);
         return 0;
     }
+    if (strcmp(argv[1], "child") == 0) /* for the program itself */
+        return child_become(argc - 1, argv + 1);
     for (const struct command *c = commands; c->name != NULL; c++) {
         if (strcmp(c->name, argv[1]) == 0)
             return c->run(argc - 1, argv + 1);

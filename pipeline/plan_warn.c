@@ -55,12 +55,6 @@ static void warn_update(const struct plan *p, int64_t *count)
             "update.batch %lld exceeds rollout.samples %lld: one optimizer step of all "
             "samples",
             (long long)config_int(p->c, "update.batch"), (long long)p->samples);
-    if (p->algo->on_policy_only && p->optimizer_steps > 1)
-        warn(
-            count,
-            "%s allows one optimizer step per iteration, this makes %lld: the run will "
-            "refuse it; set update.batch=auto update.inner_epochs=1",
-            p->algo->name, (long long)p->optimizer_steps);
     if (config_real(p->c, "update.lr") == 0)
         warn(count, "update.lr is 0: the policy does not change");
 }
@@ -68,7 +62,7 @@ static void warn_update(const struct plan *p, int64_t *count)
 /* Samples of a prompt: copies of a draw, and draws that hit the same class. */
 static void warn_groups(const struct plan *p, int64_t *count)
 {
-    int64_t draws = plan_parts(p->samples, p->copies), classes = model_classes(p->model);
+    int64_t draws = plan_parts(p->samples, p->copies), classes = p->classes;
     const int64_t *listed;
     int64_t some = config_list(p->c, "rollout.classes", &listed);
     classes = some > 0 ? some : classes;

@@ -17,7 +17,7 @@ struct plan {
     struct sampler sampler;
     bool have_sampler;
     int64_t ranks, threads, update_ranks;
-    int64_t d, dim[3], parameters;
+    int64_t d, dim[3], parameters, classes; /* of the model; 0 without one */
     double flops; /* of one sample's forward pass */
     struct probe probe;
     double rate; /* operations per second and core */

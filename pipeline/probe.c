@@ -2,19 +2,11 @@
  */
 #include "pipeline/probe.h"
 
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 
-#include <time.h>
-
 #define PROBE_FLOPS 4e8 /* of the forward pass that is aimed at */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* One turn on a tape: forward and, where recorded, backward. */
 static int turn(const struct probe *p, struct model *m, struct tape *tape, bool record)
@@ -65,10 +57,10 @@ static int try_size(struct probe *p, struct model *m, struct compute o, double a
     o.gradient_checkpointing = false;
     if (rc == 0)
         rc = need(p, m, o, false, &p->forward, &p->scratch);
-    start = now(); /* kernels of both passes are made by now */
+    start = clock_s(); /* kernels of both passes are made by now */
     if (rc == 0)
         rc = need(p, m, o, true, &p->trained, &p->scratch);
-    p->rate = 3 * model_flops(m) / area / (now() - start);
+    p->rate = 3 * model_flops(m) / area / (clock_s() - start);
     p->forward *= area;
     p->trained *= area;
     p->checkpointed *= area;

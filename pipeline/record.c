@@ -4,6 +4,7 @@
 #include "io/json.h"
 #include "io/rundir.h"
 #include "io/shard.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
@@ -141,7 +142,7 @@ struct record *record_open(const struct task *t, const struct config *c, int64_t
     r->t = t;
     r->config = c;
     r->metrics = path_of(r, "metrics.jsonl");
-    r->started = task_clock();
+    r->started = clock_s();
     r->first_reward = NAN;
     if (repair(r, newest, &last) != 0 || recover(r, last, newest) != 0) {
         record_close(r);
@@ -268,7 +269,7 @@ int record_status(struct record *r, const char *state, int code, const char *mes
     json_out_text(o, "run_id", r->t->run_id);
     json_out_i64(o, "policy_version", version);
     json_out_i64(o, "iterations", settings_iterations(r->config));
-    json_out_f64(o, "session_s", task_clock() - r->started);
+    json_out_f64(o, "session_s", clock_s() - r->started);
     json_out_text(o, "time", log_now(now));
     return write_json(r, "status.json", o);
 }

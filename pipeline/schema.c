@@ -32,7 +32,8 @@ const struct config_key schema[] = {
     {"run.keep_every", CONFIG_INT, "0", 0, 1e9, NULL, NO,
      "also keep every Nth policy file; 0: none"},
     {"run.keep_best", CONFIG_BOOL, "true", ANY, NULL, NO,
-     "also keep the policy with the best mean reward (mean of reward.guard where there is one)"},
+     "also keep the policy with the best mean reward (mean of reward.guard where there is one; "
+     "with surrogate.kind, of the true answers)"},
     {"run.keep_shards", CONFIG_INT, "0", 0, 1e9, NULL, NO,
      "newest iterations whose shards are kept; 0: all"},
     {"run.kl_budget", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
@@ -183,6 +184,7 @@ const struct config_key schema[] = {
      "plugin: the shared object that scores (stages/reward/plugin/sluice_reward.h)"},
     {"plugin.options", CONFIG_TEXT, "", ANY, NULL, YES,
      "plugin: text that is handed to it as it stands"},
+
     {"components", CONFIG_PARTS, "", ANY, "reward|http|exec|plugin", YES,
      "mixture: NAME: {name: REWARD, weight: W, ...}, each with keys of its own beside those "
      "above; reward.guard may name one, which then is no part of the sum"},
@@ -304,7 +306,7 @@ const struct config_key schema[] = {
      "random cosine features of the state"},
     {"value.knots", CONFIG_INT, "4", 1, 64, NULL, YES,
      "ridge: points along the chain between which the coefficients are interpolated"},
-    {"value.ridge", CONFIG_REAL, "auto", 0, 1e12, "auto", YES,
+    {"value.ridge", CONFIG_REAL, "auto", 1e-12, 1e12, "auto", YES,
      "ridge: penalty of the coefficients, times the number of (sample, step) pairs; auto: the "
      "one with the least error on samples that were left out"},
     {"value.folds", CONFIG_INT, "4", 2, 64, NULL, YES,

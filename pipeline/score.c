@@ -6,6 +6,7 @@
 
 #include "io/rundir.h"
 #include "io/shard.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
@@ -138,13 +139,13 @@ static void tell(struct job *j, bool last)
 {
     char path[4096];
     int64_t done = 0;
-    if (j->all->rank != 0 || (!last && task_clock() < j->told + 2))
+    if (j->all->rank != 0 || (!last && clock_s() < j->told + 2))
         return;
     for (int64_t i = 0; i < j->units; i++)
         done += file_exists(task_path(&j->task, j->unit[i].file, path));
     fprintf(stderr, "sluice score: %lld of %lld shards\n", (long long)done,
             (long long)j->units);
-    j->told = task_clock();
+    j->told = clock_s();
 }
 
 static int score_units(struct job *j)
@@ -152,7 +153,7 @@ static int score_units(struct job *j)
     const struct score_place place = {.source = j->o->source,
                                       .given = j->run ? NULL : &j->given,
                                       .retry = j->o->retry};
-    j->told = task_clock();
+    j->told = clock_s();
     for (int64_t i = j->all->rank; i < j->units; i += j->all->size) {
         if (idle(NULL) != 0)
             return -1;

@@ -44,19 +44,10 @@ static int group_idle(void *ctx)
 
 static int make_layout(struct session *s)
 {
-    const struct config *c = s->o->config;
-    int want[GROUPS];
-    if (s->o->single) {
-        layout_single(&s->layout, s->o->group, s->world.size);
-        return 0;
-    }
-    for (int g = 0; g < GROUPS; g++) {
-        char key[32];
-        snprintf(key, sizeof key, "groups.%s", group_name((enum group)g));
-        want[g] = config_is(c, key, "auto") ? LAYOUT_AUTO : (int)config_int(c, key);
-    }
-    return layout_make(&s->layout, want, config_is(c, "groups.placement", "split"),
-                       s->world.size);
+    if (!s->o->single)
+        return settings_layout(&s->layout, s->o->config, s->world.size);
+    layout_single(&s->layout, s->o->group, s->world.size);
+    return 0;
 }
 
 /* The groups' communicators and everybody's host name. Collective. */

@@ -169,13 +169,9 @@ static int check_reward(const struct task *t, const struct config *c)
     return 0;
 }
 
-static int read_method(struct task *t, const struct config *c)
+/* reward.name and reward.guard, as the configuration makes them. */
+static int read_rewards(struct task *t, const struct config *c)
 {
-    t->algo = algo_find(config_text(c, "algorithm.name"));
-    if (t->algo == NULL)
-        return err_add("algorithm.name");
-    algo_options_read(&t->algo_options, t->algo, c);
-    read_value(&t->value, c);
     if (scorer_describe(c, NULL, &t->own_reward) != 0)
         return -1;
     t->reward = &t->own_reward;
@@ -188,6 +184,18 @@ static int read_method(struct task *t, const struct config *c)
                              config_real(c, "run.guard_errors") > 0))
         return err_set(ERR_USAGE, "run.guard_drop, run.guard_errors: set reward.guard, the "
                                   "reward that they watch");
+    return 0;
+}
+
+static int read_method(struct task *t, const struct config *c)
+{
+    t->algo = algo_find(config_text(c, "algorithm.name"));
+    if (t->algo == NULL)
+        return err_add("algorithm.name");
+    algo_options_read(&t->algo_options, t->algo, c);
+    read_value(&t->value, c);
+    if (read_rewards(t, c) != 0)
+        return -1;
     t->entropy = (struct entropy_options){
         .weight = config_real(c, "algorithm.entropy_weight"),
         .neighbour = config_int(c, "algorithm.entropy_neighbour"),
@@ -219,7 +227,8 @@ int64_t settings_iterations(const struct config *c)
     return budget > 0 && paid < wanted ? paid : wanted;
 }
 
-int settings_read(struct task *t, const struct config *c)
+/* All but run.dir. */
+static int read_task(struct task *t, const struct config *c)
 {
     *t = (struct task){
         .dir = config_text(c, "run.dir"),
@@ -237,10 +246,6 @@ int settings_read(struct task *t, const struct config *c)
         .appear_s = 60,
         .counters = {.version = -1},
     };
-    if (t->dir[0] == '\0')
-        return err_set(ERR_USAGE, "run.dir is not set: name the run directory");
-    if (strlen(t->dir) > 3900)
-        return err_set(ERR_USAGE, "run.dir: the path is too long");
     t->shards = (t->samples + t->shard_samples - 1) / t->shard_samples;
     if (t->shards + 1 > SHARD_MAX_PARENTS)
         return err_set(ERR_USAGE,
@@ -253,6 +258,27 @@ int settings_read(struct task *t, const struct config *c)
     config_digest(c, t->config_digest);
     read_update(&t->update, c);
     return read_method(t, c);
+}
+
+int settings_read(struct task *t, const struct config *c)
+{
+    const char *dir = config_text(c, "run.dir");
+    if (dir[0] == '\0')
+        return err_set(ERR_USAGE, "run.dir is not set: name the run directory");
+    if (strlen(dir) > 3900)
+        return err_set(ERR_USAGE, "run.dir: the path is too long");
+    return read_task(t, c);
+}
+
+int settings_layout(struct layout *l, const struct config *c, int world)
+{
+    int want[GROUPS];
+    for (int g = 0; g < GROUPS; g++) {
+        char key[32];
+        snprintf(key, sizeof key, "groups.%s", group_name((enum group)g));
+        want[g] = config_is(c, key, "auto") ? LAYOUT_AUTO : (int)config_int(c, key);
+    }
+    return layout_make(l, want, config_is(c, "groups.placement", "split"), world);
 }
 
 int settings_sampler(struct sampler *s, const struct schedule *schedule,
@@ -427,19 +453,28 @@ int settings_open_network(struct task *t, const struct config *c, int64_t versio
     return fit_network(t, c);
 }
 
-int settings_first_policy(const struct task *t, const struct config *c)
+/* Opens model.path and what has to fit it. */
+static int open_first(struct task *t, const struct config *c)
 {
     const char *folder = config_text(c, "model.path");
     if (folder[0] == '\0')
         return err_set(ERR_USAGE, "model.path is not set: name a model folder");
+    char *scheduler = model_scheduler_path(folder);
+    t->model = model_open(folder, -1, false);
+    int rc = -1;
+    if (t->model != NULL &&
+        schedule_read(&t->schedule, scheduler[0] != '\0' ? scheduler : NULL) == 0)
+        rc = fit_network(t, c);
+    mem_free(scheduler);
+    return rc;
+}
+
+int settings_first_policy(const struct task *t, const struct config *c)
+{
     struct task first = *t;
     first.algo_options.own = NULL; /* t's, which frees it */
-    int rc = -1;
-    char *scheduler = model_scheduler_path(folder);
-    first.model = model_open(folder, -1, false);
-    if (first.model != NULL &&
-        schedule_read(&first.schedule, scheduler[0] != '\0' ? scheduler : NULL) == 0 &&
-        fit_network(&first, c) == 0) {
+    int rc = open_first(&first, c);
+    if (rc == 0) {
         struct policy_content p = {
             .vector = {param_values(model_params(first.model)), NULL, NULL, NULL},
             .counters = {.best_version = -1},
@@ -448,8 +483,17 @@ int settings_first_policy(const struct task *t, const struct config *c)
             p.metric[i] = NAN;
         rc = policy_write(&first, &p, NULL);
     }
-    mem_free(scheduler);
     settings_close(&first);
+    return rc;
+}
+
+int settings_check(const struct config *c)
+{
+    struct task t = {0};
+    int rc = read_task(&t, c);
+    if (rc == 0 && config_text(c, "model.path")[0] != '\0')
+        rc = open_first(&t, c);
+    settings_close(&t);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 #define SLUICE_PIPELINE_SETTINGS_H
 
 #include "io/config.h"
+#include "scheduler/layout.h"
 #include "stages/task.h"
 
 /* Fills the parts of *t that come from the configuration alone (not the network). dir is
@@ -27,6 +28,13 @@ int settings_first_policy(const struct task *t, const struct config *c);
 /* The schedule's sampler with the overrides of section `sampler`. */
 int settings_sampler(struct sampler *s, const struct schedule *schedule,
                      const struct config *c);
+
+/* Whether a run of this configuration would begin, run.dir apart: the errors of the two
+ * above, of model.path only where it is set. */
+int settings_check(const struct config *c);
+
+/* Which of so many ranks do what, by section `groups`. ERR_ENV as layout_make. */
+int settings_layout(struct layout *l, const struct config *c, int world);
 
 void settings_close(struct task *t);
 

@@ -3,6 +3,7 @@
 #include "pipeline/worker.h"
 
 #include "io/finish.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -33,14 +34,24 @@ static void on_signal(int sig)
     caught = sig;
 }
 
-void worker_catch_signals(void)
+static void set_handlers(void (*handler)(int))
 {
     static const int sigs[] = {SIGTERM, SIGINT, SIGUSR1};
-    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
     sigemptyset(&sa.sa_mask);
     for (int i = 0; i < 3; i++)
         sigaction(sigs[i], &sa, NULL);
+}
+
+void worker_catch_signals(void)
+{
+    set_handlers(on_signal);
     signal(SIGPIPE, SIG_IGN);
+}
+
+void worker_free_signals(void)
+{
+    set_handlers(SIG_DFL);
 }
 
 bool worker_signal_caught(void)
@@ -56,7 +67,7 @@ static void tell(struct worker *w, const struct letter *l)
 /* The coordinator's rank is silent: nobody else can tell, so this rank does. */
 static void check_coordinator(struct worker *w)
 {
-    double now = task_clock(), silent;
+    double now = clock_s(), silent;
     if (w->o->stall_s <= 0 || w->o->coordinator != NULL)
         return;
     if (now - w->checked > w->o->stall_s / 2) /* this rank itself was away (suspended?) */
@@ -82,7 +93,7 @@ static void take(struct worker *w, const struct letter *l, int from)
         handover_hear(w->o->handover, l, from);
         return;
     }
-    w->pinged = task_clock();
+    w->pinged = clock_s();
     if (l->kind == LETTER_PING)
         snprintf(w->heard, sizeof w->heard, "%.90s", l->text);
 }
@@ -135,7 +146,7 @@ static void say_done(struct worker *w, const struct letter *l)
     if (l->code != 0 && w->ahead)
         give_back(w);
     tell(w, l);
-    w->pinged = task_clock();
+    w->pinged = clock_s();
 }
 
 /* A lease is done when its file is durable, which may be while the next one is worked on. */
@@ -152,7 +163,7 @@ static void look_at_seal(struct worker *w)
 static int tick(void *ctx)
 {
     struct worker *w = ctx;
-    double now = task_clock();
+    double now = clock_s();
     if (caught != 0 && !w->stop_sent) {
         struct letter l = {.kind = LETTER_STOP};
         snprintf(l.text, sizeof l.text, "signal %s",
@@ -215,7 +226,7 @@ static void work(struct worker *w, const struct letter *order)
     const struct lease *lease = &order->lease;
     struct letter l = {.kind = LETTER_DONE, .lease = *lease};
     struct record_account a = {0};
-    double start = task_clock();
+    double start = clock_s();
     memset(t->spent, 0, sizeof t->spent);
     if (order->text[0] != '\0') {
         t->policy.version = lease->version;
@@ -231,7 +242,7 @@ static void work(struct worker *w, const struct letter *order)
     if (l.code == 0 && lease->group == GROUP_UPDATE &&
         t->policy.version == lease->version + 1) /* on the rank that sealed it */
         snprintf(l.text, sizeof l.text, "%s", t->policy.content);
-    a.working_s = task_clock() - start;
+    a.working_s = clock_s() - start;
     memcpy(a.spent_s, t->spent, sizeof a.spent_s);
     record_add(&w->account[lease->group], &a);
     l.value[METRICS] = (double)mem_peak_rss();
@@ -261,13 +272,14 @@ static void farewell(struct worker *w)
 
 int worker_run(const struct worker_options *o, char text[640])
 {
-    struct worker w = {.o = o, .pinged = task_clock(), .heard = "start"};
+    struct worker w = {.o = o, .pinged = clock_s(), .heard = "start"};
     struct letter l;
     int from;
     long pause_ns = 20000;
     o->task->seal_later = true;
     o->task->idle = tick;
     o->task->idle_ctx = &w;
+    o->task->stopping = worker_signal_caught;
     snprintf(o->task->phase, sizeof o->task->phase, "waits for a lease");
     for (;;) {
         tick(&w);

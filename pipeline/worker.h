@@ -25,5 +25,7 @@ int worker_run(const struct worker_options *o, char text[640]);
 /* Handlers for SIGTERM, SIGINT, SIGUSR1 that only set a flag; call before MPI_Init. */
 void worker_catch_signals(void);
 bool worker_signal_caught(void);
+/* From now on they end the program as usual. */
+void worker_free_signals(void);
 
 #endif

@@ -11,6 +11,9 @@
 #include <math.h>
 #include <string.h>
 
+/* A step on more passes over the data than these teaches nothing more; small batches are
+ * always taken. */
+enum { PASSES_MOST = 16, BATCH_SMALL = 64 };
 enum { KEY_SPLIT = 1, KEY_ORDER, KEY_DAMAGE, KEY_NOISE, KEY_HELD };
 
 struct classify {
@@ -37,6 +40,11 @@ static int check(const struct classifier *net, const struct dataset *d,
     if (d->n < 2)
         return err_set(ERR_USAGE, "classifier.data: %lld samples are too few",
                        (long long)d->n);
+    if (o->batch > BATCH_SMALL && o->batch / PASSES_MOST > d->n)
+        return err_set(ERR_USAGE,
+                       "classifier.batch: %lld samples per step are more than %d passes over "
+                       "the %lld that there are: lower it",
+                       (long long)o->batch, PASSES_MOST, (long long)d->n);
     if (o->corrupt)
         return 0;
     if (d->factors != classifier_heads(net))

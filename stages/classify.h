@@ -21,7 +21,8 @@ struct classify_options {
 struct classify;
 
 /* Sets a fraction of the samples apart, at least one and not all. ERR_USAGE: the data have
- * no labels, not those of the network's heads, or too few samples. Collective on c. */
+ * no labels, not those of the network's heads, or too few samples, for the batch too.
+ * Collective on c. */
 struct classify *classify_create(const struct comm *c, struct classifier *net,
                                  struct tape *t, const struct dataset *d,
                                  const struct classify_options *o, double held_out);

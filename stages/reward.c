@@ -136,7 +136,7 @@ static int put_part(const struct task *t, struct shard_writer *w, const struct s
     snprintf(status, sizeof status, "status_%s", p->name);
     const struct column col[] = {
         {.name = score, .type = COLUMN_F64, .nd = 1, .dim = {s->n}, .axis = {"sample"},
-         .units = p->units, .long_name = p->reward->help,
+         .units = p->reward->units, .long_name = p->reward->help,
          .data = s->part[k].score},
         {.name = status, .type = COLUMN_U8, .nd = 1, .dim = {s->n}, .axis = {"sample"},
          .units = "1", .long_name = STATUS_WORDS, .data = s->part[k].status},

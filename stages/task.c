@@ -3,6 +3,7 @@
 
 #include "io/rundir.h"
 #include "io/shard.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
@@ -48,24 +49,26 @@ int task_progress(struct task *t, const char *fmt, ...)
     va_end(ap);
     if (t->idle == NULL)
         return 0;
-    double start = task_clock();
+    double start = clock_s();
     int rc = t->idle(t->idle_ctx);
-    double ticked = task_clock() - start;
+    double ticked = clock_s() - start;
     t->ticked_s += ticked;
     t->spent[TIME_COMMUNICATION] += ticked;
     return rc;
 }
 
-double task_clock(void)
+int task_may_go_on(struct task *t, const char *what)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+    if (task_progress(t, "%s", what) != 0)
+        return -1;
+    if (t->stopping == NULL || !t->stopping())
+        return 0;
+    return err_set(ERR_STOPPED, "%s: left, as the program was told to end", what);
 }
 
 double task_now(const struct task *t)
 {
-    return task_clock() - t->ticked_s;
+    return clock_s() - t->ticked_s;
 }
 
 double task_spend(struct task *t, enum task_time k, double start)
@@ -141,11 +144,11 @@ int task_seal(struct task *t, struct shard_writer *w)
 static int await_file(struct task *t, const char *relative)
 {
     char path[4096], phase[sizeof t->phase];
-    double start = task_clock(), now = start;
+    double start = clock_s(), now = start;
     bool said = false;
     task_path(t, relative, path);
     snprintf(phase, sizeof phase, "%s", t->phase);
-    while (!file_exists(path) && (now = task_clock()) - start < t->appear_s) {
+    while (!file_exists(path) && (now = clock_s()) - start < t->appear_s) {
         if (task_progress(t, "waits for %.80s", relative) != 0)
             return -1;
         if (!said && now - start > 2) {

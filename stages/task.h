@@ -97,7 +97,8 @@ struct value_options {
 struct policy_counters {
     int64_t version, optimizer_step, samples_total, ema_updates;
     int64_t best_version; /* policy whose rollouts had the highest mean reward */
-    double best_reward;   /* meaningless while best_version < 0; with a guard: its mean */
+    double best_reward;   /* meaningless while best_version < 0; with a guard its mean, of a
+                             learned reward the answers' */
     double guard_first, guard_first_error; /* likewise; NaN without a guard */
 };
 
@@ -193,6 +194,7 @@ struct task {
     char phase[96];
     comm_idle_f idle;
     void *idle_ctx;
+    bool (*stopping)(void); /* was the program told to end? NULL: it cannot be */
     double spent[TASK_TIMES]; /* seconds since the caller reset them */
     double ticked_s;          /* in the hook, ever */
     /* The caller ends what a rollout or reward left in `sealing`: until then its shard
@@ -205,9 +207,11 @@ struct task {
 /* Sets the phase and calls the hook. 0 or -1 (the job is lost). */
 int task_progress(struct task *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* Seconds of a monotonic clock. */
-double task_clock(void);
-/* The same without the time spent in the hook, which has its own account. */
+/* The same where one piece of work may take hours: -1 with ERR_STOPPED also where the
+ * program was told to end. What was begun is lost; the next job begins it again. */
+int task_may_go_on(struct task *t, const char *what);
+/* Seconds of a monotonic clock without those spent in the hook, which has its own
+ * account. */
 double task_now(const struct task *t);
 /* Adds the time since `start`, a task_now, to the account; returns now. */
 double task_spend(struct task *t, enum task_time k, double start);

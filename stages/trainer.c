@@ -1,6 +1,7 @@
 /* Sharded AdamW over the canonical gradient tree (nn/reduce.h). */
 #include "stages/trainer.h"
 
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "stages/nn/reduce.h"
@@ -120,14 +121,14 @@ static int add_leaves(struct trainer *t, trainer_leaf_f leaf, void *ctx)
     float *g = param_grads(t->params);
     reduce_leaves(t->reduce, &first, &number);
     for (int64_t i = 0; i < number; i++) {
-        double start = task_clock();
+        double start = clock_s();
         clear(g, param_total(t->params));
-        t->optimizer_s += task_clock() - start;
+        t->optimizer_s += clock_s() - start;
         if (leaf(ctx, first + i) != 0)
             return -1;
-        start = task_clock();
+        start = clock_s();
         reduce_add(t->reduce, g);
-        t->optimizer_s += task_clock() - start;
+        t->optimizer_s += clock_s() - start;
     }
     return 0;
 }
@@ -149,9 +150,9 @@ static int check_state(const struct trainer *t, int64_t step)
 
 static int vote(struct trainer *t, int rc)
 {
-    double start = task_clock();
+    double start = clock_s();
     rc = comm_agree(t->c, rc);
-    t->waiting_s += task_clock() - start;
+    t->waiting_s += clock_s() - start;
     return rc;
 }
 
@@ -163,11 +164,11 @@ static int make_gradient(struct trainer *t, trainer_leaf_f leaf, void *ctx,
     int rc = add_leaves(t, leaf, ctx);
     if (vote(t, rc) != 0)
         return -1;
-    double start = task_clock();
+    double start = clock_s();
     if (reduce_finish(t->reduce, t->grad) != 0 ||
         reduce_norm2(t->reduce, t->grad, &norm2) != 0)
         return -1;
-    t->optimizer_s += task_clock() - start;
+    t->optimizer_s += clock_s() - start;
     *grad_norm = sqrt(norm2);
     return isfinite(norm2) ? 0
                            : err_set(ERR_NUMERIC,
@@ -181,19 +182,19 @@ int trainer_step(struct trainer *t, const struct trainer_options *o, int64_t ste
 {
     if (make_gradient(t, leaf, ctx, grad_norm) != 0)
         return -1;
-    double start = task_clock();
+    double start = clock_s();
     float *values = param_values(t->params);
     memcpy(t->theta, values + t->at, (size_t)t->len * sizeof *t->theta);
     apply(t, &o->adamw, step, optim_clip_scale(o->max_grad_norm, *grad_norm));
     if (t->ema != NULL)
         optim_ema(o->ema_decay, t->theta, t->ema, t->len);
     int rc = check_state(t, step);
-    t->optimizer_s += task_clock() - start;
+    t->optimizer_s += clock_s() - start;
     if (vote(t, rc) != 0)
         return -1;
-    start = task_clock();
+    start = clock_s();
     rc = reduce_spread(t->reduce, t->theta, values);
-    t->optimizer_s += task_clock() - start;
+    t->optimizer_s += clock_s() - start;
     if (rc == 0)
         param_touch(t->params);
     return rc;
@@ -204,9 +205,9 @@ int trainer_gradient(struct trainer *t, trainer_leaf_f leaf, void *ctx, float *w
 {
     if (make_gradient(t, leaf, ctx, grad_norm) != 0)
         return -1;
-    double start = task_clock();
+    double start = clock_s();
     int rc = reduce_spread(t->reduce, t->grad, whole);
-    t->optimizer_s += task_clock() - start;
+    t->optimizer_s += clock_s() - start;
     return rc;
 }
 

@@ -355,11 +355,20 @@ static int prepare(struct update *u)
     return rc != 0 || load_companions(u) != 0 ? -1 : update_init(u);
 }
 
-/* The best version so far, by the guard where there is one, and the guard's first mean. */
+/* What tells versions apart: the guard where there is one; of a learned reward, whose
+ * optimistic values fall as it learns, the true answers (NaN where none was asked). */
+static double merit_of(const struct task *t, const double *m)
+{
+    return m[t->guard != NULL     ? METRIC_GUARD_MEAN
+             : t->learned != NULL ? METRIC_ANSWER_MEAN
+                                  : METRIC_REWARD_MEAN];
+}
+
+/* The best version so far and the guard's first mean. */
 static void count_iteration(struct update *u, struct policy_counters *k, int64_t made_by)
 {
     double *m = u->metric;
-    double merit = m[u->t->guard != NULL ? METRIC_GUARD_MEAN : METRIC_REWARD_MEAN];
+    double merit = merit_of(u->t, m);
     if (k->best_version < 0 || isnan(k->guard_first)) { /* NaN: it scored none so far */
         k->guard_first = m[METRIC_GUARD_MEAN];
         k->guard_first_error = m[METRIC_GUARD_ERROR];

@@ -15,6 +15,7 @@
 #include "stages/linalg/krylov.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Length of the difference's step, as a part of 1 + |theta|: outputs are rounded to
@@ -32,6 +33,7 @@ struct natural {
     double length;    /* |theta| */
     double damping;
     int64_t pairs; /* over which K is the mean */
+    int64_t products;
 };
 
 static double dot(int64_t n, const double *a, const double *b)
@@ -128,7 +130,10 @@ static int damped(void *ctx, const double *v, double *av)
 {
     struct natural *a = ctx;
     const struct comm *c = a->u->c;
-    char word = MULTIPLY;
+    char word = MULTIPLY, what[64];
+    snprintf(what, sizeof what, "natural gradient, product %lld", (long long)++a->products);
+    if (task_may_go_on(a->u->t, what) != 0)
+        return -1; /* the others hear END */
     memcpy(av, v, (size_t)a->n * sizeof *v); /* what travels is not const */
     if (comm_bcast(c, &word, 1, 0) != 0 ||
         comm_bcast(c, av, a->n * (int64_t)sizeof *av, 0) != 0 || fisher(a, v, av) != 0)

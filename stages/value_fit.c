@@ -195,26 +195,29 @@ static bool others(const struct value_fit *v, int64_t fold, double penalty, stru
 }
 
 /* Squared error on each fold of the others' fit, for each penalty: error[PENALTIES,
- * folds]. Ranks take turns. Collective. */
+ * folds], infinite where a penalty is too small to solve the equations. Ranks take turns.
+ * Collective. */
 static int try_penalties(const struct value_fit *v, const struct comm *c, struct work *w,
                          double *error)
 {
     int64_t jobs = PENALTIES * v->folds, n = v->knots * v->base;
-    int rc = 0;
-    for (int64_t j = 0; j < jobs && rc == 0; j++) {
+    for (int64_t j = 0; j < jobs; j++) {
         error[j] = -INFINITY;
         if (j % c->size != c->rank)
             continue;
-        if (!others(v, j % v->folds, penalties[j / v->folds], w))
+        if (!others(v, j % v->folds, penalties[j / v->folds], w)) {
             memset(w->side, 0, (size_t)n * sizeof *w->side);
-        else if ((rc = dense_cholesky(n, w->matrix, w->factor)) == 0) {
+        } else if (dense_cholesky(n, w->matrix, w->factor) == 0) {
             dense_forward(n, w->factor, w->side);
             dense_backward(n, w->factor, w->side);
+        } else {
+            err_clear();
+            error[j] = INFINITY;
+            continue;
         }
         error[j] = error_of(v, v->fold + j % v->folds * v->size, w->side);
     }
-    rc = comm_agree(c, rc);
-    return rc == 0 ? comm_max_f64(c, error, jobs) : -1;
+    return comm_max_f64(c, error, jobs);
 }
 
 static int choose(struct value_fit *v, const struct comm *c, struct work *w)
@@ -231,7 +234,10 @@ static int choose(struct value_fit *v, const struct comm *c, struct work *w)
         }
     }
     mem_free(error);
-    return rc;
+    return rc != 0 || best < INFINITY
+               ? rc
+               : err_set(ERR_NUMERIC, "no penalty lets the values be fitted: returns or "
+                                      "features of states are not finite");
 }
 
 int value_fit_solve(struct value_fit *v, const struct comm *c)
@@ -251,7 +257,11 @@ int value_fit_solve(struct value_fit *v, const struct comm *c)
         if (others(v, k, v->used_penalty, &w))
             rc = dense_solve(c, n, 1, w.matrix, w.side, v->beta + k * n);
     work_free(&w);
-    return rc == 0 ? 0 : err_add("value function (value.ridge is %g)", v->used_penalty);
+    if (rc == 0)
+        return 0;
+    return v->penalty < 0 ? err_add("value function (value.ridge: auto)")
+                          : err_add("value function (value.ridge is %g: raise it, or set "
+                                    "auto)", v->penalty);
 }
 
 double value_fit_at(const struct value_fit *v, int64_t sample, int64_t step,

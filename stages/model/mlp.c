@@ -3,12 +3,12 @@
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/model/blocks.h"
 #include "stages/model/condition.h"
 #include "stages/model/keys.h"
 
 #define LAYERS_MAX 128
 #define VALUES_MAX (1 << 20)
-#define EPS 1e-6f
 
 struct block {
     struct dense modulation, mlp0, mlp2;
@@ -79,25 +79,14 @@ static int declare(void *net, struct param_set *s, bool old_names)
 }
 
 /* One block as a segment: in[] is x [N, hidden] and the condition [N, hidden]. */
-struct step {
-    const struct block *block;
-    struct param_set *set;
-};
-
 static void run_block(struct tape *t, const void *ctx, struct tensor *const *in,
                       struct tensor **out)
 {
-    const struct step *s = ctx;
-    struct tensor *m = dense_run(t, s->set, s->block->modulation, in[1]);
-    struct tensor *h = op_modulated_norm(t, in[0], m, (struct modulate){0, 1}, EPS);
-    struct tensor *wide = dense_run(t, s->set, s->block->mlp0, h);
-    struct tensor *g = op_silu(t, wide);
-    tape_release(t, h);
-    tape_release(t, wide);
-    h = dense_run(t, s->set, s->block->mlp2, g);
-    tape_release(t, g);
-    *out = op_gate(t, in[0], h, m, 2);
-    tape_release(t, h);
+    const struct blocks_step *s = ctx;
+    const struct block *b = &((const struct mlp *)s->net)->block[s->i];
+    const struct blocks_feed feed = {s->set, b->mlp0, b->mlp2, op_silu};
+    struct tensor *m = dense_run(t, s->set, b->modulation, in[1]);
+    *out = blocks_feed(t, &feed, in[0], m, 0);
     tape_release(t, m);
 }
 
@@ -105,19 +94,8 @@ static void run_block(struct tape *t, const void *ctx, struct tensor *const *in,
 static struct tensor *run_body(const struct mlp *u, struct param_set *set,
                                struct tape *t, struct tensor *x, struct tensor *c)
 {
-    struct tensor *given[2] = {dense_run(t, set, u->in, x), c};
-    for (int64_t i = 0; i < u->layers; i++) {
-        const struct step s = {&u->block[i], set};
-        struct tensor *y = tape_segment(t, run_block, &s, sizeof s, given, 2);
-        tape_release(t, given[0]);
-        given[0] = y;
-    }
-    struct tensor *m = dense_run(t, set, u->out_modulation, c);
-    struct tensor *h = op_modulated_norm(t, given[0], m, (struct modulate){0, 1}, EPS);
-    tape_release(t, given[0]);
-    struct tensor *y = dense_run(t, set, u->out, h);
-    tape_release(t, h);
-    return y;
+    const struct blocks b = {u, set, u->layers, run_block, u->out_modulation, u->out};
+    return blocks_run(t, &b, dense_run(t, set, u->in, x), c);
 }
 
 static void sample_shape(const void *net, int64_t dim[3])

@@ -3,12 +3,12 @@
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "stages/model/blocks.h"
 #include "stages/model/condition.h"
 #include "stages/model/keys.h"
 
 #define LAYERS_MAX 128
 #define TOKENS_MAX 65536
-#define EPS 1e-6f
 
 struct block {
     struct dense modulation, q, k, v, out, mlp0, mlp2;
@@ -88,72 +88,50 @@ static int declare(void *net, struct param_set *s, bool old_names)
     return 0;
 }
 
-/* One block as a segment: in[] is x [N, T, hidden] and the condition [N, hidden]. */
-struct step {
-    const struct block *block;
-    struct param_set *set;
-    int heads;
-};
-
-static struct tensor *attend(struct tape *t, const struct step *s, struct tensor *h)
+static struct tensor *attend(struct tape *t, struct param_set *set,
+                             const struct block *b, struct tensor *h, int heads)
 {
-    struct tensor *q = dense_run(t, s->set, s->block->q, h),
-                  *k = dense_run(t, s->set, s->block->k, h),
-                  *v = dense_run(t, s->set, s->block->v, h);
-    struct tensor *a = op_attention(t, q, k, v, s->heads);
+    struct tensor *q = dense_run(t, set, b->q, h), *k = dense_run(t, set, b->k, h),
+                  *v = dense_run(t, set, b->v, h);
+    struct tensor *a = op_attention(t, q, k, v, heads);
     tape_release(t, q);
     tape_release(t, k);
     tape_release(t, v);
-    struct tensor *y = dense_run(t, s->set, s->block->out, a);
+    struct tensor *y = dense_run(t, set, b->out, a);
     tape_release(t, a);
     return y;
 }
 
+/* One block as a segment: in[] is x [N, T, hidden] and the condition [N, hidden]. */
 static void run_block(struct tape *t, const void *ctx, struct tensor *const *in,
                       struct tensor **out)
 {
-    const struct step *s = ctx;
-    struct tensor *m = dense_run(t, s->set, s->block->modulation, in[1]);
-    struct tensor *h = op_modulated_norm(t, in[0], m, (struct modulate){0, 1}, EPS);
-    struct tensor *a = attend(t, s, h);
+    const struct blocks_step *s = ctx;
+    const struct transformer *u = s->net;
+    const struct block *b = &u->block[s->i];
+    const struct blocks_feed feed = {s->set, b->mlp0, b->mlp2, op_gelu};
+    struct tensor *m = dense_run(t, s->set, b->modulation, in[1]);
+    struct tensor *h = blocks_norm(t, in[0], m, 0);
+    struct tensor *a = attend(t, s->set, b, h, (int)u->heads);
     struct tensor *x = op_gate(t, in[0], a, m, 2);
     tape_release(t, h);
     tape_release(t, a);
-    h = op_modulated_norm(t, x, m, (struct modulate){3, 4}, EPS);
-    struct tensor *wide = dense_run(t, s->set, s->block->mlp0, h);
-    struct tensor *g = op_gelu(t, wide);
-    tape_release(t, h);
-    tape_release(t, wide);
-    h = dense_run(t, s->set, s->block->mlp2, g);
-    tape_release(t, g);
-    *out = op_gate(t, x, h, m, 5);
-    tape_release(t, h);
+    *out = blocks_feed(t, &feed, x, m, 3);
     tape_release(t, x);
     tape_release(t, m);
 }
 
-/* x [N, H, W, C] -> [N, T, hidden] */
+/* x [N, H, W, C] -> [N, T, channels] */
 static struct tensor *run_body(const struct transformer *u, struct param_set *set,
                                struct tape *t, struct tensor *x, struct tensor *c)
 {
-    struct tensor *given[2] = {NULL, c};
+    const struct blocks b = {u, set, u->layers, run_block, u->out_modulation, u->out};
     const int64_t flat[3] = {x->dim[0], tokens(u), u->channels};
     struct tensor *view = op_view(t, x, 3, flat), *h = dense_run(t, set, u->in, view);
     tape_release(t, view);
-    given[0] = op_add_table(t, h, param_at(set, u->positions));
+    struct tensor *placed = op_add_table(t, h, param_at(set, u->positions));
     tape_release(t, h);
-    for (int64_t i = 0; i < u->layers; i++) {
-        const struct step s = {&u->block[i], set, (int)u->heads};
-        struct tensor *y = tape_segment(t, run_block, &s, sizeof s, given, 2);
-        tape_release(t, given[0]);
-        given[0] = y;
-    }
-    struct tensor *m = dense_run(t, set, u->out_modulation, c);
-    h = op_modulated_norm(t, given[0], m, (struct modulate){0, 1}, EPS);
-    tape_release(t, given[0]);
-    struct tensor *y = dense_run(t, set, u->out, h);
-    tape_release(t, h);
-    return y;
+    return blocks_run(t, &b, placed, c);
 }
 
 static void sample_shape(const void *net, int64_t dim[3])

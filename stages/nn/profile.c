@@ -3,7 +3,6 @@
  */
 #include "stages/nn/profile.h"
 
-#include <time.h>
 
 bool profile_on;
 static struct profile_sums sums;
@@ -39,11 +38,4 @@ void profile_read(struct profile_sums *out)
 const char *profile_name(enum profile_kind kind)
 {
     return names[kind];
-}
-
-double profile_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

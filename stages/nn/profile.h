@@ -12,6 +12,8 @@
 #ifndef SLUICE_STAGES_NN_PROFILE_H
 #define SLUICE_STAGES_NN_PROFILE_H
 
+#include "io/sys/clock.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -51,19 +53,16 @@ void profile_read(struct profile_sums *out);
 /* "conv", "matmul", ... */
 const char *profile_name(enum profile_kind kind);
 
-/* Seconds of a clock that never goes back. */
-double profile_clock(void);
-
 /* The beginning of a bracket, to be given to profile_end. */
 static inline double profile_begin(void)
 {
-    return profile_on ? profile_clock() : 0;
+    return profile_on ? clock_s() : 0;
 }
 
 static inline void profile_end(enum profile_kind kind, double begun, double flops)
 {
     if (profile_on)
-        profile_add(kind, profile_clock() - begun, flops);
+        profile_add(kind, clock_s() - begun, flops);
 }
 
 #endif

@@ -2,17 +2,16 @@
  * table of row numbers, hashed, at most half full, probed one by one. */
 #include "stages/reward/lookup.h"
 
+#include "io/csv.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "io/sys/text.h"
 
-#include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
-enum { FIELD_MAX = 4096 };
+enum { KEY_MOST = 4095 }; /* characters of a key */
 
 struct lookup {
     int64_t columns, rows, cap;
@@ -53,53 +52,19 @@ static int split(struct names *f, const char *key, const char *spec, int64_t col
     return 0;
 }
 
-/* Field k of [p, end) into out; false where there are fewer or it is too long. */
-static bool field(const char *p, const char *end, int64_t k, char out[FIELD_MAX])
+static int find_columns(struct names *f, int64_t columns, struct csv *c)
 {
-    for (; k > 0; k--) {
-        p = memchr(p, ',', (size_t)(end - p));
-        if (p == NULL)
-            return false;
-        p++;
-    }
-    const char *stop = memchr(p, ',', (size_t)(end - p));
-    stop = stop == NULL ? end : stop;
-    while (stop > p && (stop[-1] == '\r' || stop[-1] == ' '))
-        stop--;
-    if (stop - p >= FIELD_MAX)
-        return false;
-    memcpy(out, p, (size_t)(stop - p));
-    out[stop - p] = '\0';
-    return true;
-}
-
-static int find_columns(struct names *f, int64_t columns, const char *p,
-                        const char *end)
-{
-    char name[FIELD_MAX];
-    for (int64_t c = 0; c <= columns; c++) {
-        const char *at = p;
-        int64_t k = 0;
-        for (; !field(at, end, 0, name) || strcmp(name, f->column[c]) != 0; k++) {
-            at = memchr(at, ',', (size_t)(end - at));
-            if (at == NULL)
-                return err_set(ERR_INPUT, "no column of the first line is called '%s'",
-                               f->column[c]);
-            at++;
-        }
-        f->number[c] = k;
-    }
+    for (int64_t k = 0; k <= columns; k++)
+        if (csv_column(c, f->column[k], &f->number[k]) != 0)
+            return -1;
     return 0;
 }
 
-static int add_row(struct lookup *l, const struct names *f, const char *p,
-                   const char *end)
+static int add_row(struct lookup *l, const struct names *f, struct csv *c)
 {
-    char text[FIELD_MAX];
-    if (memchr(p, '"', (size_t)(end - p)) != NULL)
-        return err_set(ERR_INPUT, "quotes are not read");
-    if (memchr(p, '\0', (size_t)(end - p)) != NULL)
-        return err_set(ERR_INPUT, "holds a byte 0, which is no text");
+    struct csv_field field;
+    if (csv_check_texts(c) != 0)
+        return -1;
     if (l->rows == l->cap) {
         int64_t more = l->cap * 2 + 1024;
         l->value = mem_resize(l->value, l->cap * l->columns, more * l->columns,
@@ -107,43 +72,41 @@ static int add_row(struct lookup *l, const struct names *f, const char *p,
         l->at = mem_resize(l->at, l->cap, more, sizeof *l->at);
         l->cap = more;
     }
-    for (int64_t c = 0; c < l->columns; c++) {
-        double *v = &l->value[l->rows * l->columns + c];
-        if (!field(p, end, f->number[1 + c], text) || !text_to_f64(text, v) ||
-            !isfinite(*v))
+    for (int64_t k = 0; k < l->columns; k++) {
+        if (csv_field_at(c, f->number[1 + k], &field) != 0)
+            return err_add("column '%s'", f->column[1 + k]);
+        if (!csv_number(&field, &l->value[l->rows * l->columns + k]))
             return err_set(ERR_INPUT, "column '%s' is no finite number",
-                           f->column[1 + c]);
+                           f->column[1 + k]);
     }
-    if (!field(p, end, f->number[0], text))
-        return err_set(ERR_INPUT,
-                       "has no column '%s', or one of more than %d characters",
-                       f->column[0], FIELD_MAX - 1);
+    if (csv_field_at(c, f->number[0], &field) != 0)
+        return err_add("column '%s'", f->column[0]);
+    if (field.len > KEY_MOST)
+        return err_set(ERR_INPUT, "column '%s' has more than %d characters", f->column[0],
+                       KEY_MOST);
     l->at[l->rows++] = l->keys.len;
-    text_add_bytes(&l->keys, text, (int64_t)strlen(text) + 1);
+    text_add_bytes(&l->keys, field.p, field.len);
+    text_add_bytes(&l->keys, "", 1);
     return 0;
 }
 
 static int read_rows(struct lookup *l, struct names *f)
 {
     const unsigned char *map;
-    int64_t len, line = 0;
+    struct csv c;
+    int64_t len;
     int rc = 0;
     if (file_map(f->path, &map, &len) != 0)
         return -1;
-    const char *p = (const char *)map, *all = p + len;
-    for (; rc == 0 && p < all; line++) {
-        const char *end = memchr(p, '\n', (size_t)(all - p));
-        const char *stop = end == NULL ? all : end;
-        if (line == 0)
-            rc = find_columns(f, l->columns, p, stop);
-        else if (stop > p && !(stop == p + 1 && *p == '\r'))
-            rc = add_row(l, f, p, stop);
-        p = end == NULL ? all : end + 1;
-    }
-    file_unmap(map, len);
+    csv_begin(&c, f->path, map, len);
+    if (csv_next(&c))
+        rc = find_columns(f, l->columns, &c);
+    while (rc == 0 && csv_next(&c))
+        rc = add_row(l, f, &c);
     if (rc == 0 && l->rows == 0)
         rc = err_set(ERR_INPUT, "holds no rows");
-    return rc == 0 ? 0 : err_add("%s:%lld", f->path, (long long)line);
+    file_unmap(map, len);
+    return rc == 0 ? 0 : csv_where(&c);
 }
 
 /* The slot of a text: its own, or the empty one where it belongs. */

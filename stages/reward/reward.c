@@ -25,8 +25,8 @@ static const struct reward *const list[] = {
     &reward_classifier,    &classifier_hard,
     &memorisation,
     &molecule_valid,       &molecule_property,
-    &plugin,
     &mixture,
+    &plugin,
     NULL,
 };
 
@@ -59,9 +59,22 @@ int reward_traits(const struct reward *r, const struct config *c,
                   struct reward_traits *t)
 {
     *t = (struct reward_traits){.units = r->units,
-                                .deterministic = r->deterministic != 0,
-                                .differentiable = r->differentiable != 0};
+                                .deterministic = r->deterministic,
+                                .differentiable = r->differentiable};
     return r->traits != NULL ? r->traits(c, t) : 0;
+}
+
+int reward_settle(const struct reward *r, const struct config *c, struct reward *own)
+{
+    struct reward_traits t;
+    *own = *r;
+    if (reward_traits(r, c, &t) != 0)
+        return -1;
+    own->units = t.units;
+    own->deterministic = t.deterministic;
+    own->differentiable = t.differentiable;
+    own->traits = NULL;
+    return 0;
 }
 
 const char *reward_status_name(enum reward_status s)

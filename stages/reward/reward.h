@@ -67,19 +67,19 @@ struct reward_batch {
 
 /* What may depend on the configuration. */
 struct reward_traits {
-    const char *units;   /* valid as long as the process lives */
-    bool deterministic;  /* same sample, same score */
-    bool differentiable; /* fills gradient */
+    const char *units;  /* valid as long as the process lives */
+    int deterministic;  /* same sample, same score */
+    int differentiable; /* fills gradient */
 };
 
 struct reward {
     const char *name, *help, *units;
     int deterministic, differentiable; /* as in the traits */
+    /* Changes the traits, which are those above, to what the configuration makes of them.
+     * ERR_USAGE, ERR_INPUT. NULL: they are as they stand. */
+    int (*traits)(const struct config *c, struct reward_traits *t);
     int remote; /* asks another program: takes its time and may fail, honours skip, calls
                  * scored; what it has scored is kept and is not asked again */
-    /* Changes the traits, which are those above, to what the configuration makes of them.
-     * 0 or -1. NULL: they are as they stand. */
-    int (*traits)(const struct config *c, struct reward_traits *t);
     /* Prepares the scorer for samples of this shape; *ctx is its own. ERR_USAGE where
      * the shape or the configuration makes no sense for it, ERR_INPUT for a bad file.
      * NULL-able. */
@@ -95,6 +95,8 @@ struct reward {
 /* A reward's traits under this configuration. 0, or -1 with ERR_USAGE or ERR_INPUT. */
 int reward_traits(const struct reward *r, const struct config *c,
                   struct reward_traits *t);
+/* The reward as the configuration makes it: *own is a copy of *r with those traits. */
+int reward_settle(const struct reward *r, const struct config *c, struct reward *own);
 
 /* NULL and ERR_USAGE (with the nearest name) for an unknown one. */
 const struct reward *reward_find(const char *name);

@@ -12,7 +12,7 @@
 struct component {
     struct scorer_part p;
     const struct config *config; /* the whole, or the component's view of it */
-    bool deterministic;
+    struct reward own;           /* what p.reward points to: settled */
     void *ctx;
     struct memory *memory; /* NULL: nothing is kept */
 };
@@ -46,23 +46,19 @@ static int set_part(struct component *k, const struct config *whole,
                     const struct config *view, const char *name, const char *reward)
 {
     k->config = view;
+    const struct reward *r = reward_find(reward);
     k->p = (struct scorer_part){.name = name,
-                                .reward = reward_find(reward),
+                                .reward = &k->own,
                                 .weight = config_real(view, "reward.weight"),
                                 .offset = config_real(view, "reward.offset"),
                                 .scale = config_real(view, "reward.scale")};
     const char *section = view == whole ? "" : "components.";
-    if (k->p.reward == NULL)
+    if (r == NULL)
         return err_add("%s%s", section, view == whole ? "reward.name" : name);
-    if (k->p.reward == &mixture)
+    if (r == &mixture)
         return err_set(ERR_USAGE, "%s%s: names mixture, and takes one of the other rewards",
                        section, name);
-    struct reward_traits t;
-    if (reward_traits(k->p.reward, view, &t) != 0)
-        return err_add("%s%s", section, name);
-    k->p.units = t.units;
-    k->deterministic = t.deterministic;
-    return 0;
+    return reward_settle(r, view, &k->own) == 0 ? 0 : err_add("%s%s", section, name);
 }
 
 /* One component or reward as it says it, whatever its weight elsewhere. */
@@ -146,7 +142,7 @@ static int open_part(struct component *k, const struct reward_scene *scene)
     if (r->open != NULL && r->open(&own, &k->ctx) != 0)
         return -1;
     if (r->remote && own.memory != NULL)
-        k->memory = memory_open(own.memory, r, k->ctx, &own, k->deterministic);
+        k->memory = memory_open(own.memory, r, k->ctx, &own, k->own.deterministic);
     return 0;
 }
 
@@ -303,13 +299,10 @@ int scorer_describe(const struct config *c, const char *name, struct reward *out
     bool deterministic = true, differentiable = true, remote = false;
     for (int64_t k = 0; k < n; k++) {
         const struct reward *r = part[k].p.reward;
-        struct reward_traits t;
         if (part[k].p.weight == 0 && n > 1)
             continue;
-        if (reward_traits(r, part[k].config, &t) != 0)
-            n = -1;
-        deterministic &= t.deterministic;
-        differentiable &= t.differentiable;
+        deterministic &= r->deterministic != 0;
+        differentiable &= r->differentiable != 0;
         remote |= r->remote != 0;
     }
     if (n > 0) {
@@ -317,11 +310,9 @@ int scorer_describe(const struct config *c, const char *name, struct reward *out
                                   mixture.name) == 0;
         *out = mixes ? mixture : *part[0].p.reward;
         out->name = mixes ? mixture.name : part[0].p.name;
-        out->units = mixes ? mixture.units : part[0].p.units;
         out->deterministic = deterministic;
         out->differentiable = differentiable;
         out->remote = remote;
-        out->traits = NULL;
         out->identify = NULL;
         out->open = open_scorer;
         out->close = close_scorer;

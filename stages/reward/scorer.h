@@ -27,7 +27,6 @@ int scorer_describe(const struct config *c, const char *name, struct reward *out
 struct scorer_part {
     const char *name; /* of the component, or of the only reward */
     const struct reward *reward;
-    const char *units; /* as its traits say */
     double weight, offset, scale;
 };
 int64_t scorer_parts(const void *ctx);

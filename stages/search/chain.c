@@ -2,6 +2,7 @@
  * copy, step, candidate). */
 #include "stages/search/chain.h"
 
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
@@ -9,14 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-static double clock_s(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
 
 void chain_open(struct chain *c)
 {
@@ -109,24 +102,31 @@ int chain_output_back(struct chain *c, const struct draw *w, int64_t at, int64_t
     return evaluate(c, w, at, m, k, x, NULL, seed, dx);
 }
 
-void chain_keep(const struct chain *c, const struct draw *w, int64_t i, int64_t k,
-                const float *o, const float *next)
+/* chain_keep, where the transition's mean mu[d] is known. */
+static void keep(const struct chain *c, const struct draw *w, int64_t i, int64_t k,
+                 const float *mu, const float *next)
 {
-    float *mu = work_of(c, i) + 2 * c->d;
-    sampler_mean(c->sampler, k, c->d, chain_state(c, w, i, k), o, mu, NULL);
     memmove(chain_state(c, w, i, k + 1), next, (size_t)c->d * sizeof *next);
     w->log_prob[i * c->sampler->steps + k] =
         sampler_log_prob(c->sampler, k, c->d, mu, next);
 }
 
+void chain_keep(const struct chain *c, const struct draw *w, int64_t i, int64_t k,
+                const float *o, const float *next)
+{
+    float *mu = work_of(c, i) + 2 * c->d;
+    sampler_mean(c->sampler, k, c->d, chain_state(c, w, i, k), o, mu, NULL);
+    keep(c, w, i, k, mu, next);
+}
+
 void chain_advance(const struct chain *c, const struct draw *w, int64_t i, int64_t k,
                    const float *o, int64_t candidate)
 {
-    float *z = work_of(c, i), *next = z + c->d;
+    float *z = work_of(c, i), *next = z + c->d, *mu = next + c->d;
     chain_noise(c, w, i, candidate, k + 1, z);
-    sampler_mean(c->sampler, k, c->d, chain_state(c, w, i, k), o, next, NULL);
-    sampler_advance(c->sampler, k, c->d, next, z, next);
-    chain_keep(c, w, i, k, o, next);
+    sampler_mean(c->sampler, k, c->d, chain_state(c, w, i, k), o, mu, NULL);
+    sampler_advance(c->sampler, k, c->d, mu, z, next);
+    keep(c, w, i, k, mu, next);
 }
 
 int chain_walk(struct chain *c, struct draw *w, int64_t at, int64_t m,

@@ -12,6 +12,7 @@
  * first line about network and back end. The weights stay as they are, as they do
  * through a rollout and through one optimizer step's micro-batches. */
 #include "io/json.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
@@ -100,16 +101,16 @@ static int measure(struct bench *b, const char *command)
     struct json_out *o = json_out_create();
     json_out_text(o, "work", train ? "train" : "forward");
     profile_start(profile);
-    double begun = profile_clock();
+    double begun = clock_s();
     json_out_list(o, "seconds");
     for (int64_t i = 0; i < repeat; i++) {
-        double start = profile_clock();
+        double start = clock_s();
         if (evaluate(b, train) != 0)
             ERR_BUG("the same evaluation failed after it went well");
-        json_out_f64(o, NULL, profile_clock() - start);
+        json_out_f64(o, NULL, clock_s() - start);
     }
     json_out_end(o);
-    json_out_f64(o, "total_s", profile_clock() - begun);
+    json_out_f64(o, "total_s", clock_s() - begun);
     if (train)
         json_out_f64(o, "loss", b->loss);
     if (profile)

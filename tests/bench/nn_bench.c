@@ -1,5 +1,6 @@
 /* Rates of the engine's operations on the shapes of a small U-Net, to show hot spots: not
  * a test. Usage: nn_bench [threads] [batch] [back end]. */
+#include "io/sys/clock.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "stages/nn/backend.h"
@@ -8,14 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 enum what { CONV, CONV_HALF, LINEAR, NORM, SILU, ADD, CONCAT, UPSAMPLE, ATTENTION };
 
@@ -107,18 +100,18 @@ static void measure(const struct bench *b, struct tape *t, int64_t batch)
     param_touch(p);
     double best[2] = {1e9, 1e9};
     int64_t values = 0;
-    double until = now() + 0.25;
-    for (int i = 0; i < 4 || now() < until; i++) {
+    double until = clock_s() + 0.25;
+    for (int i = 0; i < 4 || clock_s() < until; i++) {
         tape_begin(t, true);
         struct tensor *x = tape_tensor(t, 4, dim, true);
         rng_normal(8, x->data, tensor_count(x));
-        double start = now();
+        double start = clock_s();
         struct tensor *y = apply(b, t, x, p);
-        double middle = now();
+        double middle = clock_s();
         values = tensor_count(x) + tensor_count(y);
-        double again = now();
+        double again = clock_s();
         tape_backward(t, y, y->data);
-        double end = now();
+        double end = clock_s();
         best[0] = middle - start < best[0] ? middle - start : best[0];
         best[1] = end - again < best[1] ? end - again : best[1];
     }
@@ -163,11 +156,11 @@ static void measure_block(struct tape *t, int64_t batch, int64_t side, int64_t c
         struct tensor *x = tape_tensor(t, 4, dim, true), *e = tape_tensor(t, 2, edim, true);
         memset(x->data, 0, (size_t)tensor_count(x) * sizeof(float));
         memset(e->data, 0, (size_t)tensor_count(e) * sizeof(float));
-        double start = now();
+        double start = clock_s();
         struct tensor *y = block(t, x, e, p, i % 2);
-        double middle = now();
+        double middle = clock_s();
         tape_backward(t, y, x->data);
-        double end = now(), *to = best[i % 2];
+        double end = clock_s(), *to = best[i % 2];
         to[0] = middle - start < to[0] ? middle - start : to[0];
         to[1] = end - middle < to[1] ? end - middle : to[1];
     }

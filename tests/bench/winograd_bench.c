@@ -1,6 +1,7 @@
 /* Rates of the Winograd convolution beside oneDNN's direct one, alternately in one
  * process, counted as the products of the direct one: not a test. Usage:
  * winograd_bench [threads] [batch] [seconds per line]. */
+#include "io/sys/clock.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "stages/nn/backend.h"
@@ -9,20 +10,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static const struct {
     int64_t side, c, o;
 } shapes[] = {{32, 32, 32},  {16, 64, 64},  {32, 128, 128}, {16, 256, 256},
               {8, 256, 256}, {4, 256, 256}, {4, 512, 512},  {16, 512, 256},
               {32, 3, 128},  {32, 128, 3}};
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 enum what { FORWARD, DX, DW };
 
@@ -63,12 +56,12 @@ static void measure(const struct side *d, enum what what, double seconds)
 {
     static const char *const names[] = {"forward", "dx", "dw"};
     const struct winograd_shape *s = &d->s;
-    double best[2] = {1e9, 1e9}, until = now() + seconds;
-    for (int i = 0; i < 3 || now() < until; i++)
+    double best[2] = {1e9, 1e9}, until = clock_s() + seconds;
+    for (int i = 0; i < 3 || clock_s() < until; i++)
         for (int side = 0; side < 2; side++) {
-            double start = now();
+            double start = clock_s();
             (side == 0 ? ours : theirs)(d, what);
-            double took = now() - start;
+            double took = clock_s() - start;
             best[side] = took < best[side] ? took : best[side];
         }
     double flops = 18e-9 * (double)(s->n * s->h * s->w * s->c * s->o);
@@ -121,11 +114,11 @@ static void bench(struct winograd_shape s, const struct backend *b, int threads,
         .threads = threads,
     };
     winograd_pack(s.c, s.o, param_values(p), d.packed);
-    double start = now();
+    double start = clock_s();
     winograd_pack(s.c, s.o, param_values(p), d.packed);
-    double middle = now();
+    double middle = clock_s();
     winograd_pack_dx(s.c, s.o, param_values(p), d.packed_dx);
-    double pack_dx = now() - middle;
+    double pack_dx = clock_s() - middle;
     printf("%3d -> %3d @%2d", (int)s.c, (int)s.o, (int)s.h);
     for (enum what what = FORWARD; what <= DW; what++)
         measure(&d, what, seconds);

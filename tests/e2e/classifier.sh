@@ -74,6 +74,9 @@ is_code $? 3 "a column that is not there"
 train bad 2 classifier.labels=
 is_code $? 2 "no labels"
 says "$work/log" "classifier.corrupt=true" "says what to do"
+train bad 2 classifier.batch=1000000
+is_code $? 2 "a batch of far more than the data"
+says "$work/log" "classifier.batch: 1000000 samples" "names the key"
 
 # Pictures: discs; their damaged copies are told apart.
 perl -e 'srand 3; binmode STDOUT; my ($n, $w) = (300, 12);

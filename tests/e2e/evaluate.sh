@@ -69,6 +69,22 @@ run_mpi "$work/log" 1 evaluate "$work/run" surrogate.kind=ucb run.kl_budget=1 \
 is_code $? 0 "keys of training have no meaning" "$work/log"
 holds "$work/odd.json" '$v ne "absent"' reward.jpeg_compressibility.mean "the guard's mean"
 
+# Signals amid the drawing leave nothing behind.
+for signal in TERM INT; do
+    # a shell's background job ignores INT: perl does not
+    perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' "$sluice" evaluate "$work/run" --n 200000 \
+        rollout.shard_samples=100 >"$work/log" 2>&1 &
+    job=$!
+    started+=("$job")
+    drawing() { [ -n "$(find "$TMPDIR" -path '*sluice-evaluate-*rollout/*.h5*' 2>/dev/null)" ]; }
+    until_true drawing
+    kill -$signal "$job"
+    end_job
+    is_code "$code" 75 "SIG$signal while samples are drawn" "$work/log"
+    [ -z "$(find "$TMPDIR" -name 'sluice-evaluate-*')" ]
+    ok $? "SIG$signal: the scratch folder is gone"
+done
+
 # Given samples against themselves.
 evaluate given 2 "$work/model.npy" "$work/config.yaml" --reference "$work/model.npy" \
     --training "$work/model.npy" --near 1e-6

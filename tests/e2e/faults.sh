@@ -155,6 +155,17 @@ else
     says "$work/log" "$work/readonly/run.*(Permission denied|Read-only)" "it is named"
 fi
 
+# ---- a piece of work of hours
+begin "$work/log" 2 run "$work/config.yaml" run.dir="$work/natural" update.batch=auto \
+    update.optimizer=natural update.cg_iterations=10000 update.cg_damping=0
+until_file "$work/natural/advantage/i000000.h5"
+sleep 1
+kill -USR1 "$job"
+end_job
+is_code "$code" 75 "a signal amid an endless solution" "$work/log"
+whole "$work/natural" && [ ! -e "$work/natural/policy/v000001.h5" ]
+ok $? "the update is left, all files are whole"
+
 # ---- a rank that hangs
 begin_layout "$work/log" 1 run "$work/config.yaml" run.dir="$work/stall" \
     run.iterations=100000 run.stall_timeout=3

@@ -41,6 +41,23 @@ is_code $? 2 "a misspelt key" "$work/log"
 [ ! -e "$work/x" ]
 ok $? "is refused before anything runs"
 
+# Members do not outlive the program that started them.
+"$sluice" front "$work/a.yaml" update.lr=1e-3,1e-4 run.iterations=100000 run.keep_shards=2 \
+    run.keep_policies=2 --out "$work/killed" >"$work/log" 2>&1 &
+job=$!
+started+=("$job")
+until_true test -e "$work/killed/a/update.lr=1e-3/run/policy/v000001.h5"
+member=$(ranks_of "$job")
+started+=("$member")
+alive "$member"
+ok $? "a member is at work"
+kill -9 "$job"
+wait "$job" 2>/dev/null
+until_true gone "$member"
+ok $? "it ends with the program"
+grep -q "stopped early (signal TERM)" "$work/killed/a/update.lr=1e-3/log.txt"
+ok $? "like any run that is told to"
+
 # Numbers of another configuration are not taken for those of this one.
 sed -i 's/seed: 3/seed: 4/' "$work/a.yaml" "$work/b.yaml"
 front --n 6

@@ -110,6 +110,10 @@ refuses 3 'scheduler.*no valid JSON' "an empty scheduler_config.json" sample \
 mkfifo "$work/pipe.yaml"
 refuses 3 'pipe.yaml' "a pipe as configuration" config "$work/pipe.yaml"
 ln -s loop.yaml "$work/loop.yaml"
+echo 'run: {iterations: 2}' >"$work/bare.yaml"
+"$sluice" plan "$work/bare.yaml" >"$work/log" 2>&1
+is_code $? 0 "a plan without a model" "$work/log"
+says "$work/log" "model.path is empty" "says what it does not know"
 refuses 5 'loop.yaml' "a loop of links" plan "$work/loop.yaml"
 refuses 3 'net: is a directory' "a directory as configuration" config "$work/net"
 ln -s /dev/zero "$work/zero.yaml"

@@ -115,6 +115,9 @@ refuse() { # PATTERN NAME OPTIONS...
     run_layout "$work/log" 0 run "$work/config.yaml" run.dir="$work/refused" "${@:3}"
     is_code $? 2 "$2" "$work/log"
     says "$work/log" "$1" "$2: says why"
+    "$sluice" plan "$work/config.yaml" "${@:3}" >"$work/log" 2>&1
+    is_code $? 2 "$2: so does the plan" "$work/log"
+    says "$work/log" "$1" "$2: with the same words"
 }
 [[ " ${METHODS-draft_k} " != *" draft_k "* ]] || {
     one="update.batch=auto update.inner_epochs=1"

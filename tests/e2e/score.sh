@@ -124,6 +124,18 @@ if cc -O2 -fPIC -shared -Istages/reward/plugin -o "$work/slow.so" "$work/slow.c"
     is_code $? 0 "and resumed" "$work/log"
     alike "$work/killed" "after a kill"
 
+    # Told to end: the shard at hand is finished.
+    SLOW_US=400000 timeout -k 5 90 "$sluice" score "${slow[@]}" --out "$work/told" \
+        >"$work/log" 2>&1 &
+    job=$!
+    started+=("$job")
+    until_file "$work/told/i000000/s00000.h5"
+    kill -TERM "$job"
+    wait "$job"
+    is_code $? 75 "told to end" "$work/log"
+    score "$work/log" 1 "${slow[@]}" --out "$work/told"
+    alike "$work/told" "after that"
+
     # Failures: judged as in a run, kept as statuses, tried again when asked to.
     SLOW_FAILS=1 score "$work/log" 2 "${slow[@]}" --out "$work/half" \
         reward.max_failed_fraction=0.4

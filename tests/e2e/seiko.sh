@@ -52,6 +52,10 @@ check ucb
 ok $? "two rounds ask 13 samples each: $(numbers "$work/ucb.0" queries)"
 [[ $(numbers "$work/ucb.0" answer_mean) =~ ^-?0\.[0-9]+\ null\ -?0\.[0-9]+\ null\ $ ]]
 ok $? "mean answers: $(numbers "$work/ucb.0" answer_mean)"
+h5dump -d best_reward "$work/ucb.0/policy/v000004.h5" | perl -0777 -e '<STDIN> =~ /: (\S+)\n/;
+    @a = sort { $b <=> $a } grep { $_ ne "null" } @ARGV;
+    exit !(abs($1 - $a[0]) < 1e-5)' $(numbers "$work/ucb.0" answer_mean)
+ok $? "the best version is that of the best answers"
 [ "$(numbers "$work/ucb.0" failed)" = "0 0 0 0 " ]
 ok $? "what is not asked has not failed"
 h5dump -d status "$work/ucb.0/reward/i000002/s00002.h5" | grep -q '(0): 0, 5, 5, 5, 5, 5'

@@ -9,7 +9,6 @@
 #include "io/sys/text.h"
 #include "pipeline/schema.h"
 #include "stages/reward/reward.h"
-#include "stages/reward/scorer.h"
 #include "tests/tap.h"
 
 #include <fenv.h>
@@ -95,13 +94,13 @@ static void traits_of_options(void)
 {
     struct config *c = settings("good.so", ""), *noisy = settings("good.so", "noisy");
     struct reward own;
-    tap_ok(scorer_describe(c, "plugin", &own) == 0 && own.deterministic &&
+    tap_ok(reward_settle(reward_find("plugin"), c, &own) == 0 && own.deterministic &&
                own.differentiable && strcmp(own.units, "kW") == 0,
            "flags and units are the plugin's");
-    tap_ok(scorer_describe(noisy, "plugin", &own) == 0 && !own.deterministic &&
-               !own.differentiable,
+    tap_ok(reward_settle(reward_find("plugin"), noisy, &own) == 0 &&
+               !own.deterministic && !own.differentiable,
            "and may follow from its options");
-    tap_ok(scorer_describe(c, "brightness", &own) == 0 && own.differentiable,
+    tap_ok(reward_settle(reward_find("brightness"), c, &own) == 0 && own.differentiable,
            "other rewards' are as they stand");
     config_destroy(c);
     config_destroy(noisy);

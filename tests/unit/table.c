@@ -162,7 +162,7 @@ int main(void)
     refused("seq,a\nA,1\n", "seq:c", 1, "no column");
     refused("seq,a\nA,x\n", "seq:a", 1, "no finite number");
     refused("seq,a\nA,inf\n", "seq:a", 1, "no finite number");
-    refused("seq,a\nA\n", "seq:a", 1, "no finite number");
+    refused("seq,a\nA\n", "seq:a", 1, "number 2 is needed");
     refused("seq,a\nA,1\nA,2\n", "seq:a", 1, "twice");
     refused("seq,a\n\"A\",1\n", "seq:a", 1, "quotes");
     refused("seq,a\n", "seq:a", 1, "no rows");

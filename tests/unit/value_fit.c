@@ -45,7 +45,7 @@ static void scene_close(struct scene *s)
     value_features_destroy(s->f);
 }
 
-static void fit(struct scene *s, const double *memory, double *kept)
+static int try_fit(struct scene *s, const double *memory, double *kept)
 {
     struct comm c = comm_self();
     struct value_fit *v = value_fit_create(&s->t, s->f);
@@ -60,8 +60,7 @@ static void fit(struct scene *s, const double *memory, double *kept)
                                .live = s->live};
         value_fit_add(v, &c, &r);
     }
-    if (value_fit_solve(v, &c) != 0)
-        ERR_BUG("%s", err_text());
+    int rc = value_fit_solve(v, &c);
     for (int i = 0; i < N * STEPS; i++)
         s->value[i] = value_fit_at(v, i / STEPS, i % STEPS, s->z + i * base);
     s->penalty = value_fit_penalty(v);
@@ -76,6 +75,13 @@ static void fit(struct scene *s, const double *memory, double *kept)
     if (kept != NULL)
         memcpy(kept, sums, (size_t)n * sizeof *sums);
     value_fit_destroy(v);
+    return rc;
+}
+
+static void fit(struct scene *s, const double *memory, double *kept)
+{
+    if (try_fit(s, memory, kept) != 0)
+        ERR_BUG("%s", err_text());
 }
 
 /* Linear in the features, with coefficients that are linear between the knots. */
@@ -179,8 +185,31 @@ static void features(void)
     scene_close(&s);
 }
 
+/* Features that are multiples of each other: a penalty is needed. */
+static void depends(void)
+{
+    struct scene s;
+    scene_open(&s, 0);
+    int64_t base = value_features_base(s.f);
+    set_linear(&s);
+    for (int i = 0; i < N * STEPS; i++)
+        for (int64_t l = 1; l < base; l++)
+            s.z[i * base + l] = (double)l * s.z[i * base + 1];
+    tap_ok(try_fit(&s, NULL, NULL) != 0 && strstr(err_text(), "value.ridge is 0") != NULL,
+           "no penalty: %s", err_text());
+    s.t.value.ridge = -1;
+    fit(&s, NULL, NULL);
+    tap_ok(s.penalty > 0, "a penalty is chosen: %g", s.penalty);
+    for (int i = 0; i < N * STEPS; i++)
+        s.target[i] = (double)NAN;
+    tap_ok(try_fit(&s, NULL, NULL) != 0 && strstr(err_text(), "value.ridge: auto") != NULL,
+           "no penalty helps: %s", err_text());
+    scene_close(&s);
+}
+
 int main(void)
 {
+    depends();
     features();
     finds();
     chooses();
