@@ -1,4 +1,5 @@
 /* sluice evaluate: draws samples, or takes given ones, and measures them. */
+#include "io/spawn.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
@@ -9,6 +10,7 @@
 #include "pipeline/placement.h"
 #include "pipeline/sample_files.h"
 #include "pipeline/schema.h"
+#include "pipeline/spawner.h"
 #include "pipeline/verify.h"
 #include "stages/linalg/petsc.h"
 
@@ -282,7 +284,7 @@ static int evaluate(struct evaluation *e, const struct config *o)
 static int run_job(const struct words *w, struct config *c)
 {
     struct evaluation e = {.version = -1};
-    if (settle(w, c, &e.o) != 0)
+    if (settle(w, c, &e.o) != 0 || spawner_begin(c) != 0)
         return cmd_fail("evaluate");
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ERR_ENV;
@@ -297,6 +299,7 @@ static int run_job(const struct words *w, struct config *c)
     if (rc != 0 && e.comm.rank == 0)
         cmd_fail("evaluate");
     evaluate_close(&e);
+    spawn_end();
     petsc_end();
     MPI_Comm_free(&group);
     MPI_Finalize();
