@@ -246,8 +246,8 @@ _Noreturn void spawn_helper_serve(int fd)
     for (bool on = true; on;) {
         struct pollfd p[] = {{fd, POLLIN, 0}, {ended, POLLIN, 0}};
         struct signalfd_siginfo info;
-        /* A second at most: should the signal be lost, nothing else is. */
-        poll(p, ended >= 0 ? 2 : 1, 1000);
+        /* It sleeps as long as nothing runs; without the descriptor it looks by itself. */
+        poll(p, ended >= 0 ? 2 : 1, h.n > 0 && ended < 0 ? 100 : -1);
         while (ended >= 0 && read(ended, &info, sizeof info) > 0)
             continue;
         if (p[0].revents != 0)

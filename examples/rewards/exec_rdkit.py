@@ -6,13 +6,14 @@ sluice run CONFIG reward.name=exec exec.command='python3 examples/rewards/exec_r
 import json, os, sys
 
 try:
-    from rdkit import Chem, RDConfig
+    from rdkit import Chem, RDConfig, RDLogger
     from rdkit.Chem import QED, Crippen
     sys.path.append(os.path.join(RDConfig.RDContribDir, "SA_Score"))
     import sascorer
 except ImportError as e:
     sys.exit(f"exec_rdkit.py needs RDKit ({e}): pip install rdkit")
 scores = {"QED": QED.qed, "logP": Crippen.MolLogP, "SA": lambda m: -sascorer.calculateScore(m)}
+RDLogger.DisableLog("rdApp.*")  # what is no molecule is a status, not a message
 score = scores[sys.argv[1]]  # bigger is better: easy synthesis is a small SA
 print("sluice-exec 1 json rdkit", sys.argv[1], flush=True)
 for line in sys.stdin:

@@ -33,6 +33,7 @@ struct request {
 struct pool {
     struct exec_wire wire;
     char **words;
+    const char *command; /* the same, in one */
     char name[40];
     struct slot *slot; /* [slots] */
     int64_t slots, batch, attempts, restarts, restarts_left;
@@ -69,6 +70,7 @@ static int open_exec(const struct reward_scene *scene, void **ctx)
         .wire = {.binary = config_is(c, "exec.protocol", "binary"),
                  .coding = scene->coding},
         .words = words,
+        .command = config_text(c, "exec.command"),
         .slots = config_int(c, "exec.workers"),
         .batch = config_int(c, "exec.batch"),
         .attempts = config_int(c, "exec.attempts"),
@@ -161,9 +163,9 @@ static int on_broken(struct pool *p, struct round *r, struct slot *s, bool asked
 {
     struct exec_worker *w = &s->worker;
     if (!asked && !p->greeted)
-        return err_set(ERR_REWARD, "exec.command: %.200s does not work: %s", p->words[0],
+        return err_set(ERR_REWARD, "exec.command: %.300s does not work: %s", p->command,
                        w->why);
-    log_warn("%s (%.200s): %s", s->tag, p->words[0], w->why);
+    log_warn("%s (%.200s): %s", s->tag, p->command, w->why);
     if (!asked)
         return 0;
     struct request *q = &r->request[s->request];
@@ -253,7 +255,7 @@ static void give_up(struct pool *p, struct round *r)
         return;
     if (!p->warned)
         log_warn("%s (%.200s): exec.restarts=%lld are used up: its samples fail from here on",
-                 p->name, p->words[0], (long long)p->restarts);
+                 p->name, p->command, (long long)p->restarts);
     p->warned = true;
     for (int64_t k = 0; k < r->requests; k++)
         if (r->request[k].state == WAITING)

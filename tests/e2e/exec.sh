@@ -82,7 +82,7 @@ run_exec 0 noisy 1 "$(with noisy)"
 grep -q "lines are left out\|line 1 of request" "$work/noisy"/log/*
 ok $? "what it writes on standard error is in the log"
 run_exec 7 missing 2 exec.command="$work/nobody --fast"
-says "$work/log" "$work/nobody does not work: it cannot be started: No such file" \
+says "$work/log" "$work/nobody --fast does not work: it cannot be started: No such file" \
     "the message names the program"
 run_exec 7 unwell 1 "$(with die 0)"
 says "$work/log" "ended with exit code.*no licence left" "the message has its last words"

@@ -251,16 +251,16 @@ static bool over(pid_t pid)
 static void left_behind(void)
 {
     struct spawned p = {0};
-    char *const argv[] = {"sh", "-c", "setsid sleep 1000 & sleep 1000 & echo $!; sleep 1000",
-                          NULL};
+    char *const argv[] = {"sh", "-c",
+                          "setsid sleep 1000 & a=$!; sleep 1000 & echo $a $!; sleep 1000", NULL};
     char line[32] = "";
-    int pid = 0;
+    int pid = 0, detached = 0;
     if (spawn_ask(&p, argv) != 0)
         ERR_BUG("%s", err_text());
     for (int i = 0; i < 5000 && pid == 0; i++) {
         spawn_hear();
         if (p.phase == SPAWN_RUNNING && read(p.out, line, sizeof line - 1) > 0)
-            pid = atoi(line);
+            sscanf(line, "%d %d", &detached, &pid);
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
     pid_t leader = (pid_t)p.pid;
@@ -270,7 +270,8 @@ static void left_behind(void)
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     tap_ok(over(pid) && over(leader), "dropped: both are gone, no zombie");
     spawn_end();
-    tap_ok(!spawn_ready(), "the helper is gone");
+    tap_ok(!spawn_ready() && detached > 0 && over(detached),
+           "the helper is gone, and what the program had detached");
     refused("true", "not prepared");
 }
 
