@@ -1,4 +1,5 @@
 /* sluice evaluate: draws samples, or takes given ones, and measures them. */
+#include "io/spawn.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"

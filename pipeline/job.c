@@ -1,10 +1,12 @@
 /* From a command to MPI and back. */
 #include "pipeline/job.h"
 
+#include "io/spawn.h"
 #include "io/sys/err.h"
 #include "pipeline/cmd.h"
 #include "pipeline/compute.h"
 #include "pipeline/placement.h"
+#include "pipeline/spawner.h"
 #include "stages/linalg/petsc.h"
 
 #include <mpi.h>
@@ -23,6 +25,8 @@ static int settle(struct config *c, const struct comm *all)
 int job_run(const char *name, struct config *c,
             int (*work)(void *ctx, const struct comm *all), void *ctx)
 {
+    if (spawner_begin(c) != 0)
+        return cmd_fail(name);
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ERR_ENV;
     MPI_Comm group; /* never the world itself, never one with a topology */
@@ -35,6 +39,7 @@ int job_run(const char *name, struct config *c,
     int code = rc == 0 || all.rank != 0 ? 0 : (int)err_code(); /* one rank speaks */
     if (rc != 0 && all.rank == 0)
         cmd_fail(name);
+    spawn_end();
     petsc_end();
     MPI_Comm_free(&group);
     MPI_Finalize();

@@ -185,6 +185,25 @@ const struct config_key schema[] = {
     {"plugin.options", CONFIG_TEXT, "", ANY, NULL, YES,
      "plugin: text that is handed to it as it stands"},
 
+    {"exec.command", CONFIG_TEXT, "", ANY, NULL, YES,
+     "reward exec: the program that scores, with its arguments, split as a shell splits words "
+     "(no shell runs); stages/reward/EXEC.md is what it must speak"},
+    {"exec.protocol", CONFIG_CHOICE, "json", ANY, "json|binary", NO,
+     "lines of JSON (texts as strings), or records of float32"},
+    {"exec.workers", CONFIG_INT, "1", 1, 256, NULL, NO,
+     "programs that run at the same time, on each rank that scores"},
+    {"exec.batch", CONFIG_INT, "16", 1, 1e6, NULL, NO,
+     "most samples per request"},
+    {"exec.timeout", CONFIG_DURATION, "300", 1e-3, 1e9, NULL, NO,
+     "a request without a reply for so long: the program is killed"},
+    {"exec.start_timeout", CONFIG_DURATION, "120", 1e-3, 1e9, NULL, NO,
+     "time from a program's start to its first line"},
+    {"exec.attempts", CONFIG_INT, "2", 1, 100, NULL, NO,
+     "a request whose program ended, hung or wrote nonsense is asked so often in all; then its "
+     "samples have failed or timed out"},
+    {"exec.restarts", CONFIG_INT, "10", 0, 1e6, NULL, NO,
+     "how often a rank starts a program again; after that its samples fail"},
+
     {"components", CONFIG_PARTS, "", ANY, "reward|http|exec|plugin", YES,
      "mixture: NAME: {name: REWARD, weight: W, ...}, each with keys of its own beside those "
      "above; reward.guard may name one, which then is no part of the sum"},

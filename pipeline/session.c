@@ -4,6 +4,7 @@
 
 #include "io/index.h"
 #include "io/rundir.h"
+#include "io/spawn.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -12,6 +13,7 @@
 #include "pipeline/prepare.h"
 #include "pipeline/report.h"
 #include "pipeline/settings.h"
+#include "pipeline/spawner.h"
 #include "pipeline/version.h"
 #include "pipeline/worker.h"
 #include "stages/linalg/petsc.h"
@@ -286,6 +288,10 @@ static int start_mpi(struct session *s)
 {
     int provided = 0;
     worker_catch_signals();
+    if (spawner_begin(s->o->config) != 0) {
+        fprintf(stderr, "sluice: %s\n", err_text());
+        return -1;
+    }
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         fprintf(stderr, "sluice: MPI_Init failed; under Slurm start with srun --mpi=pmix or "
                         "mpirun\n");
@@ -350,6 +356,7 @@ int session_run(const struct session_options *o)
     mailbox_destroy(s.mailbox);
     handover_destroy(s.handover);
     settings_close(&s.task);
+    spawn_end();
     for (int g = 0; g < GROUPS; g++)
         if (s.group[g].mpi != MPI_COMM_NULL && s.group[g].size > 0)
             MPI_Comm_free(&s.group[g].mpi);

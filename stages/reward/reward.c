@@ -5,6 +5,7 @@
 #include "io/sys/text.h"
 #include "stages/reward/brightness.h"
 #include "stages/reward/classifier.h"
+#include "stages/reward/exec.h"
 #include "stages/reward/jpeg.h"
 #include "stages/reward/memorisation.h"
 #include "stages/reward/molecule.h"
@@ -27,6 +28,7 @@ static const struct reward *const list[] = {
     &molecule_valid,       &molecule_property,
     &mixture,
     &plugin,
+    &reward_exec,
     NULL,
 };
 
