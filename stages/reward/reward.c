@@ -5,6 +5,7 @@
 #include "io/sys/text.h"
 #include "stages/reward/brightness.h"
 #include "stages/reward/classifier.h"
+#include "stages/reward/http.h"
 #include "stages/reward/jpeg.h"
 #include "stages/reward/memorisation.h"
 #include "stages/reward/molecule.h"
@@ -23,6 +24,7 @@ static const struct reward *const list[] = {
     &reward_classifier,    &classifier_hard,
     &memorisation,
     &molecule_valid,       &molecule_property,
+    &reward_http,
     NULL,
 };
 
