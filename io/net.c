@@ -32,6 +32,7 @@ struct request {
     struct text body;
     int64_t tag, attempts, endpoint; /* endpoint: of the last attempt, or -1 */
     double ready;                    /* not before */
+    bool timed_out;                  /* the last attempt */
 };
 
 struct transfer {
@@ -452,7 +453,7 @@ static void dispatch(struct net *n, double now)
             send_one(n, r);
         } else if (n->down_since >= 0 && now - n->down_since >= n->o.patience &&
                    (none || net_endpoint_all_open(n->endpoint, n->endpoints))) {
-            complete(n, r, NET_DOWN, 0, NULL, n->last);
+            complete(n, r, r->timed_out ? NET_TIMED_OUT : NET_DOWN, 0, NULL, n->last);
         } else {
             n->waiting[kept++] = r;
         }
@@ -560,6 +561,7 @@ static void finish(struct net *n, struct transfer *t, CURLcode rc, double now)
     curl_multi_remove_handle(n->multi, t->easy);
     t->request = NULL;
     n->active--;
+    r->timed_out = kind == NET_TIMED_OUT;
     if (again && r->attempts < n->o.attempts) {
         r->ready = now + pause;
         wait_turn(n, r);

@@ -30,7 +30,7 @@ struct net_options { /* texts are copied; messages name the keys of section `htt
 
 enum net_kind {
     NET_OK,        /* 2xx, body complete */
-    NET_TIMED_OUT, /* all attempts; the last one by time */
+    NET_TIMED_OUT, /* the last attempt ended by time; no more of them */
     NET_TRANSPORT, /* no connection, it broke, a wrong certificate */
     NET_BUSY,      /* 408, 425, 429 or 5xx, still after all attempts */
     NET_REFUSED,   /* any other code, redirects too */
