@@ -47,7 +47,7 @@ struct transfer {
 
 struct net {
     struct net_options o; /* its texts are not kept */
-    char *token, *ca_file;
+    char *token, *token_file, *ca_file;
     struct net_endpoint *endpoint;
     int64_t endpoints;
     CURLM *multi; /* NULL until the first request */
@@ -152,6 +152,8 @@ int net_open(const struct net_options *o, struct net **out)
         if (!file_exists(o->ca_file))
             rc = err_set(ERR_INPUT, "http.ca_file: %s is not there", o->ca_file);
     }
+    if (o->token_file[0] != '\0')
+        n->token_file = mem_text(o->token_file);
     if (rc == 0)
         rc = net_token_read(o->token_env, o->token_file, &n->token);
     if (rc != 0) {
@@ -225,6 +227,7 @@ static void set_up(struct net *n, struct transfer *t)
 #endif
 }
 
+/* When the first request goes, so that only ranks that send any say it. */
 static void warn(const struct net *n)
 {
     bool tls = false;
@@ -234,6 +237,8 @@ static void warn(const struct net *n)
             log_warn("http.url: %s: the token travels in the clear; use https",
                      n->endpoint[i].shown);
     }
+    if (net_token_exposed(n->token_file))
+        log_warn("http.token_file: %s can be read by others; chmod 600 it", n->token_file);
     if (tls && n->o.insecure)
         log_warn("http.insecure: certificates are not checked; anybody between here and the "
                  "service can read the token and write the scores");
@@ -305,6 +310,7 @@ void net_close(struct net *n)
     mem_free(n->waiting);
     mem_free(n->done);
     mem_free(n->ca_file);
+    mem_free(n->token_file);
     net_token_free(n->token);
     mem_free(n);
 }

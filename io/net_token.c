@@ -5,7 +5,6 @@
 
 #include "io/sys/err.h"
 #include "io/sys/file.h"
-#include "io/sys/log.h"
 #include "io/sys/mem.h"
 
 #include <ctype.h>
@@ -32,13 +31,8 @@ static int from_env(const char *env, char **token)
 
 static int from_file(const char *file, char **token)
 {
-    struct stat st;
     int64_t len;
-    if (file_read(file, TOKEN_MAX, token, &len) != 0)
-        return err_add("http.token_file");
-    if (stat(file, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        log_warn("http.token_file: %s can be read by others; chmod 600 it", file);
-    return 0;
+    return file_read(file, TOKEN_MAX, token, &len) == 0 ? 0 : err_add("http.token_file");
 }
 
 int net_token_read(const char *env, const char *file, char **token)
@@ -65,6 +59,12 @@ int net_token_read(const char *env, const char *file, char **token)
     net_token_free(s);
     return err_set(ERR_USAGE, "http.token_%s: holds no token (one word of printable "
                               "characters)", env[0] != '\0' ? "env" : "file");
+}
+
+bool net_token_exposed(const char *file)
+{
+    struct stat st;
+    return file != NULL && stat(file, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0;
 }
 
 void net_token_free(char *token)

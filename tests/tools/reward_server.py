@@ -104,6 +104,8 @@ async def answer(path, raw, headers, writer):
     key = hashlib.sha1(path.encode() + raw).digest()
     seen[key] = again = seen.get(key, 0) + 1
     path = path.split("?")[0]
+    if path.startswith("http://"):  # as to a proxy
+        path = "/" + path.split("/", 3)[3]
     if path.startswith("/chat/"):
         return chat(json.loads(raw), path[6:])
     samples = json.loads(raw)["samples"]

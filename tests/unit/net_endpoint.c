@@ -81,6 +81,9 @@ static void tokens(void)
     tap_ok(net_token_read("", path, &token) == 0 && strcmp(token, "sesame-1") == 0,
            "a file's token, without blanks");
     net_token_free(token);
+    tap_ok(!net_token_exposed(path) && chmod(path, 0640) == 0 && net_token_exposed(path) &&
+               !net_token_exposed(NULL),
+           "who can read it");
     tap_ok(net_token_read("SLUICE_TEST_TOKEN", "", &token) == 0 &&
                strcmp(token, "sesame-2") == 0,
            "a variable's token");
