@@ -6,6 +6,7 @@
 
 #include "io/net_endpoint.h"
 #include "io/net_token.h"
+#include "io/net_url.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
@@ -25,7 +26,6 @@ enum {
     QUEUE_EXTRA = 16,          /* bodies ready beside those in flight */
     HEADER_MAX = 256 * 1024,   /* bytes of a reply's header lines */
     SNIPPET = 120,             /* of an error's body, in messages */
-    ENDPOINTS_MAX = 1024,
 };
 
 struct request {
@@ -71,82 +71,13 @@ static double now_s(void)
 
 /* Opening. */
 
-static int part_of(CURLU *u, CURLUPart what, char *out, size_t size)
-{
-    char *s = NULL;
-    out[0] = '\0';
-    if (curl_url_get(u, what, &s, 0) != CURLUE_OK)
-        return -1;
-    snprintf(out, size, "%s", s);
-    curl_free(s);
-    return 0;
-}
-
-/* Messages name the entry and not its text, which may hold a password. */
-static int parse_url(struct net_endpoint *e, int64_t number, const char *url)
-{
-    char s[512], scheme[16], host[256];
-    CURLU *u = curl_url();
-    if (u == NULL)
-        return err_set(ERR_ENV, "http.url: libcurl has no memory");
-    int rc = 0;
-    if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
-        part_of(u, CURLUPART_SCHEME, scheme, sizeof scheme) != 0 ||
-        part_of(u, CURLUPART_HOST, host, sizeof host) != 0 ||
-        (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
-        rc = err_set(ERR_USAGE, "http.url: entry %lld is no address like "
-                                "https://host:port/path (http or https)",
-                     (long long)number);
-    else if (part_of(u, CURLUPART_USER, s, sizeof s) == 0 ||
-             part_of(u, CURLUPART_PASSWORD, s, sizeof s) == 0)
-        rc = err_set(ERR_USAGE, "http.url: entry %lld has a user or password in it; put a "
-                                "token into an environment variable and name that in "
-                                "http.token_env",
-                     (long long)number);
-    if (rc == 0) {
-        e->tls = strcmp(scheme, "https") == 0;
-        e->loopback = strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-                      strcmp(host, "[::1]") == 0;
-        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
-        e->url = mem_text(url);
-        curl_url_set(u, CURLUPART_QUERY, NULL, 0);
-        part_of(u, CURLUPART_URL, s, sizeof s);
-        e->shown = text_new("%.150s", s);
-    }
-    explicit_bzero(s, sizeof s);
-    curl_url_cleanup(u);
-    return rc;
-}
-
-static int parse_urls(struct net *n, const char *urls)
-{
-    int rc = 0;
-    while (rc == 0 && *urls != '\0') {
-        size_t len = strcspn(urls, ","), from = strspn(urls, " ");
-        if (n->endpoints == ENDPOINTS_MAX)
-            return err_set(ERR_USAGE, "http.url: more than %d addresses", ENDPOINTS_MAX);
-        n->endpoint = mem_resize(n->endpoint, n->endpoints, n->endpoints + 1,
-                                 sizeof *n->endpoint);
-        char *one = text_new("%.*s", (int)(from < len ? len - from : 0), urls + from);
-        for (size_t end = strlen(one); end > 0 && one[end - 1] == ' ';)
-            one[--end] = '\0';
-        n->endpoints++;
-        rc = parse_url(&n->endpoint[n->endpoints - 1], n->endpoints, one);
-        mem_free(one);
-        urls += len + (urls[len] == ',');
-    }
-    if (rc == 0 && n->endpoints == 0)
-        rc = err_set(ERR_USAGE, "http.url: set the address of the service");
-    return rc;
-}
-
 int net_open(const struct net_options *o, struct net **out)
 {
     struct net *n = mem_alloc(1, sizeof *n);
     n->o = *o;
     n->down_since = -1;
     n->key = rng_mix64(o->seed ^ (uint64_t)getpid() << 32 ^ (uint64_t)time(NULL));
-    int rc = parse_urls(n, o->url);
+    int rc = net_url_parse(o->url, &n->endpoint, &n->endpoints);
     if (rc == 0 && o->ca_file[0] != '\0') {
         n->ca_file = mem_text(o->ca_file);
         if (!file_exists(o->ca_file))
@@ -301,11 +232,7 @@ void net_close(struct net *n)
         curl_multi_cleanup(n->multi);
         curl_global_cleanup();
     }
-    for (int64_t i = 0; i < n->endpoints; i++) {
-        mem_free(n->endpoint[i].url);
-        mem_free(n->endpoint[i].shown);
-    }
-    mem_free(n->endpoint);
+    net_url_free(n->endpoint, n->endpoints);
     mem_free(n->transfer);
     mem_free(n->waiting);
     mem_free(n->done);

@@ -107,8 +107,9 @@ static struct json *parse(const char *body, int64_t len)
         }
         i += n > 0 ? n - 1 : 0;
     }
-    text_add_bytes(&t, body + from, len - from);
-    struct json *v = json_parse(t.s, t.len, "the reply");
+    if (len > from) /* an empty body is NULL */
+        text_add_bytes(&t, body + from, len - from);
+    struct json *v = json_parse(t.s != NULL ? t.s : "", t.len, "the reply");
     text_free(&t);
     return v;
 }

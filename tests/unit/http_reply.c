@@ -68,6 +68,12 @@ static void lists(void)
     scores("scores", "{\"scores\": [0.5]} x", 1, "x");
     scores("scores", "<html>502</html>", 1, "x");
     scores("scores", "", 1, "x");
+    uint8_t status;
+    double score;
+    struct http_path *p = http_path_parse("http.response", "");
+    tap_ok(http_reply_scores(p, NULL, 0, 1, &score, &status) != 0, "no body: %s", err_text());
+    err_clear();
+    http_path_free(p);
     bad_path("a..b");
     bad_path("a[0]");
     bad_path("a[].b[]");

@@ -27,7 +27,7 @@ static int back(float v, struct text *t)
 static void numbers(void)
 {
     static const float some[] = {0, 1, -1, 10, 9.9999999f, 99999.99f, 0.1f, 1e-12f, 1e12f,
-                                 123456789, 3.4e38f, 1e-45f, -0.5f, 1e9f, 999999.94f};
+                                 123456792, 3.4e38f, 1e-45f, -0.5f, 1e9f, 999999.94f};
     struct text t = {0};
     int64_t wrong = 0, n = 200000;
     for (size_t i = 0; i < sizeof some / sizeof *some; i++)
