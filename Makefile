@@ -22,7 +22,7 @@ endif
 ifndef SCALAPACK
 SCALAPACK := $(firstword $(foreach p,scalapack-openmpi scalapack,$(shell pkg-config --exists $p && echo $p)) scalapack)
 endif
-PKGS    := $(HDF5) petsc $(SCALAPACK) jansson yaml-0.1 libpng libjpeg libcrypto
+PKGS    := $(HDF5) petsc $(SCALAPACK) jansson yaml-0.1 libpng libjpeg libcrypto libcurl
 VERSION := 0.1.0
 COMMIT  := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 

@@ -1,6 +1,7 @@
 /* sluice reward-check: asks every reward of a configuration for a few samples, before a
  * job does. Without MPI. */
 #include "io/json.h"
+#include "io/spawn.h"
 #include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
@@ -9,6 +10,7 @@
 #include "pipeline/evaluate.h"
 #include "pipeline/given.h"
 #include "pipeline/schema.h"
+#include "pipeline/spawner.h"
 #include "stages/reward/scorer.h"
 
 #include <math.h>
@@ -334,7 +336,8 @@ int cmd_reward_check(int argc, char **argv)
                      "name a configuration file; see `sluice reward-check --help`");
     if (rc == 0)
         c = schema_load(n, rest);
-    code = c == NULL ? cmd_fail("reward-check") : run(c, o);
+    code = c == NULL || spawner_begin(c) != 0 ? cmd_fail("reward-check") : run(c, o);
+    spawn_end();
 done:
     config_destroy(c);
     config_destroy(o);

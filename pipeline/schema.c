@@ -127,6 +127,9 @@ const struct config_key schema[] = {
     {"reward.offset", CONFIG_REAL, "0", -1e30, 1e30, NULL, YES, "what is taken off a score"},
     {"reward.scale", CONFIG_REAL, "1", 1e-30, 1e30, NULL, YES,
      "the score's unit: what it is divided by"},
+    {"reward.deterministic", CONFIG_CHOICE, "auto", ANY, "auto|true|false", YES,
+     "whether equal samples get equal scores, so that one answer serves all; auto: as the reward "
+     "says, which is no for http and exec"},
     {"reward.mixing", CONFIG_CHOICE, "reward", ANY, "reward|normalised|advantage", YES,
      "mixture: add the components; add them with mean 0 and deviation 1 over the iteration; or "
      "add the advantages that the method gives to each"},
@@ -203,6 +206,72 @@ const struct config_key schema[] = {
      "samples have failed or timed out"},
     {"exec.restarts", CONFIG_INT, "10", 0, 1e6, NULL, NO,
      "how often a rank starts a program again; after that its samples fail"},
+
+    {"http.url", CONFIG_TEXT, "", ANY, NULL, NO,
+     "http: address of the service, https://host:port/path; several with commas between share the "
+     "work. No user or password in it"},
+    {"http.protocol", CONFIG_CHOICE, "scores", ANY, "scores|chat", YES,
+     "http: scores: a POST of samples, a list of numbers back; chat: a question to an "
+     "OpenAI-compatible model for each sample"},
+    {"http.token_env", CONFIG_TEXT, "", ANY, NULL, NO,
+     "http: name of the environment variable with the bearer token (never the token itself)"},
+    {"http.token_file", CONFIG_TEXT, "", ANY, NULL, NO,
+     "http: or the file with it, which only its owner should be able to read"},
+    {"http.ca_file", CONFIG_TEXT, "", ANY, NULL, NO,
+     "http: certificates of authorities to trust (PEM), in place of the system's"},
+    {"http.insecure", CONFIG_BOOL, "false", ANY, NULL, NO,
+     "http: do not check the service's certificate; for tests"},
+    {"http.batch", CONFIG_INT, "16", 1, 1e6, NULL, NO,
+     "http: most samples of one request; chat: 1"},
+    {"http.in_flight", CONFIG_INT, "16", 1, 4096, NULL, NO,
+     "http: most requests at a time of all reward ranks together, at least 1 each"},
+    {"http.connect_timeout", CONFIG_DURATION, "10", 0.001, 1e6, NULL, NO,
+     "http: time for a connection"},
+    {"http.timeout", CONFIG_DURATION, "120", 0.001, 1e6, NULL, NO,
+     "http: time for one attempt of a request, connection and answer included"},
+    {"http.silence", CONFIG_DURATION, "0", 0, 1e6, NULL, NO,
+     "http: end an attempt that has moved no byte for so long, whole seconds (a service that "
+     "computes is silent too); 0: http.timeout alone counts"},
+    {"http.attempts", CONFIG_INT, "5", 1, 1000, NULL, NO,
+     "http: attempts of a request that meets a broken connection, a time-out, 408, 425, 429 or 5xx"},
+    {"http.backoff", CONFIG_DURATION, "0.5", 0, 1e6, NULL, NO,
+     "http: wait before attempt k + 1: uniform in [0, min(cap, this * 2^(k-1))], after what "
+     "Retry-After asks for"},
+    {"http.backoff_cap", CONFIG_DURATION, "30", 0, 1e6, NULL, NO, "http: that cap"},
+    {"http.retry_after_cap", CONFIG_DURATION, "60", 0, 1e6, NULL, NO,
+     "http: longest wait that a service's Retry-After is granted"},
+    {"http.breaker", CONFIG_INT, "8", 1, 1e9, NULL, NO,
+     "http: failures in a row after which an address is left out"},
+    {"http.cooldown", CONFIG_DURATION, "10", 0, 1e6, NULL, NO,
+     "http: time until one request tries such an address again"},
+    {"http.patience", CONFIG_DURATION, "60", 0, 1e6, NULL, NO,
+     "http: with every address left out, requests wait so long and then fail at once"},
+    {"http.max_response", CONFIG_INT, "1048576", 64, 1e9, NULL, NO,
+     "http: most bytes of a reply, after decompression"},
+    {"http.prompts", CONFIG_TEXT, "", ANY, NULL, YES,
+     "http: text file with a line for each class, what {prompt} and \"$prompt\" stand for; "
+     "without classes its first line counts"},
+    {"http.request", CONFIG_TEXT, "{\"samples\": \"$samples\"}", ANY, NULL, YES,
+     "http, scores: JSON of a request; \"$samples\" is the list of http.item; without it one "
+     "sample goes by request, and the names of http.item may stand here"},
+    {"http.item", CONFIG_TEXT, "", ANY, NULL, YES,
+     "http, scores: JSON of a sample, with \"$png\", \"$jpeg\" (base64), \"$data_url\", "
+     "\"$values\", \"$text\", \"$prompt\", \"$label\", \"$index\", \"$iteration\"; empty: png, "
+     "values or text, with label and prompt where there are any"},
+    {"http.response", CONFIG_TEXT, "scores", ANY, NULL, YES,
+     "http, scores: where the reply has the numbers, as in scores or results[].score"},
+    {"http.model", CONFIG_TEXT, "", ANY, NULL, YES, "http, chat: name of the model"},
+    {"http.question", CONFIG_TEXT, "", ANY, NULL, YES,
+     "http, chat: what it is asked, with {prompt}, {label} and, for series and texts, {sample}"},
+    {"http.score", CONFIG_CHOICE, "yes_no", ANY, "yes_no|number|compare|recall", YES,
+     "http, chat: P(yes) against P(no) of the first token; the first number of the answer; F1, "
+     "or recall, of the answer's words against the prompt's"},
+    {"http.number_low", CONFIG_REAL, "0", -1e12, 1e12, NULL, YES,
+     "http, chat, number: the number that scores 0; smaller ones are failures"},
+    {"http.number_high", CONFIG_REAL, "10", -1e12, 1e12, NULL, YES,
+     "http, chat, number: the number that scores 1; bigger ones are failures"},
+    {"http.max_tokens", CONFIG_INT, "auto", 1, 1e6, "auto", YES,
+     "http, chat: length of an answer; auto: 4 for yes_no, else 64"},
 
     {"components", CONFIG_PARTS, "", ANY, "reward|http|exec|plugin", YES,
      "mixture: NAME: {name: REWARD, weight: W, ...}, each with keys of its own beside those "

@@ -9,7 +9,7 @@
 set -eu
 
 build="gcc make pkg-config perl libopenmpi-dev openmpi-bin libhdf5-openmpi-dev hdf5-tools
-libpetsc-real-dev libscalapack-openmpi-dev libjansson-dev libyaml-dev libpng-dev libjpeg-dev libssl-dev libdnnl-dev gnuplot-nox"
+libpetsc-real-dev libscalapack-openmpi-dev libjansson-dev libyaml-dev libpng-dev libjpeg-dev libssl-dev libcurl4-openssl-dev libdnnl-dev gnuplot-nox"
 tests="valgrind python3-h5py python3-numpy"
 
 wanted=$build
@@ -28,14 +28,14 @@ explain() {
 setup: $1
 
 Sluice needs: a C11 compiler, GNU make, pkg-config, perl, Open MPI, HDF5 built with it,
-PETSc (real, double), ScaLAPACK, jansson, libyaml, libpng, libjpeg-turbo, OpenSSL's libcrypto, oneDNN; gnuplot for plots.
+PETSc (real, double), ScaLAPACK, jansson, libyaml, libpng, libjpeg-turbo, OpenSSL's libcrypto, libcurl, oneDNN; gnuplot for plots.
 
 With environment modules (names differ from site to site):
-    module load gcc openmpi hdf5 petsc netlib-scalapack onednn jansson libyaml libpng libjpeg-turbo openssl gnuplot
+    module load gcc openmpi hdf5 petsc netlib-scalapack onednn jansson libyaml libpng libjpeg-turbo openssl curl gnuplot
 
 With Spack:
-    spack install openmpi hdf5+mpi petsc+mpi+double netlib-scalapack onednn jansson libyaml libpng libjpeg-turbo openssl gnuplot
-    spack load openmpi hdf5 petsc netlib-scalapack onednn jansson libyaml libpng libjpeg-turbo openssl gnuplot
+    spack install openmpi hdf5+mpi petsc+mpi+double netlib-scalapack onednn jansson libyaml libpng libjpeg-turbo openssl curl gnuplot
+    spack load openmpi hdf5 petsc netlib-scalapack onednn jansson libyaml libpng libjpeg-turbo openssl curl gnuplot
 
 On Debian or Ubuntu, as root:
     apt-get install$(printf ' %s' $wanted)
@@ -53,7 +53,7 @@ missing() {
 # A complete set that did not come from apt (modules, Spack) is as good.
 if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
     if command -v mpicc >/dev/null 2>&1 && command -v pkg-config >/dev/null 2>&1 &&
-        pkg-config --exists petsc jansson yaml-0.1 libpng libjpeg libcrypto; then
+        pkg-config --exists petsc jansson yaml-0.1 libpng libjpeg libcrypto libcurl; then
         echo "setup: no apt here; mpicc and the libraries' pkg-config files are present"
         exit 0
     fi

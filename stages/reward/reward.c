@@ -6,6 +6,7 @@
 #include "stages/reward/brightness.h"
 #include "stages/reward/classifier.h"
 #include "stages/reward/exec.h"
+#include "stages/reward/http.h"
 #include "stages/reward/jpeg.h"
 #include "stages/reward/memorisation.h"
 #include "stages/reward/molecule.h"
@@ -29,6 +30,7 @@ static const struct reward *const list[] = {
     &mixture,
     &plugin,
     &reward_exec,
+    &reward_http,
     NULL,
 };
 
@@ -63,7 +65,11 @@ int reward_traits(const struct reward *r, const struct config *c,
     *t = (struct reward_traits){.units = r->units,
                                 .deterministic = r->deterministic,
                                 .differentiable = r->differentiable};
-    return r->traits != NULL ? r->traits(c, t) : 0;
+    if (r->traits != NULL && r->traits(c, t) != 0)
+        return -1;
+    if (!config_is(c, "reward.deterministic", "auto"))
+        t->deterministic = config_is(c, "reward.deterministic", "true");
+    return 0;
 }
 
 int reward_settle(const struct reward *r, const struct config *c, struct reward *own)

@@ -92,7 +92,8 @@ struct reward {
     void (*identify)(void *ctx, struct digest *d);
 };
 
-/* A reward's traits under this configuration. 0, or -1 with ERR_USAGE or ERR_INPUT. */
+/* A reward's traits under this configuration, reward.deterministic included. 0, or -1 with
+ * ERR_USAGE or ERR_INPUT. */
 int reward_traits(const struct reward *r, const struct config *c,
                   struct reward_traits *t);
 /* The reward as the configuration makes it: *own is a copy of *r with those traits. */

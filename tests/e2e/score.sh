@@ -124,6 +124,22 @@ if cc -O2 -fPIC -shared -Istages/reward/plugin -o "$work/slow.so" "$work/slow.c"
     is_code $? 0 "and resumed" "$work/log"
     alike "$work/killed" "after a kill"
 
+    # A program as the reward: started from here too.
+    if cc -O2 -o "$work/mean" examples/rewards/exec_mean.c; then
+        program=(exec.protocol=binary exec.command="$work/mean")
+        score "$work/log" 2 "$work/run" --reward exec "${program[@]}" --csv "$work/exec.csv"
+        is_code $? 0 "a program scores" "$work/log"
+        score "$work/log" 1 "$work/run" --reward brightness --out "$work/bright" \
+            --csv "$work/bright.csv"
+        paste -d, "$work/exec.csv" "$work/bright.csv" | tail -n +2 |
+            awk -F, '{ d = $4 - $9; n++; bad += d > 1e-6 || d < -1e-6 }
+                END { exit !(n == 20 && bad == 0) }'
+        ok $? "as brightness does"
+        "$sluice" reward-check "$work/config.yaml" reward.name=exec "${program[@]}" \
+            >"$work/log" 2>&1
+        is_code $? 0 "and is checked" "$work/log"
+    fi
+
     # Told to end: the shard at hand is finished.
     SLOW_US=400000 timeout -k 5 90 "$sluice" score "${slow[@]}" --out "$work/told" \
         >"$work/log" 2>&1 &
