@@ -1,5 +1,5 @@
-/* Inside of the estimate of values: value.c has the steps' densities, the method and the
- * columns of the file, value_learn.c how values are learned from states. */
+/* Inside of the estimate of values: value.c has the steps' densities, the method and
+ * the columns of the file, value_learn.c how values are learned from states. */
 #ifndef SLUICE_STAGES_VALUE_INTERNAL_H
 #define SLUICE_STAGES_VALUE_INTERNAL_H
 
@@ -26,13 +26,13 @@ struct value {
 /* Shards [first, last) are read by a rank. */
 void value_share(const struct value *v, int64_t rank, int64_t *first, int64_t *last);
 
-/* Everyone gets array `which` of v->number, of which each rank has its shards' rows. 0 or
- * -1. Collective. */
+/* Everyone gets array `which` of v->number, of which each rank has its shards' rows. 0
+ * or -1. Collective. */
 int value_gather(struct value *v, int which);
 
-/* Fill the values of v->s from its targets; v->features are there. The regression leaves
- * a sample's part of the samples out; a network predicts before it is trained on the
- * iteration. 0, or -1 with the error of all ranks. Collective. */
+/* Fill the values of v->s from its targets; v->features are there. The regression
+ * leaves a sample's part of the samples out; a network predicts before it is trained on
+ * the iteration. 0, or -1 with the error of all ranks. Collective. */
 int value_learn_ridge(struct value *v);
 int value_learn_net(struct value *v);
 

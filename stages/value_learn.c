@@ -25,12 +25,14 @@ static struct shard *open_states(struct value *v, int64_t shard)
     int nd;
     int64_t dim[SHARD_MAX_ND];
     double start = task_now(t);
-    struct shard *in = task_open(t, rundir_rollout(rel, v->iteration, shard), SHARD_ROLLOUT);
+    struct shard *in =
+        task_open(t, rundir_rollout(rel, v->iteration, shard), SHARD_ROLLOUT);
     if (in != NULL &&
         (!shard_has(in, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5 ||
          dim[0] != task_shard_size(t, shard) || dim[1] != v->s.steps + 1 ||
          dim[2] * dim[3] * dim[4] != t->d)) {
-        err_set(ERR_INPUT, "%s/%s: 'latents' is missing or of another shape", t->dir, rel);
+        err_set(ERR_INPUT, "%s/%s: 'latents' is missing or of another shape", t->dir,
+                rel);
         shard_close(in);
         in = NULL;
     }
@@ -44,7 +46,8 @@ static int features_of(struct value *v, struct shard *in, int64_t sample, double
     struct task *t = v->t;
     int64_t base = value_features_base(v->features);
     double start = task_now(t);
-    int rc = shard_get_rows(in, "latents", COLUMN_F32, sample % t->shard_samples, 1, v->x);
+    int rc =
+        shard_get_rows(in, "latents", COLUMN_F32, sample % t->shard_samples, 1, v->x);
     task_spend(t, TIME_IO, start);
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < v->s.steps; k++)
@@ -220,9 +223,8 @@ static int lesson(void *ctx, int64_t k, struct value_lesson *l)
 {
     struct lessons *from = ctx;
     struct value *v = from->v;
-    *l = (struct value_lesson){.z = from->z,
-                               .y = v->s.target + from->sample[k] * v->s.steps,
-                               .live = v->live};
+    *l = (struct value_lesson){
+        .z = from->z, .y = v->s.target + from->sample[k] * v->s.steps, .live = v->live};
     return features_of(v, from->in, from->sample[k], from->z);
 }
 
@@ -258,8 +260,9 @@ static int train(struct value *v)
         rng_permutation(rng_key(t->seed, RNG_FEATURES, 3, v->iteration, e, 0), order,
                         t->shards);
         for (int64_t s = 0; s < t->shards && rc == 0; s++) {
-            rc = comm_agree(v->c, task_progress(t, "advantage iteration %lld, epoch %lld",
-                                                (long long)v->iteration, (long long)e));
+            rc = comm_agree(v->c,
+                            task_progress(t, "advantage iteration %lld, epoch %lld",
+                                          (long long)v->iteration, (long long)e));
             if (rc == 0)
                 rc = teach(v, order[s], &l);
         }
