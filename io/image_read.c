@@ -1,5 +1,5 @@
-/* Reading pictures, with the same guard as in image.c: a library's error jumps back here. A
- * header says how large a picture is before memory is taken for it. */
+/* Reading pictures, with the same guard as in image.c: a library's error jumps back
+ * here. A header says how large a picture is before memory is taken for it. */
 #include "io/image.h"
 
 #include "io/sys/err.h"
@@ -21,8 +21,9 @@ static uint8_t *room(int64_t height, int64_t width)
     if (height >= 1 && width >= 1 && height <= SIDE_MAX && width <= SIDE_MAX &&
         mem_fits(height * width, 4))
         return mem_alloc(height * width, 4);
-    err_set(ERR_INPUT, "a picture of %lld x %lld: sides must be 1 to %d, and it must fit "
-                       "into memory",
+    err_set(ERR_INPUT,
+            "a picture of %lld x %lld: sides must be 1 to %d, and it must fit "
+            "into memory",
             (long long)height, (long long)width, SIDE_MAX);
     return NULL;
 }
@@ -89,7 +90,8 @@ static int run_jpeg(struct jpeg_job *job, const char *data, int64_t len)
     jpeg_start_decompress(&job->c);
     job->rgb = room(job->c.output_height, job->c.output_width);
     while (job->rgb != NULL && job->c.output_scanline < job->c.output_height) {
-        JSAMPROW row = job->rgb + (int64_t)job->c.output_scanline * job->c.output_width * 3;
+        JSAMPROW row =
+            job->rgb + (int64_t)job->c.output_scanline * job->c.output_width * 3;
         jpeg_read_scanlines(&job->c, &row, 1);
     }
     if (job->rgb != NULL)
@@ -97,7 +99,8 @@ static int run_jpeg(struct jpeg_job *job, const char *data, int64_t len)
     return job->rgb != NULL ? 0 : -1;
 }
 
-static uint8_t *read_jpeg(const char *data, int64_t len, int64_t *height, int64_t *width)
+static uint8_t *read_jpeg(const char *data, int64_t len, int64_t *height,
+                          int64_t *width)
 {
     struct jpeg_job *job = mem_alloc(1, sizeof *job);
     uint8_t *rgb = NULL;

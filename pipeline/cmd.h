@@ -8,6 +8,8 @@ int cmd_run(int argc, char **argv);
 int cmd_stage(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_evaluate(int argc, char **argv);
+int cmd_score(int argc, char **argv);
+int cmd_reward_check(int argc, char **argv);
 int cmd_front(int argc, char **argv);
 int cmd_pretrain(int argc, char **argv);
 int cmd_classifier(int argc, char **argv);

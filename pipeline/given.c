@@ -46,8 +46,10 @@ static int open_folder(struct given *g, const char *path, bool network)
 {
     uint8_t *rgb = NULL;
     g->folder = mem_text(path);
-    if (g->coding.kind != CODING_NONE || (network && g->channels != 1 && g->channels != 3))
-        return err_set(ERR_USAGE, "%s: pictures, and model.path's network draws none", path);
+    if (g->coding.kind != CODING_NONE ||
+        (network && g->channels != 1 && g->channels != 3))
+        return err_set(ERR_USAGE, "%s: pictures, and model.path's network draws none",
+                       path);
     if (list_pictures(g) != 0)
         return -1;
     if (network)
@@ -64,10 +66,10 @@ static int read_texts(struct given *g, const char *path)
 {
     const char *colon = strrchr(path, ':');
     int64_t length = g->width;
-    char *file = colon == NULL ? mem_text(path)
-                               : text_new("%.*s", (int)(colon - path), path);
-    int rc = dataset_read_text(&g->dataset, file, colon == NULL ? "" : colon + 1, length,
-                               &g->coding);
+    char *file =
+        colon == NULL ? mem_text(path) : text_new("%.*s", (int)(colon - path), path);
+    int rc = dataset_read_text(&g->dataset, file, colon == NULL ? "" : colon + 1,
+                               length, &g->coding);
     mem_free(file);
     return rc;
 }
@@ -80,21 +82,23 @@ static int open_file(struct given *g, const char *path, bool network)
     const bool texts = g->coding.kind == CODING_TEXT || ends(path, ".txt") ||
                        (strstr(path, ".csv:") != NULL);
     if (texts && network && g->coding.kind != CODING_TEXT)
-        return err_set(ERR_USAGE, "%s: texts, and model.path's network draws none", path);
+        return err_set(ERR_USAGE, "%s: texts, and model.path's network draws none",
+                       path);
     int rc = texts ? read_texts(g, path) : dataset_read(d, path, "auto", NULL);
     if (rc != 0)
         return -1;
     g->n = d->n;
     const int64_t have = d->channels * d->height * d->width;
     if (network && have != want)
-        return err_set(ERR_USAGE, "%s: samples of %lld numbers, model.path's have %lld", path,
-                       (long long)have, (long long)want);
+        return err_set(ERR_USAGE, "%s: samples of %lld numbers, model.path's have %lld",
+                       path, (long long)have, (long long)want);
     if (!network) {
         g->channels = d->channels;
         g->height = d->height;
         g->width = d->width;
     }
-    if (g->coding.kind == CODING_SERIES && coding_encode(&g->coding, d->sample, d->n * have) != 0)
+    if (g->coding.kind == CODING_SERIES &&
+        coding_encode(&g->coding, d->sample, d->n * have) != 0)
         return err_add("%s", path);
     return 0;
 }
@@ -127,8 +131,8 @@ static int read_labels(struct given *g, const char *labels)
     int rc = dataset_add_labels(d, file, colon + 1);
     mem_free(file);
     if (rc == 0 && g->classes > 0 && d->classes > g->classes)
-        rc = err_set(ERR_INPUT, "%s: has class %lld, the network's are 0 to %lld", labels,
-                     (long long)d->classes - 1, (long long)g->classes - 1);
+        rc = err_set(ERR_INPUT, "%s: has class %lld, the network's are 0 to %lld",
+                     labels, (long long)d->classes - 1, (long long)g->classes - 1);
     if (rc == 0 && g->classes == 0)
         g->classes = d->classes;
     return rc;
@@ -142,7 +146,8 @@ int given_open(struct given *g, const char *path, const char *labels,
     *g = (struct given){0};
     int rc = network ? read_network(g, model) : 0;
     if (rc == 0)
-        rc = file_is_dir(path) ? open_folder(g, path, network) : open_file(g, path, network);
+        rc = file_is_dir(path) ? open_folder(g, path, network)
+                               : open_file(g, path, network);
     g->d = g->channels * g->height * g->width;
     if (rc == 0 && labels != NULL)
         rc = read_labels(g, labels);
@@ -153,13 +158,15 @@ int given_open(struct given *g, const char *path, const char *labels,
 }
 
 /* RGB [height, width, 3] to x [channels, height, width]. */
-static int to_sample(const struct given *g, const uint8_t *rgb, const char *path, float *x)
+static int to_sample(const struct given *g, const uint8_t *rgb, const char *path,
+                     float *x)
 {
     const int64_t plane = g->height * g->width;
     for (int64_t i = 0; i < plane; i++) {
         const uint8_t *p = rgb + 3 * i;
         if (g->channels == 1 && (p[0] != p[1] || p[1] != p[2]))
-            return err_set(ERR_INPUT, "%s: has colours, and the network draws grey", path);
+            return err_set(ERR_INPUT, "%s: has colours, and the network draws grey",
+                           path);
         for (int64_t k = 0; k < g->channels; k++)
             x[k * plane + i] = (float)p[k] / 127.5f - 1.0f;
     }
@@ -172,7 +179,7 @@ static int read_picture(const struct given *g, int64_t i, float *x)
     int64_t height, width;
     char *path = text_new("%s/%s", g->folder, g->name[i]);
     int rc = image_read(path, &rgb, &height, &width);
-    if (rc == 0 && (height != g->height || width != g->width ))
+    if (rc == 0 && (height != g->height || width != g->width))
         rc = err_set(ERR_INPUT, "%s: %lld x %lld pixels, wanted are %lld x %lld", path,
                      (long long)height, (long long)width, (long long)g->height,
                      (long long)g->width);

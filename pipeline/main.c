@@ -20,6 +20,8 @@ static const struct command commands[] = {
     {"stage", "run one stage over a run directory (MPI)", cmd_stage},
     {"replay", "advantage and update again over stored rollouts (MPI)", cmd_replay},
     {"evaluate", "measure samples: reward, fidelity, diversity, KL (MPI)", cmd_evaluate},
+    {"score", "score stored samples with any reward (MPI)", cmd_score},
+    {"reward-check", "ask every reward of a configuration for a sample", cmd_reward_check},
     {"front", "reward against fidelity as a curve: runs and evaluations", cmd_front},
     {"pretrain", "train a network on a data set by denoising (MPI)", cmd_pretrain},
     {"classifier", "train a classifier on labelled data, as a reward (MPI)", cmd_classifier},
@@ -47,7 +49,7 @@ static void usage(FILE *f)
           "Reinforcement-learning fine-tuning of diffusion models as an HPC batch job.\n\n",
           f);
     for (const struct command *c = commands; c->name != NULL; c++)
-        fprintf(f, "  %-10s %s\n", c->name, c->help);
+        fprintf(f, "  %-12s %s\n", c->name, c->help);
     fputs("\n`sluice COMMAND --help` explains one command; `sluice --version` prints the "
           "version.\n",
           f);

@@ -27,7 +27,8 @@ struct scores {
     double *mean, *bonus; /* [n] parts of the score, where it is the learned reward's */
     struct shard_parent parent[2]; /* rollout, and the learned reward's file */
     int64_t parents;
-    int64_t version, iteration, first; /* its policy; number of sample 0 */
+    int64_t version, iteration, number, first; /* its policy; number of sample 0 */
+    const char *source, *source_content; /* where there is no rollout file, or NULL */
 };
 
 static int load(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
@@ -40,6 +41,7 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
         return -1;
     s->n = n;
     s->iteration = iteration;
+    s->number = shard;
     s->first = shard * t->shard_samples;
     s->version = shard_head(in)->policy_version;
     snprintf(s->parent[0].content, DIGEST_HEX, "%s", shard_content(in));
@@ -151,10 +153,18 @@ static int put_parts(const struct task *t, struct shard_writer *w, const struct 
     return rc;
 }
 
-static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
+static int put_source(struct shard_writer *w, const struct scores *s)
 {
-    char rel[96], path[4096];
-    struct shard_head head = task_head(t, SHARD_REWARD, iteration, shard, s->version);
+    if (s->source == NULL)
+        return 0;
+    int rc = shard_note(w, "source", s->source);
+    return rc == 0 ? shard_note(w, "source_content", s->source_content) : rc;
+}
+
+static int seal(struct task *t, struct scores *s, const char *path)
+{
+    struct shard_head head =
+        task_head(t, SHARD_REWARD, s->iteration, s->number, s->version);
     head.parent = s->parent;
     head.parents = s->parents;
     const struct column col[] = {
@@ -183,11 +193,12 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
          .long_name = "d reward / d final sample (0 where the status is not ok)",
          .data = s->gradient, .chunk_first = true},
     };
-    struct shard_writer *w = shard_create(
-        task_path(t, rundir_reward(rel, iteration, shard), path), &head);
+    struct shard_writer *w = shard_create(path, &head);
     if (w == NULL)
         return -1;
     int rc = shard_note(w, "reward_name", t->reward->name);
+    if (rc == 0)
+        rc = put_source(w, s);
     for (size_t i = 0; i < sizeof col / sizeof *col && rc == 0; i++)
         if (col[i].data != NULL)
             rc = shard_put(w, &col[i]);
@@ -200,8 +211,44 @@ static int seal(struct task *t, int64_t iteration, int64_t shard, struct scores 
     return task_seal(t, w);
 }
 
+static void free_scores(const struct task *t, struct scores *s)
+{
+    mem_free(s->score);
+    mem_free(s->guard);
+    mem_free(s->status);
+    mem_free(s->gradient);
+    scorer_parts_free(s->part, t->reward_ctx);
+    mem_free(s->mean);
+    mem_free(s->bonus);
+}
+
+int reward_rows(struct task *t, const struct reward_rows *r, const char *path)
+{
+    struct scores s = {
+        .n = r->n,
+        .sample = r->sample,
+        .label = r->label,
+        .index = r->index,
+        .parents = r->parent != NULL,
+        .version = r->version,
+        .iteration = r->iteration,
+        .number = r->number,
+        .first = r->n > 0 ? r->index[0] : 0,
+        .source = r->source,
+        .source_content = r->source_content,
+    };
+    if (r->parent != NULL)
+        s.parent[0] = *r->parent;
+    int rc = score(t, &s);
+    if (rc == 0)
+        rc = seal(t, &s, path);
+    free_scores(t, &s);
+    return rc;
+}
+
 int reward_shard(struct task *t, int64_t iteration, int64_t shard)
 {
+    char rel[96], path[4096];
     struct scores s = {0};
     int rc = task_progress(t, "reward iteration %lld shard %lld", (long long)iteration,
                            (long long)shard);
@@ -215,17 +262,11 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
         rc = score_guard(t, &s);
     start = task_now(t);
     if (rc == 0)
-        rc = seal(t, iteration, shard, &s);
+        rc = seal(t, &s, task_path(t, rundir_reward(rel, iteration, shard), path));
     task_spend(t, TIME_IO, start);
     mem_free(s.sample);
     mem_free(s.label);
     mem_free(s.index);
-    mem_free(s.score);
-    mem_free(s.guard);
-    mem_free(s.status);
-    mem_free(s.gradient);
-    scorer_parts_free(s.part, t->reward_ctx);
-    mem_free(s.mean);
-    mem_free(s.bonus);
+    free_scores(t, &s);
     return rc;
 }

@@ -258,6 +258,17 @@ int rollout_shard(struct task *t, int64_t iteration, int64_t shard);
 /* reward: scores a shard; seals its file. Opens only final samples and labels. */
 int reward_shard(struct task *t, int64_t iteration, int64_t shard);
 
+/* Samples to score that need not lie in t->dir. Arrays are the caller's and stay as they are. */
+struct reward_rows {
+    int64_t n, iteration, number, version;
+    float *sample;               /* [n, channels, height, width] */
+    int64_t *label, *index;      /* [n]; label counts where t has classes */
+    struct shard_parent *parent; /* one, or NULL */
+    const char *source, *source_content; /* where there is none: attributes, or NULL */
+};
+/* The same for them: seals `path`. Method, guard and learned reward are left out. */
+int reward_rows(struct task *t, const struct reward_rows *r, const char *path);
+
 /* advantage: signal of an iteration from all its reward shards; seals its file. ERR_REWARD
  * when more samples failed than the policy allows. Collective on c. */
 int advantage_iteration(struct task *t, const struct comm *c, int64_t iteration);

@@ -82,4 +82,14 @@ if command -v c++ >/dev/null; then
 else
     skip "a plugin in C++" "there is no c++"
 fi
+
+if command -v gfortran >/dev/null && gfortran -O2 -fPIC -shared -J"$work" -o "$work/ramp.so" \
+    examples/rewards/plugin_ramp.f90 2>"$work/log"; then
+    "$sluice" reward-check examples/power/run.yaml reward.name=plugin sampler.steps=5 \
+        plugin.path="$work/ramp.so" --n 12 >"$work/log" 2>&1
+    is_code $? 0 "a plugin in Fortran" "$work/log"
+    says "$work/log" "plugin +12 ok +-[0-9.]+ +[0-9.e-]+ +-$" "twelve scores, no gradient"
+else
+    skip "a plugin in Fortran" "there is no gfortran"
+fi
 finish
