@@ -8,7 +8,8 @@
 
 enum { CSV_FIELD_MOST = 1 << 20 }; /* characters of a text */
 
-/* A place in the text: plain data. The current line is [line, end), its number from 1. */
+/* A place in the text: plain data. The current line is [line, end), its number from 1.
+ */
 struct csv {
     const char *path, *line, *end;
     int64_t number;
@@ -39,7 +40,8 @@ bool csv_number(const struct csv_field *f, double *out);
 int csv_check_texts(const struct csv *c);
 /* A field's copy, to be freed. NULL, ERR_INPUT: it is too long. */
 char *csv_text(const struct csv_field *f);
-/* Adds "PATH:LINE", or before the first line PATH, to the trail of the pending error; -1. */
+/* Adds "PATH:LINE", or before the first line PATH, to the trail of the pending error;
+ * -1. */
 int csv_where(const struct csv *c);
 
 #endif

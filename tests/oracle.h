@@ -6,15 +6,11 @@
 #include "io/rundir.h"
 #include "io/safetensors.h"
 #include "io/shard.h"
-#include "io/sys/err.h"
 #include "io/sys/file.h"
-#include "io/sys/mem.h"
-#include "io/sys/text.h"
 #include "stages/policy.h"
-#include "tests/tap.h"
+#include "tests/work.h"
 
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define MEAN .4990602184 /* of x_0 under 50 steps of the SD schedule, eta 1 */
 #define VARIANCE .2057383543
@@ -25,14 +21,6 @@
 #define NOISE_SCHEDULE                               \
     "\"beta_start\": 0.00085, \"beta_end\": 0.012, " \
     "\"beta_schedule\": \"scaled_linear\", \"num_train_timesteps\": 1000"
-
-static char work[64];
-
-static inline void must(int rc)
-{
-    if (rc != 0)
-        ERR_BUG("%s", err_text());
-}
 
 static inline char *config_of(int side)
 {
@@ -116,6 +104,39 @@ static inline struct policy *open_policy(const char *dir, int64_t version)
         ERR_BUG("%s", err_text());
     mem_free(path);
     return p;
+}
+
+static inline float shift_of(const char *dir, int64_t version)
+{
+    float c = 0;
+    struct policy *p = open_policy(dir, version);
+    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
+    policy_close(p);
+    return c;
+}
+
+/* The mean shift of the last `last` of so many policies: where training settles. */
+static inline double settled(const char *dir, int64_t iterations, int64_t last)
+{
+    double mean = 0;
+    for (int64_t v = iterations - last + 1; v <= iterations; v++)
+        mean += (double)shift_of(dir, v) / (double)last;
+    return mean;
+}
+
+/* Gradients of the first two iterations, from AdamW's first moments; metric receives the
+ * numbers of the second one. */
+static inline void two_gradients(const char *dir, double gradient[2], double metric[METRICS])
+{
+    float m[2];
+    for (int k = 0; k < 2; k++) {
+        struct policy *p = open_policy(dir, k + 1);
+        must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m[k]));
+        must(policy_metrics(p, metric));
+        policy_close(p);
+    }
+    gradient[0] = (double)m[0] / 0.1;
+    gradient[1] = ((double)m[1] - 0.9 * (double)m[0]) / 0.1;
 }
 
 #endif

@@ -4,13 +4,6 @@
 #include "stages/algo/signal.h"
 #include "stages/algo/surrogate.h"
 
-static int loss_is(const struct algo_options *o, const struct algo_pair *p,
-                   struct algo_result *r, float *grad)
-{
-    double a = surrogate_limit(p->advantage, o->adv_clip);
-    return surrogate_loss(o, CLIP_PESSIMISTIC, a, p, r, grad);
-}
-
 static int loss_sf(const struct algo_options *o, const struct algo_pair *p,
                    struct algo_result *r, float *grad)
 {
@@ -32,5 +25,5 @@ const struct algo ddpo_is = {
     .help = "DDPO, importance sampling: clipped ratio, several updates per batch",
     .needs = NEEDS_TRAJECTORY | NEEDS_LOG_PROB,
     .signal = signal_baseline,
-    .loss = loss_is,
+    .loss = surrogate_pessimistic,
 };

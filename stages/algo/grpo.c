@@ -55,13 +55,6 @@ static int signal_dance(const struct algo_options *o, struct tracker *tracker,
     return grpo_normalise(&(struct grpo_norm){.ddof = 1, .eps = 1e-8}, s);
 }
 
-static int loss_of(const struct algo_options *o, const struct algo_pair *p,
-                   struct algo_result *r, float *grad)
-{
-    double a = surrogate_limit(p->advantage, o->adv_clip);
-    return surrogate_loss(o, CLIP_PESSIMISTIC, a, p, r, grad);
-}
-
 const struct algo flow_grpo = {
     .name = "flow_grpo",
     .help = "GRPO as Flow-GRPO: advantages by prompt, the first steps, KL",
@@ -72,7 +65,7 @@ const struct algo flow_grpo = {
     .own_size = sizeof(struct grpo_options),
     .read = read_options,
     .signal = signal_flow,
-    .loss = loss_of,
+    .loss = surrogate_pessimistic,
 };
 
 const struct algo dance_grpo = {
@@ -81,5 +74,5 @@ const struct algo dance_grpo = {
     .needs = NEEDS_TRAJECTORY | NEEDS_LOG_PROB,
     .by_prompt = 1,
     .signal = signal_dance,
-    .loss = loss_of,
+    .loss = surrogate_pessimistic,
 };

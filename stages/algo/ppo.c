@@ -43,13 +43,6 @@ static int steps_of(const struct algo_options *o, const struct algo_steps *s)
     return 0;
 }
 
-static int loss_of(const struct algo_options *o, const struct algo_pair *p,
-                   struct algo_result *r, float *grad)
-{
-    double a = surrogate_limit(p->advantage, o->adv_clip);
-    return surrogate_loss(o, CLIP_PESSIMISTIC, a, p, r, grad);
-}
-
 const struct algo ppo = {
     .name = "ppo",
     .help = "PPO: advantages by step (GAE) from a value function, clipped ratio",
@@ -59,5 +52,5 @@ const struct algo ppo = {
     .read = read_options,
     .returns = returns_of,
     .steps = steps_of,
-    .loss = loss_of,
+    .loss = surrogate_pessimistic,
 };

@@ -99,3 +99,10 @@ int surrogate_loss(const struct algo_options *o, enum surrogate_clip clip, doubl
         surrogate_add_kl(o, p, r, grad);
     return surrogate_check(p, r, grad);
 }
+
+int surrogate_pessimistic(const struct algo_options *o, const struct algo_pair *p,
+                          struct algo_result *r, float *grad)
+{
+    double a = surrogate_limit(p->advantage, o->adv_clip);
+    return surrogate_loss(o, CLIP_PESSIMISTIC, a, p, r, grad);
+}

@@ -21,6 +21,10 @@ enum surrogate_clip {
 int surrogate_loss(const struct algo_options *o, enum surrogate_clip clip, double a,
                    const struct algo_pair *p, struct algo_result *r, float *grad);
 
+/* algo.loss of most: the pessimistic one with the advantage within algorithm.adv_clip. */
+int surrogate_pessimistic(const struct algo_options *o, const struct algo_pair *p,
+                          struct algo_result *r, float *grad);
+
 /* Adds weight kl_weight KL to r->loss and its gradient to grad[d]; r->kl receives the KL.
  * For a live step of a pair that has a reference. */
 void surrogate_add_kl(const struct algo_options *o, const struct algo_pair *p,

@@ -8,8 +8,8 @@ struct tensor *blocks_norm(struct tape *t, struct tensor *x, struct tensor *m, i
     return op_modulated_norm(t, x, m, (struct modulate){part, part + 1}, EPS);
 }
 
-struct tensor *blocks_feed(struct tape *t, const struct blocks_feed *f, struct tensor *x,
-                           struct tensor *m, int part)
+struct tensor *blocks_feed(struct tape *t, const struct blocks_feed *f,
+                           struct tensor *x, struct tensor *m, int part)
 {
     struct tensor *h = blocks_norm(t, x, m, part);
     struct tensor *wide = dense_run(t, f->set, f->in, h);

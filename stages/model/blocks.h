@@ -27,7 +27,8 @@ struct tensor *blocks_run(struct tape *t, const struct blocks *b, struct tensor 
                           struct tensor *c);
 
 /* norm(x) by parts `part` and `part` + 1 of m. */
-struct tensor *blocks_norm(struct tape *t, struct tensor *x, struct tensor *m, int part);
+struct tensor *blocks_norm(struct tape *t, struct tensor *x, struct tensor *m,
+                           int part);
 
 /* A block's two layers beside x: in and out with `bend` between them. */
 struct blocks_feed {
@@ -37,7 +38,7 @@ struct blocks_feed {
 };
 
 /* x + gate * out(bend(in(norm(x)))), by parts `part` .. `part` + 2 of m. */
-struct tensor *blocks_feed(struct tape *t, const struct blocks_feed *f, struct tensor *x,
-                           struct tensor *m, int part);
+struct tensor *blocks_feed(struct tape *t, const struct blocks_feed *f,
+                           struct tensor *x, struct tensor *m, int part);
 
 #endif

@@ -16,8 +16,7 @@ static void test_gradient(const char *model, const char *value)
 {
     enum { N = 8192 };
     const double alpha = 2;
-    double metric[METRICS];
-    float c = 0, m1 = 0, m2 = 0;
+    double metric[METRICS], gradient[2];
     char *name = text_new("gradient-%s", value);
     char *options = text_new("run.seed=8 run.iterations=2 rollout.samples=%d "
                              "rollout.shard_samples=4096 algorithm.name=control "
@@ -26,23 +25,15 @@ static void test_gradient(const char *model, const char *value)
                              "algorithm.lambda=1 value.kind=%s " VALUE,
                              N, alpha, value);
     char *dir = run(name, model, options);
-    struct policy *p = open_policy(dir, 1);
-    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m1));
-    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
-    policy_close(p);
-    p = open_policy(dir, 2);
-    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m2));
-    must(policy_metrics(p, metric));
-    policy_close(p);
-    double first = -(double)m1 / 0.1 * STEPS;
-    double second = -((double)m2 - 0.9 * (double)m1) / 0.1 * STEPS;
-    tap_near(first, SLOPE, 4 * SPREAD / sqrt(N), "at the first policy");
+    two_gradients(dir, gradient, metric);
+    float c = shift_of(dir, 1);
+    tap_near(-gradient[0] * STEPS, SLOPE, 4 * SPREAD / sqrt(N), "at the first policy");
     tap_near(c, -.2, 1e-6, "the first shift");
     /* differences of the closed form */
     double h = 1e-3, up = (double)c + h, down = (double)c - h;
     double want = (SLOPE * (up - down) - alpha * SENSITIVITY * (up * up - down * down)) /
                   (2 * h);
-    tap_near(second, want, 4 * SPREAD / sqrt(N), name);
+    tap_near(-gradient[1] * STEPS, want, 4 * SPREAD / sqrt(N), name);
     tap_ok(metric[METRIC_RATIO_ABSDEV_MAX] == 0, "ratios are exactly 1");
     tap_near(metric[METRIC_KL_REFERENCE] * STEPS / (SENSITIVITY * .04), 1, 1e-3,
              "the KL of a chain");
@@ -55,7 +46,7 @@ static void test_gradient(const char *model, const char *value)
 static void test_optimum(const char *model, const char *method, const char *options)
 {
     enum { ITERATIONS = 30, LAST = 12 };
-    double mean = 0, want = SLOPE / (2 * .5 * SENSITIVITY);
+    double want = SLOPE / (2 * .5 * SENSITIVITY);
     char *all = text_new("run.seed=9 run.iterations=%d run.keep_policies=0 "
                          "rollout.samples=1024 rollout.shard_samples=1024 "
                          "algorithm.name=%s update.lr=0.01 update.beta1=0 update.beta2=0.9 "
@@ -63,13 +54,7 @@ static void test_optimum(const char *model, const char *method, const char *opti
                          "algorithm.lambda=1 " VALUE "%s",
                          ITERATIONS, method, options);
     char *dir = run(method, model, all);
-    for (int64_t v = ITERATIONS - LAST + 1; v <= ITERATIONS; v++) {
-        float c = 0;
-        struct policy *p = open_policy(dir, v);
-        must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
-        policy_close(p);
-        mean += (double)c / LAST;
-    }
+    double mean = settled(dir, ITERATIONS, LAST);
     tap_near(mean, want, 0.1 * fabs(want), method);
     mem_free(dir);
     mem_free(all);
@@ -80,9 +65,7 @@ int main(void)
     const char *bin = getenv("SLUICE_BIN");
     if (access(bin != NULL ? bin : "build/sluice", X_OK) != 0)
         return tap_skip_all("the executable is not built");
-    snprintf(work, sizeof work, "/tmp/sluice-control.XXXXXX");
-    if (mkdtemp(work) == NULL)
-        ERR_BUG("mkdtemp");
+    work_begin("control");
     char *one = write_model(1);
     test_gradient(one, "ridge");
     test_gradient(one, "none");
@@ -90,8 +73,6 @@ int main(void)
     test_optimum(one, "pcl", "algorithm.pcl_alpha=0.5 value.knots=8 value.memory=0.5");
     test_optimum(one, "trajectory_balance", "algorithm.pcl_alpha=0.5");
     mem_free(one);
-    char *clean = text_new("rm -rf %s", work);
-    tap_ok(system(clean) == 0, "the folder is removed");
-    mem_free(clean);
+    work_end();
     return tap_done();
 }

@@ -26,8 +26,8 @@ static void lines(void)
     int64_t k = -1;
     tap_ok(csv_next(&c) && c.number == 1 && csv_column(&c, "bc", &k) == 0 && k == 1,
            "a column by its name");
-    tap_ok(csv_column(&c, "b", &k) != 0 && err_code() == ERR_INPUT, "no such column: %s",
-           err_text());
+    tap_ok(csv_column(&c, "b", &k) != 0 && err_code() == ERR_INPUT,
+           "no such column: %s", err_text());
     tap_ok(csv_next(&c) && c.number == 4, "blank lines count and are left out");
     tap_ok(csv_field(&c, &f) && is(&f, "1") && csv_field(&c, &f) && is(&f, "") &&
                csv_field(&c, &f) && is(&f, "x") && !csv_field(&c, &f),
@@ -55,7 +55,8 @@ static void fields(void)
            "a number with a byte 0 in it is refused");
     tap_ok(csv_check_texts(&c) != 0, "a text with a byte 0 is refused: %s", err_text());
     c = over("\"a\"", 3);
-    tap_ok(csv_next(&c) && csv_check_texts(&c) != 0, "quotes are refused: %s", err_text());
+    tap_ok(csv_next(&c) && csv_check_texts(&c) != 0, "quotes are refused: %s",
+           err_text());
     char *big = mem_alloc(CSV_FIELD_MOST + 1, 1);
     memset(big, 'a', CSV_FIELD_MOST + 1);
     f = (struct csv_field){.p = big, .len = CSV_FIELD_MOST + 1};

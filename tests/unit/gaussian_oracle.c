@@ -182,9 +182,7 @@ int main(void)
         tap_skip("the program's gradient", "the executable is not built");
         return tap_done();
     }
-    snprintf(work, sizeof work, "/tmp/sluice-oracle.XXXXXX");
-    if (mkdtemp(work) == NULL)
-        ERR_BUG("mkdtemp");
+    work_begin("oracle");
     char *one = write_model(1), *four = write_model(2);
     for (int seed = 1; seed <= 3; seed++)
         test_gradient(one, 1, "sum", seed);
@@ -193,8 +191,6 @@ int main(void)
     test_learning(one);
     mem_free(one);
     mem_free(four);
-    char *clean = text_new("rm -rf %s", work);
-    tap_ok(system(clean) == 0, "the folder is removed");
-    mem_free(clean);
+    work_end();
     return tap_done();
 }

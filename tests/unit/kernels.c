@@ -3,13 +3,8 @@
  * boundary, sums onto gradients and residuals; and what kernels promise:
  * - an item's result does not depend on its place or the batch, bit for bit;
  * - all bits are the same at 1, 2 and 3 threads. */
-#include "io/sys/mem.h"
-#include "io/sys/rng.h"
 #include "stages/nn/fast.h"
-#include "stages/nn/vec.h"
-#include "tests/tap.h"
-
-#include <omp.h>
+#include "tests/kernel.h"
 
 static const struct backend fast = {
     .name = "fast",
@@ -24,44 +19,20 @@ static const struct backend fast = {
     .attention_dx = fast_attention_dx,
 };
 
-struct shape {
-    char what; /* l linear, n norm, e norm + silu, s silu, a attention */
-    int64_t rows, c0, c1;
-    int64_t x; /* outputs, groups or heads */
-    bool more; /* gradients are added, linear has a residual */
-};
-
+/* l linear, n norm, e norm + silu, s silu, a attention */
 static const struct shape shapes[] = {
-    {'l', 1, 64, 0, 256, false}, {'l', 1, 37, 0, 19, true},
-    {'l', 64, 300, 0, 70, true}, {'l', 50, 24, 40, 33, true},
-    {'l', 9, 257, 13, 8, false}, {'l', 120, 7, 300, 290, true},
-    {'n', 64, 64, 0, 8, false},  {'e', 100, 32, 0, 8, true},
-    {'e', 33, 30, 0, 5, false},  {'e', 65, 24, 16, 5, true},
-    {'n', 49, 20, 28, 4, false}, {'e', 7, 5, 13, 3, true},
-    {'e', 1, 8, 0, 2, false},    {'s', 100, 31, 0, 1, true},
-    {'s', 300, 64, 0, 1, false}, {'a', 64, 64, 0, 8, false},
-    {'a', 17, 33, 0, 3, true},   {'a', 64, 32, 0, 1, true},
-    {'a', 300, 24, 0, 2, false},
+    {'l', 1, 64, 0, 256, false, 0}, {'l', 1, 37, 0, 19, true, 0},
+    {'l', 64, 300, 0, 70, true, 0}, {'l', 50, 24, 40, 33, true, 0},
+    {'l', 9, 257, 13, 8, false, 0}, {'l', 120, 7, 300, 290, true, 0},
+    {'n', 64, 64, 0, 8, false, 0},  {'e', 100, 32, 0, 8, true, 0},
+    {'e', 33, 30, 0, 5, false, 0},  {'e', 65, 24, 16, 5, true, 0},
+    {'n', 49, 20, 28, 4, false, 0}, {'e', 7, 5, 13, 3, true, 0},
+    {'e', 1, 8, 0, 2, false, 0},    {'s', 100, 31, 0, 1, true, 0},
+    {'s', 300, 64, 0, 1, false, 0}, {'a', 64, 64, 0, 8, false, 0},
+    {'a', 17, 33, 0, 3, true, 0},   {'a', 64, 32, 0, 1, true, 0},
+    {'a', 300, 24, 0, 2, false, 0},
 };
 #define SHAPES (sizeof shapes / sizeof shapes[0])
-
-enum { Y, D0, D1, D2, STATS, GRADS, OUTS };
-
-/* Results in float32; `size` values per item, or in all for GRADS. */
-struct result {
-    int64_t size[OUTS];
-    float *out[OUTS];
-};
-
-struct setting {
-    const struct backend *b;
-    const struct shape *s;
-    enum dtype type;
-    int64_t n;
-    const int64_t *which; /* content of each item */
-    struct arena *arena;
-    struct param_set *params;
-};
 
 static struct param_set *params_of(const struct shape *s)
 {
@@ -74,57 +45,6 @@ static struct param_set *params_of(const struct shape *s)
     rng_normal(rng_key(9, RNG_TEST, 78, 0, 0, 0), param_grads(p), param_total(p));
     param_touch(p);
     return p;
-}
-
-/* Items of `size` values by their contents. */
-static void *make(const struct setting *t, int64_t size, int64_t salt)
-{
-    float *x = arena_take(t->arena, t->n * size, sizeof *x);
-    for (int64_t i = 0; i < t->n; i++)
-        rng_normal(rng_key(9, RNG_TEST, t->which[i], salt, 0, 0), x + i * size, size);
-    if (t->type == DTYPE_F32)
-        return x;
-    bf16 *h = arena_take(t->arena, t->n * size, sizeof *h);
-    for (int64_t i = 0; i < t->n * size; i++)
-        h[i] = bf16_from_float(x[i]);
-    return h;
-}
-
-static void keep(const struct setting *t, struct result *r, int which, int64_t size,
-                 const void *x)
-{
-    r->size[which] = size;
-    r->out[which] = mem_alloc(t->n * size, sizeof(float));
-    for (int64_t i = 0; i < t->n * size; i++)
-        r->out[which][i] = t->type == DTYPE_BF16 && which < STATS
-                               ? bf16_to_float(((const bf16 *)x)[i])
-                               : ((const float *)x)[i];
-}
-
-static void run_linear(const struct setting *t, struct result *r)
-{
-    const struct shape *s = t->s;
-    struct linear_args a = {.n = t->n,
-                            .rows = t->n * s->rows,
-                            .in = s->c0 + s->c1,
-                            .out = s->x,
-                            .type = t->type,
-                            .part = {{s->c0, make(t, s->rows * s->c0, 0),
-                                      make(t, s->rows * s->c0, 1), s->more},
-                                     {s->c1, make(t, s->rows * s->c1, 2),
-                                      make(t, s->rows * s->c1, 3), false}},
-                            .weight = param_at(t->params, 0),
-                            .bias = param_at(t->params, 1),
-                            .residual = s->more ? make(t, s->rows * s->x, 4) : NULL,
-                            .dy = make(t, s->rows * s->x, 5),
-                            .y = make(t, s->rows * s->x, 6),
-                            .scratch = t->arena};
-    t->b->linear(&a);
-    t->b->linear_dx(&a);
-    t->b->linear_dw(&a);
-    keep(t, r, Y, s->rows * s->x, a.y);
-    keep(t, r, D0, s->rows * s->c0, a.part[0].dx);
-    keep(t, r, D1, s->rows * s->c1, a.part[1].dx);
 }
 
 static void run_norm(const struct setting *t, struct result *r)
@@ -169,61 +89,17 @@ static void run_silu(const struct setting *t, struct result *r)
     keep(t, r, D0, size, dx);
 }
 
-static void run_attention(const struct setting *t, struct result *r)
+static void run_any(const struct setting *t, struct result *r)
 {
-    const struct shape *s = t->s;
-    const int64_t size = s->rows * s->c0;
-    struct attention_args a = {.n = t->n,
-                               .t = s->rows,
-                               .c = s->c0,
-                               .heads = s->x,
-                               .type = t->type,
-                               .q = make(t, size, 0),
-                               .k = make(t, size, 1),
-                               .v = make(t, size, 2),
-                               .dy = make(t, size, 5),
-                               .y = make(t, size, 6),
-                               .dq = make(t, size, 7),
-                               .dk = make(t, size, 8),
-                               .dv = make(t, size, 9),
-                               .add_dk = s->more,
-                               .scratch = t->arena};
-    t->b->attention(&a);
-    t->b->attention_dx(&a);
-    keep(t, r, Y, size, a.y);
-    keep(t, r, D0, size, a.dq);
-    keep(t, r, D1, size, a.dk);
-    keep(t, r, D2, size, a.dv);
-}
-
-static struct result run(const struct backend *b, const struct shape *s,
-                         enum dtype type, int64_t n, const int64_t *which)
-{
-    struct result r = {0};
-    struct setting t = {b, s, type, n, which, arena_create(), params_of(s)};
-    if (s->what == 'l')
-        run_linear(&t, &r);
-    else if (s->what == 'a')
-        run_attention(&t, &r);
-    else if (s->what == 's')
-        run_silu(&t, &r);
+    if (t->s->what == 'l')
+        run_linear(t, r);
+    else if (t->s->what == 'a')
+        run_attention(t, r);
+    else if (t->s->what == 's')
+        run_silu(t, r);
     else
-        run_norm(&t, &r);
-    r.size[GRADS] = param_total(t.params);
-    r.out[GRADS] = memcpy(mem_alloc(r.size[GRADS], sizeof(float)),
-                          param_grads(t.params), (size_t)r.size[GRADS] * sizeof(float));
-    param_destroy(t.params);
-    arena_destroy(t.arena);
-    return r;
+        run_norm(t, r);
 }
-
-static void result_free(struct result r)
-{
-    for (int k = 0; k < OUTS; k++)
-        mem_free(r.out[k]);
-}
-
-static const int64_t order[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 
 /* Largest difference in units of what is allowed: a few float32 roundings of the
  * largest value, and in bf16 one unit in the last place of the value, 2^-7, itself. */
@@ -257,57 +133,6 @@ static void check_reference(const struct shape *s, enum dtype type)
            (long long)s->x, dtype_name(type), worst);
     result_free(got);
     result_free(want);
-}
-
-static int64_t items_differ(struct result a, int64_t i, struct result b, int64_t j)
-{
-    int64_t bad = 0;
-    for (int k = 0; k < GRADS; k++)
-        bad += a.out[k] != NULL &&
-               memcmp(a.out[k] + i * a.size[k], b.out[k] + j * b.size[k],
-                      (size_t)a.size[k] * sizeof(float)) != 0;
-    return bad;
-}
-
-/* Contents 0..6 together against each alone, and in another order among strangers. */
-static void check_position(const struct shape *s, enum dtype type)
-{
-    int64_t other[5] = {100, 4, 101, 2, 0}, bad = 0;
-    struct result all = run(&fast, s, type, 7, order);
-    struct result moved = run(&fast, s, type, 5, other);
-    for (int64_t i = 0; i < 5; i++)
-        if (other[i] < 7)
-            bad += items_differ(all, other[i], moved, i);
-    for (int64_t i = 0; i < 7; i++) {
-        struct result one = run(&fast, s, type, 1, order + i);
-        bad += items_differ(all, i, one, 0);
-        result_free(one);
-    }
-    tap_ok(bad == 0, "%c [%lld + %lld] %s: place and batch change %lld results",
-           s->what, (long long)s->c0, (long long)s->c1, dtype_name(type),
-           (long long)bad);
-    result_free(all);
-    result_free(moved);
-}
-
-static void check_threads(const struct shape *s, enum dtype type)
-{
-    int64_t bad = 0;
-    omp_set_num_threads(1);
-    struct result one = run(&fast, s, type, 5, order);
-    for (int threads = 2; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
-        struct result r = run(&fast, s, type, 5, order);
-        for (int64_t i = 0; i < 5; i++)
-            bad += items_differ(one, i, r, i);
-        bad += memcmp(one.out[GRADS], r.out[GRADS],
-                      (size_t)r.size[GRADS] * sizeof(float)) != 0;
-        result_free(r);
-    }
-    omp_set_num_threads(2);
-    tap_ok(bad == 0, "%c [%lld + %lld] %s: threads change %lld results", s->what,
-           (long long)s->c0, (long long)s->c1, dtype_name(type), (long long)bad);
-    result_free(one);
 }
 
 /* All bf16 values come back; the halves between them go to the even one; specials. */
@@ -374,7 +199,7 @@ static void check_functions(void)
 static void check_large_mean(float start)
 {
     enum { ROWS = 1024, C = 16 };
-    const struct shape s = {'n', ROWS, C, 0, 2, false};
+    const struct shape s = {'n', ROWS, C, 0, 2, false, 0};
     struct arena *arena = arena_create();
     struct param_set *p = params_of(&s);
     float *x = arena_take(arena, ROWS * C, sizeof *x), stats[4];
@@ -484,7 +309,7 @@ static void check_differences(const struct shape *s)
 /* One buffer for dq, dk and dv gets their sum. */
 static void check_shared_gradient(void)
 {
-    const struct shape s = {'a', 20, 16, 0, 2, false};
+    const struct shape s = {'a', 20, 16, 0, 2, false, 0};
     const int64_t which[1] = {3}, size = 320;
     struct setting t = {&fast, &s, DTYPE_F32, 1, which, arena_create(), params_of(&s)};
     float *x = make(&t, size, 0), *d[4];
@@ -525,11 +350,11 @@ int main(void)
     for (size_t i = 0; i < SHAPES; i++)
         for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
             check_reference(&shapes[i], (enum dtype)type);
-            check_position(&shapes[i], (enum dtype)type);
-            check_threads(&shapes[i], (enum dtype)type);
+            check_position(&fast, &shapes[i], (enum dtype)type);
+            check_threads(&fast, &shapes[i], (enum dtype)type);
         }
-    check_differences(&(struct shape){'e', 20, 24, 16, 5, false});
-    check_differences(&(struct shape){'a', 12, 16, 0, 2, false});
+    check_differences(&(struct shape){'e', 20, 24, 16, 5, false, 0});
+    check_differences(&(struct shape){'a', 12, 16, 0, 2, false, 0});
     check_shared_gradient();
     return tap_done();
 }

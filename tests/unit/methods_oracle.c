@@ -71,8 +71,7 @@ static void test_chain(const char *model)
  * its part of the gradient 2 kl_weight S c. */
 static void test_kl(const char *model)
 {
-    double metric[METRICS], s = mean_kl(), weight = 100;
-    float c = 0, m1 = 0, m2 = 0;
+    double metric[METRICS], gradients[2], s = mean_kl(), weight = 100;
     tap_near(s * STEPS, 11.004, 5e-4, "sum of S over the steps");
     char *options = text_new("run.seed=8 run.iterations=2 rollout.samples=%d "
                              "rollout.shard_samples=4096 algorithm.name=dpok "
@@ -80,19 +79,12 @@ static void test_kl(const char *model)
                              "update.weight_decay=0 algorithm.logprob=sum",
                              N, weight);
     char *dir = run("kl", model, options);
-    struct policy *p = open_policy(dir, 1);
-    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m1));
-    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
-    policy_close(p);
-    p = open_policy(dir, 2);
-    must(policy_slice(p, POLICY_ADAM_M, 0, 1, &m2));
-    must(policy_metrics(p, metric));
-    policy_close(p);
+    two_gradients(dir, gradients, metric);
+    float c = shift_of(dir, 1);
     tap_ok(metric[METRIC_RATIO_ABSDEV_MAX] == 0, "kl: ratios are exactly 1");
     tap_near(c, -.05, 1e-6, "the first shift");
     tap_near(metric[METRIC_KL_REFERENCE] / (s * .05 * .05), 1, 1e-4, "kl: S c^2");
-    tap_near(((double)m2 - 0.9 * (double)m1) / 0.1,
-             -10 * SLOPE / STEPS + 2 * weight * s * (double)c,
+    tap_near(gradients[1], -10 * SLOPE / STEPS + 2 * weight * s * (double)c,
              10 * 4 * SPREAD / sqrt(N) / STEPS, "kl: gradient");
     mem_free(dir);
     mem_free(options);
@@ -103,7 +95,7 @@ static void test_kl(const char *model)
 static void test_balance(const char *model)
 {
     enum { ITERATIONS = 40, LAST = 15 };
-    double mean = 0, want = SLOPE / (2 * STEPS * 0.5 * mean_kl());
+    double want = SLOPE / (2 * STEPS * 0.5 * mean_kl());
     char *options = text_new("run.seed=9 run.iterations=%d run.keep_policies=0 "
                              "rollout.samples=1024 rollout.shard_samples=1024 "
                              "algorithm.name=dpok algorithm.dpok_reward_weight=1 "
@@ -111,13 +103,7 @@ static void test_balance(const char *model)
                              "update.weight_decay=0 algorithm.logprob=sum",
                              ITERATIONS);
     char *dir = run("balance", model, options);
-    for (int64_t v = ITERATIONS - LAST + 1; v <= ITERATIONS; v++) {
-        float c = 0;
-        struct policy *p = open_policy(dir, v);
-        must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &c));
-        policy_close(p);
-        mean += (double)c / LAST;
-    }
+    double mean = settled(dir, ITERATIONS, LAST);
     tap_near(mean, want, 0.1 * fabs(want), "dpok: the shift settles where forces balance");
     mem_free(dir);
     mem_free(options);
@@ -293,9 +279,7 @@ int main(void)
     const char *bin = getenv("SLUICE_BIN");
     if (access(bin != NULL ? bin : "build/sluice", X_OK) != 0)
         return tap_skip_all("the executable is not built");
-    snprintf(work, sizeof work, "/tmp/sluice-methods.XXXXXX");
-    if (mkdtemp(work) == NULL)
-        ERR_BUG("mkdtemp");
+    work_begin("methods");
     char *one = write_model(1);
     test_rwr(one);
     test_chain(one);
@@ -310,8 +294,6 @@ int main(void)
      * second step of this size in an iteration would go back */
     test_learning(one, "nft", "algorithm.draws=10 update.batch=auto update.lr=0.02");
     mem_free(one);
-    char *clean = text_new("rm -rf %s", work);
-    tap_ok(system(clean) == 0, "the folder is removed");
-    mem_free(clean);
+    work_end();
     return tap_done();
 }

@@ -3,46 +3,22 @@
  * column by differences, on a network with few weights; and the KL that the step makes.
  */
 #include "io/rundir.h"
-#include "io/sys/err.h"
-#include "io/sys/mem.h"
-#include "io/sys/rng.h"
-#include "io/sys/text.h"
 #include "pipeline/schema.h"
 #include "pipeline/settings.h"
 #include "stages/linalg/petsc.h"
 #include "stages/policy.h"
-#include "tests/tap.h"
-
-#include <unistd.h>
+#include "tests/small_net.h"
+#include "tests/work.h"
 
 enum { N = 8, STEPS = 4, D = 4, PAIRS = N * STEPS };
 #define RADIUS 2e-3
 #define DAMPING 0.01
 
-static char work[64];
-
-static void must(int rc)
-{
-    if (rc != 0)
-        ERR_BUG("%s", err_text());
-}
-
 static void write_model(const char *folder)
 {
-    struct model *m = model_new_text("{\"_class_name\": \"MLPDenoiser\", "
+    struct model *m = small_net("{\"_class_name\": \"MLPDenoiser\", "
                                      "\"in_channels\": 1, \"sample_size\": [1, 4], "
-                                     "\"hidden_size\": 4, \"num_layers\": 1}",
-                                     "config", 1);
-    if (m == NULL)
-        ERR_BUG("%s", err_text());
-    for (int64_t i = 0; i < param_number(model_params(m)); i++) {
-        struct param *p = param_at(model_params(m), i);
-        float scale = p->t.nd == 2 ? 0.7f / sqrtf((float)p->t.dim[1]) : 0.2f;
-        rng_normal(rng_key(4, RNG_TEST, i, 0, 0, 0), p->t.data, tensor_count(&p->t));
-        for (int64_t k = 0; k < tensor_count(&p->t); k++)
-            p->t.data[k] *= scale;
-    }
-    param_touch(model_params(m));
+                                     "\"hidden_size\": 4, \"num_layers\": 1}");
     must(model_export(m, NULL,
                       "{\"_class_name\": \"DDIMScheduler\", \"prediction_type\": "
                       "\"epsilon\", \"beta_schedule\": \"linear\", "
@@ -270,16 +246,12 @@ static void test(void)
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
-    snprintf(work, sizeof work, "/tmp/sluice-natural.XXXXXX");
-    if (mkdtemp(work) == NULL)
-        ERR_BUG("mkdtemp");
+    work_begin("natural");
     char *model = text_new("%s/model", work);
     write_model(model);
     mem_free(model);
     test();
-    char *clean = text_new("rm -rf %s", work);
-    tap_ok(system(clean) == 0, "the folder is removed");
-    mem_free(clean);
+    work_end();
     petsc_end();
     MPI_Finalize();
     return tap_done();

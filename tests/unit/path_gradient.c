@@ -4,22 +4,15 @@
  * of the program's own stages make them; the second one starts away from version 0, so
  * that the distance to it counts. */
 #include "io/rundir.h"
-#include "io/sys/err.h"
 #include "io/sys/file.h"
-#include "io/sys/mem.h"
-#include "io/sys/rng.h"
-#include "io/sys/text.h"
 #include "pipeline/schema.h"
 #include "pipeline/settings.h"
 #include "stages/policy.h"
 #include "stages/renoise.h"
-#include "tests/tap.h"
-
-#include <unistd.h>
+#include "tests/small_net.h"
+#include "tests/work.h"
 
 enum { N = 6, STEPS = 5, D = 8, DRAWS = 2 };
-
-static char work[64];
 
 /* The network at hand and version 0 of a run, and the states that its second iteration
  * stored. */
@@ -34,12 +27,6 @@ struct scene {
     uint8_t keep[N][STEPS];
 };
 
-static void must(int rc)
-{
-    if (rc != 0)
-        ERR_BUG("%s", err_text());
-}
-
 static void write_model(const char *name, const char *classes)
 {
     char *folder = text_new("%s/%s", work, name);
@@ -47,17 +34,7 @@ static void write_model(const char *name, const char *classes)
                             "\"sample_size\": [2, 4], \"hidden_size\": 16, %s"
                             "\"num_layers\": 2}",
                             classes);
-    struct model *m = model_new_text(config, "config", 1);
-    if (m == NULL)
-        ERR_BUG("%s", err_text());
-    for (int64_t i = 0; i < param_number(model_params(m)); i++) {
-        struct param *p = param_at(model_params(m), i);
-        float scale = p->t.nd == 2 ? 0.7f / sqrtf((float)p->t.dim[1]) : 0.2f;
-        rng_normal(rng_key(4, RNG_TEST, i, 0, 0, 0), p->t.data, tensor_count(&p->t));
-        for (int64_t k = 0; k < tensor_count(&p->t); k++)
-            p->t.data[k] *= scale;
-    }
-    param_touch(model_params(m));
+    struct model *m = small_net(config);
     must(model_export(m, NULL,
                       "{\"_class_name\": \"DDIMScheduler\", \"prediction_type\": "
                       "\"v_prediction\", \"beta_schedule\": \"squaredcos_cap_v2\", "
@@ -386,9 +363,7 @@ static void test(const char *name, const char *what, double (*loss)(struct scene
 
 int main(void)
 {
-    snprintf(work, sizeof work, "/tmp/sluice-path.XXXXXX");
-    if (mkdtemp(work) == NULL)
-        ERR_BUG("mkdtemp");
+    work_begin("path");
     write_model("model", "");
     write_model("guided", "\"num_class_embeds\": 3, \"null_class\": true, ");
     test("draft_k", "the whole chain", chains, 1, (char *[]){"algorithm.draft_k=5"});
@@ -417,8 +392,6 @@ int main(void)
     test("adjoint_matching", "under guidance", regression, 2,
          (char *[]){"sampler.guidance=2.5", "rollout.classes=[1]"});
     test("draft_lv", "noised copies", copies, 0, NULL);
-    char *clean = text_new("rm -rf %s", work);
-    tap_ok(system(clean) == 0, "the folder is removed");
-    mem_free(clean);
+    work_end();
     return tap_done();
 }

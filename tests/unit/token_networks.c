@@ -9,6 +9,7 @@
 #include "io/sys/text.h"
 #include "stages/model/model.h"
 #include "stages/nn/backend.h"
+#include "tests/small_net.h"
 #include "tests/tap.h"
 
 #include <unistd.h>
@@ -56,14 +57,7 @@ static struct model *random_model(const char *config)
         printf("Bail out! %s\n", err_text());
         exit(1);
     }
-    for (int64_t i = 0; i < param_number(model_params(m)); i++) {
-        struct param *p = param_at(model_params(m), i);
-        float scale = p->t.nd == 2 ? 0.7f / sqrtf((float)p->t.dim[1]) : 0.2f;
-        rng_normal(rng_key(4, RNG_TEST, i, 0, 0, 0), p->t.data, tensor_count(&p->t));
-        for (int64_t k = 0; k < tensor_count(&p->t); k++)
-            p->t.data[k] *= scale;
-    }
-    param_touch(model_params(m));
+    small_net_fill(m);
     return m;
 }
 
