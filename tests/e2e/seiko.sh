@@ -54,7 +54,7 @@ ok $? "two rounds ask 13 samples each: $(numbers "$work/ucb.0" queries)"
 ok $? "mean answers: $(numbers "$work/ucb.0" answer_mean)"
 h5dump -d best_reward "$work/ucb.0/policy/v000004.h5" | perl -0777 -e '<STDIN> =~ /: (\S+)\n/;
     @a = sort { $b <=> $a } grep { $_ ne "null" } @ARGV;
-    exit !(abs($1 - $a[0]) < 1e-5)' $(numbers "$work/ucb.0" answer_mean)
+    exit !(abs($1 - $a[0]) < 1e-5)' -- $(numbers "$work/ucb.0" answer_mean)
 ok $? "the best version is that of the best answers"
 [ "$(numbers "$work/ucb.0" failed)" = "0 0 0 0 " ]
 ok $? "what is not asked has not failed"
