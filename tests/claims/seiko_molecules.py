@@ -22,12 +22,14 @@ VARIANTS = {
     "bootstrap": {"surrogate__kind": "bootstrap"},
     "UCB": {"surrogate__kind": "ucb"},
 }
+# A control: UCB whose answers say nothing, for they are QED's, under the noise of the other.
+ALONE = "bonus alone"
 # Noise about 1.4 times the deviation of the starting policy's molecules.
 PROPERTIES = {"qed": {"surrogate__noise": 0.1}, "sa": {"surrogate__noise": 1}}
 # Thompson's draw is that of the posterior: its bonus is the noise. UCB's: the best of 0.3,
 # 1 and 3 times the noise with seed 1.
 BONUS = {("qed", "Thompson"): 0.1, ("qed", "UCB"): 0.03,
-         ("sa", "Thompson"): 1, ("sa", "UCB"): 3}
+         ("sa", "Thompson"): 1, ("sa", "UCB"): 3, ("sa", ALONE): 3}
 
 
 def start():
@@ -55,16 +57,22 @@ def judge(source, name, scores, *words):
             j["diversity"]["distinct_share"], j.get("path_kl", {"mean": 0})["mean"])
 
 
+def table_of(column):
+    return data("molecules/qm9.csv") + ":smiles:" + column
+
+
 def rows_of(column, keys, model, scores):
     before = judge(model, f"{column}.before", scores, "run.seed=1")
     yield ("before", *before[:1], "", *before[1:], "")
-    for name, more in VARIANTS.items():
+    variants = VARIANTS if column == "qed" else {**VARIANTS, ALONE: VARIANTS["UCB"]}
+    for name, more in variants.items():
+        asked = table_of("qed") if name == ALONE else scores
         bonus = {"surrogate__bonus": BONUS.get((column, name), 0)}
         seeds = []
         for s in SEEDS:
             this = f"{column}.{name}.{s}"
             folder = member("seiko_molecules", this, CONFIG, run__seed=s,
-                            model__path=model, reward__table=scores, **keys, **more,
+                            model__path=model, reward__table=asked, **keys, **more,
                             **bonus)
             seeds.append(judge(folder, this, scores, f"model.path={model}"))
         value, top, valid, product, distinct, kl = zip(*seeds)
@@ -75,11 +83,10 @@ def rows_of(column, keys, model, scores):
 def main():
     model = start()
     for column, keys in PROPERTIES.items():
-        scores = data("molecules/qm9.csv") + ":smiles:" + column
         print(f"{column}:\n")
         table(("variant", "true reward", "std", "95 % quantile", "molecules",
                "times molecules", "distinct", "KL", "seeds"),
-              list(rows_of(column, keys, model, scores)))
+              list(rows_of(column, keys, model, table_of(column))))
 
 
 if __name__ == "__main__":
