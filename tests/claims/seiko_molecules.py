@@ -24,7 +24,7 @@ VARIANTS = {
 }
 # A control: UCB whose answers say nothing, for they are QED's, under the noise of the other.
 ALONE = "bonus alone"
-# Noise about 1.4 times the deviation of the starting policy's molecules.
+# Noise: 1.5 times the deviation of the starting policy's molecules.
 PROPERTIES = {"qed": {"surrogate__noise": 0.1}, "sa": {"surrogate__noise": 1}}
 # Thompson's draw is that of the posterior: its bonus is the noise. UCB's: the best of 0.3,
 # 1 and 3 times the noise with seed 1.
