@@ -12,6 +12,7 @@ the true labels."""
 import csv
 import os
 import random
+import sys
 
 from claims import RUNS, SEEDS, TOP, data, mean, member, sluice, spread, table
 
@@ -37,12 +38,14 @@ def subset(truth, path, seed):
         f.writelines(f"{s},{truth[s][0]},{truth[s][1]}\n" for s in rows)
 
 
-def judge(truth, folder, draw):
-    """Fraction of samples with both labels right, mean over the four; and distinct ones."""
+def judge(truth, prefix, draw):
+    """Fraction of samples with both labels right, mean over the four; and distinct ones.
+    Samples lie in PREFIX.y.txt and are not drawn again."""
     right, distinct = [], []
     for y in range(4):
-        path = os.path.join(folder, f"samples{y}.txt")
-        draw(y, path)
+        path = f"{prefix}.{y}.txt"
+        if not os.path.exists(path):
+            draw(y, path)
         with open(path) as f:
             s = f.read().split()
         right.append(mean([truth[x] == (y // 2, y % 2) for x in s]))
@@ -50,8 +53,9 @@ def judge(truth, folder, draw):
     return mean(right), mean(distinct)
 
 
-def best(truth, folder, weights, draw):
-    return max((judge(truth, folder, lambda y, path: draw(w, y, path)), w) for w in weights)
+def best(truth, prefix, weights, draw):
+    return max((judge(truth, f"{prefix}.{w}", lambda y, path: draw(w, y, path)), w)
+               for w in weights)
 
 
 def sampler(model, *words):
@@ -68,14 +72,16 @@ def one(truth, seed):
     graft, free = os.path.join(folder, "graft"), os.path.join(folder, "free")
     labels = f"{pairs}:a,{pairs}:b"
     subset(truth, pairs, seed)
-    sluice("classifier", CONFIG, f"run.seed={seed}", f"model.path={BASE}",
-           f"classifier.data={pairs}", f"classifier.labels={labels}",
-           f"classifier.output={clf}")
+    if not os.path.exists(clf):
+        sluice("classifier", CONFIG, f"run.seed={seed}", f"model.path={BASE}",
+               f"classifier.data={pairs}", f"classifier.labels={labels}",
+               f"classifier.output={clf}")
     if not os.path.exists(graft):
         sluice("graft", BASE, "--classes", "2,2", "--out", graft, ranks=0)
-    sluice("pretrain", CONFIG, f"run.dir={free}.run", f"run.seed={seed}",
-           f"model.path={graft}", f"pretrain.data={pairs}", f"pretrain.labels={labels}",
-           f"pretrain.output={free}")
+    if not os.path.exists(free):
+        sluice("pretrain", CONFIG, f"run.dir={free}.run", f"run.seed={seed}",
+               f"model.path={graft}", f"pretrain.data={pairs}",
+               f"pretrain.labels={labels}", f"pretrain.output={free}")
     run = member("ctrl_dna", f"control.{seed}", CONFIG, run__seed=seed, model__path=graft,
                  reward__classifier=clf)
 
@@ -84,13 +90,14 @@ def one(truth, seed):
                f"reward.target_class={y}", "search.kind=dps", f"search.weight={w}",
                "sampler.clip_sample=false", "--n", N, "--seed", seed, "--save-samples", path)
 
-    plain = sampler(graft)
-    return {
-        "pretrained": best(truth, folder, (1,), plain),
-        "classifier guidance (DPS)": best(truth, folder, DPS, guided),
-        "classifier-free, same pairs": best(truth, folder, FREE, sampler(free)),
-        "CTRL (control)": best(truth, folder, CONTROL, sampler(run, "--ema")),
+    ways = {
+        "pretrained": ("plain", (1,), sampler(graft)),
+        "classifier guidance (DPS)": ("dps", DPS, guided),
+        "classifier-free, same pairs": ("free", FREE, sampler(free)),
+        "CTRL (control)": ("control", CONTROL, sampler(run, "--ema")),
     }
+    return {name: best(truth, os.path.join(folder, key), weights, draw)
+            for name, (key, weights, draw) in ways.items()}
 
 
 def main():
@@ -102,6 +109,8 @@ def main():
         rows.append((name, mean(right), spread(right),
                      mean([r[name][0][1] for r in results]),
                      ", ".join(str(r[name][1]) for r in results)))
+    for r in results:
+        print({k: (round(v[0][0], 3), v[1]) for k, v in r.items()}, file=sys.stderr)
     table(("method", "both labels right", "std over seeds", "distinct", "weight"), rows)
 
 
