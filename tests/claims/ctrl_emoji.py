@@ -28,7 +28,7 @@ def classify(pairs, out, *words):
 
 
 def prepare():
-    """Data, the unconditional model of them, and the judge; the judge's accuracy."""
+    """Data (their folder is returned), the unconditional model of them, and the judge."""
     path = os.path.join(FOLDER, "data")
     if not os.path.exists(f"{path}/train.csv"):
         subprocess.run([PYTHON, os.path.join(TOP, "tests/claims/ctrl_emoji_data.py"),
@@ -115,9 +115,9 @@ def one(path, seed):
 
 def main():
     path = prepare()
-    accuracy = [mean([look(f"{path}/heldout.{y}.npy", c, y)[0] for y in range(KINDS)])
-                for c in [f"{FOLDER}/judge"]]
-    print(f"Judge: accuracy {accuracy[0]:.3f} on held-out pictures, mean over the kinds\n")
+    accuracy = mean([look(f"{path}/heldout.{y}.npy", f"{FOLDER}/judge", y)[0]
+                     for y in range(KINDS)])
+    print(f"Judge: accuracy {accuracy:.3f} on held-out pictures, mean over the kinds\n")
     results = [one(path, seed) for seed in SEEDS]
     rows = []
     for name, weights in results[0].items():
