@@ -8,6 +8,7 @@
 #include "stages/linalg/frechet.h"
 #include "stages/metric/fidelity.h"
 #include "stages/metric/summary.h"
+#include "stages/model/model.h"
 #include "stages/reward/molecule_set.h"
 #include "stages/reward/nearest.h"
 #include "stages/reward/scorer.h"
@@ -97,7 +98,7 @@ static int score_part(const struct evaluation *e, const struct reward *r, int64_
         .channels = set->channels,
         .height = set->height,
         .width = set->width,
-        .classes = set->labelled ? e->task.n_classes : 0,
+        .classes = set->labelled ? model_classes(e->task.model) : 0,
         .coding = &set->coding,
         .config = e->o.config,
         .name = r->name,

@@ -174,6 +174,9 @@ perl -e '
 ok $? "the posterior: means within 0.15, fractions within 0.1" || note <"$work/posterior"
 sed 's/^/# /' "$work/posterior"
 
+run_mpi "$work/log" 1 evaluate "$work/ctrl" --class 1 --n 64
+is_code $? 0 "samples of one label are scored by it" "$work/log"
+
 # A classifier of stored samples: a data set inside an HDF5 file.
 shard=$work/layout0/rollout/i000001/s00000.h5
 train stored 1 classifier.data="$shard:/final_sample" classifier.labels="$shard:/prompt_id" \
