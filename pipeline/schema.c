@@ -127,6 +127,9 @@ const struct config_key schema[] = {
     {"reward.offset", CONFIG_REAL, "0", -1e30, 1e30, NULL, YES, "what is taken off a score"},
     {"reward.scale", CONFIG_REAL, "1", 1e-30, 1e30, NULL, YES,
      "the score's unit: what it is divided by"},
+    {"reward.infeasible_score", CONFIG_REAL, "none", -1e30, 1e30, "none", YES,
+     "what an object that is not valid counts as, before offset and scale; none: it has no reward "
+     "and stays out of the update"},
     {"reward.deterministic", CONFIG_CHOICE, "auto", ANY, "auto|true|false", YES,
      "whether equal samples get equal scores, so that one answer serves all; auto: as the reward "
      "says, which is no for http and exec"},

@@ -13,6 +13,7 @@ struct component {
     struct scorer_part p;
     const struct config *config; /* the whole, or the component's view of it */
     struct reward own;           /* what p.reward points to: settled */
+    double infeasible; /* what an infeasible sample's score counts as; NaN: nothing */
     void *ctx;
     struct memory *memory; /* NULL: nothing is kept */
 };
@@ -52,6 +53,9 @@ static int set_part(struct component *k, const struct config *whole,
                                 .weight = config_real(view, "reward.weight"),
                                 .offset = config_real(view, "reward.offset"),
                                 .scale = config_real(view, "reward.scale")};
+    k->infeasible = config_is(view, "reward.infeasible_score", "none")
+                        ? (double)NAN
+                        : config_real(view, "reward.infeasible_score");
     const char *section = view == whole ? "" : "components.";
     if (r == NULL)
         return err_add("%s%s", section, view == whole ? "reward.name" : name);
@@ -74,6 +78,7 @@ static int64_t list_named(const struct config *c, const char *wanted, struct com
         k->p.name = k->p.reward->name;
     k->p.weight = k->p.scale = 1;
     k->p.offset = 0;
+    k->infeasible = NAN;
     return 1;
 }
 
@@ -173,7 +178,9 @@ static int open_scorer(const struct reward_scene *scene, void **ctx)
 
 static bool lost(const struct component *k, const struct reward_part *p, int64_t i)
 {
-    return k->p.weight != 0 && p->status[i] != REWARD_OK;
+    bool counts = p->status[i] == REWARD_OK ||
+                  (p->status[i] == REWARD_INFEASIBLE && isfinite(k->infeasible));
+    return k->p.weight != 0 && !counts;
 }
 
 /* A score that is no number is a status; lost samples have gradient 0. */
@@ -238,9 +245,10 @@ static void add(const struct scorer *s, const struct component *k,
     for (int64_t i = 0; i < whole->n; i++) {
         if (whole->skip != NULL && whole->skip[i])
             continue;
-        double v = w * (p->score[i] - k->p.offset) / k->p.scale;
+        const bool priced = p->status[i] == REWARD_INFEASIBLE && isfinite(k->infeasible);
+        double v = w * ((priced ? k->infeasible : p->score[i]) - k->p.offset) / k->p.scale;
         if (first || whole->status[i] == REWARD_OK)
-            whole->status[i] = p->status[i];
+            whole->status[i] = priced ? REWARD_OK : p->status[i];
         whole->score[i] = first ? v : whole->score[i] + v;
         for (int64_t j = i * s->element; gradient != NULL && j < (i + 1) * s->element; j++) {
             float g = (float)(w / k->p.scale * (double)gradient[j]);

@@ -55,4 +55,10 @@ perl -e 'print "smiles,v\n"; $n = 0;
         unless $seen{"$a$b$c"}++ } } }' >"$work/molecules.csv"
 check molecules examples/molecules/run.yaml reward.name=molecule_property \
     reward.table="$work/molecules.csv:smiles:v" reward.max_failed_fraction=1 sampler.steps=20
+run_mpi "$work/log" 1 run examples/molecules/run.yaml run.dir="$work/priced" $small \
+    reward.name=molecule_property reward.table="$work/molecules.csv:smiles:v" \
+    reward.infeasible_score=-1e6 reward.on_failure=stop
+is_code $? 0 "what is no molecule has a price" "$work/log"
+"$sluice" inspect "$work/priced/reward/i000000/s00000.h5" >"$work/log" 2>&1
+says "$work/log" "^ *reward  *f64 .* -1e.06 " "and no other status"
 finish
