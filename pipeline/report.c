@@ -149,7 +149,7 @@ static void add_curves(struct text *out, const struct report_metrics *m, bool *d
     text_add(out, "<section><h2>Curves</h2>\n");
     if (m->n == 0)
         text_add(out, "<p class=\"note\">No iteration has finished yet.</p>\n");
-    else if (!(*drawn = report_plots(out, m)))
+    else if (!(*drawn = report_plots(out, m, m->parts == 0)))
         text_add(out, "<p class=\"note\">Plots need gnuplot, which is not here (or "
                       "failed); the numbers are in the table below.</p>\n");
     if (m->unreadable > 0)
@@ -182,6 +182,7 @@ static void add_page(struct text *out, const struct page *p)
     add_header(out, p);
     add_cards(out, p);
     add_curves(out, &p->metrics, &drawn);
+    report_rewards(out, p->dir, &p->metrics, p->config);
     report_samples(out, p->dir);
     report_times(out, &p->metrics);
     report_accounting(out, p->accounting);
