@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "stages/reward/reward.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,15 +34,54 @@ static void add_event(struct report_metrics *m, const struct json *line)
     m->event[m->events++].time = mem_text(time == NULL ? "" : time);
 }
 
+static double number_of(const struct json *map, const char *key)
+{
+    double v;
+    const struct json *j = map == NULL ? NULL : json_get(map, key);
+    return j != NULL && json_to_f64(j, &v) ? v : NAN;
+}
+
+/* Index of a component, a new one for a new name; -1 where there are too many. */
+static int64_t part_of(struct report_metrics *m, const char *name)
+{
+    for (int64_t k = 0; k < m->parts; k++)
+        if (strcmp(m->part[k], name) == 0)
+            return k;
+    if (m->parts == REPORT_PARTS)
+        return -1;
+    m->part[m->parts] = mem_text(name);
+    return m->parts++;
+}
+
+static void read_scored(struct report_metrics *m, const struct json *line,
+                        struct report_scored *s)
+{
+    const struct json *status = json_get(line, "status");
+    const struct json *parts = json_get(line, "components");
+    for (int k = 0; k < REPORT_STATUSES; k++) {
+        double v = number_of(status, reward_status_name((enum reward_status)k));
+        s->status[k] = isfinite(v) ? v : status == NULL && k == 0 ? NAN : 0;
+    }
+    for (int k = 0; k < REPORT_PARTS; k++)
+        s->part[k].mean = s->part[k].std = s->part[k].scored = NAN;
+    for (int64_t i = 0; parts != NULL && i < json_count(parts); i++) {
+        const char *name = NULL;
+        const struct json *v = json_entry(parts, i, &name);
+        int64_t k = v == NULL || name == NULL ? -1 : part_of(m, name);
+        if (k < 0)
+            continue;
+        s->part[k].mean = number_of(v, "mean");
+        s->part[k].std = number_of(v, "std");
+        s->part[k].scored = number_of(v, "scored");
+    }
+}
+
 static void add_row(struct report_metrics *m, const struct json *line, int64_t *cap)
 {
     double row[M_COUNT];
     int64_t at = m->n;
-    for (int k = 0; k < M_COUNT; k++) {
-        const struct json *v = json_get(line, names[k]);
-        if (v == NULL || !json_to_f64(v, &row[k]))
-            row[k] = NAN;
-    }
+    for (int k = 0; k < M_COUNT; k++)
+        row[k] = number_of(line, names[k]);
     if (!isfinite(row[M_ITERATION])) {
         m->unreadable++;
         return;
@@ -51,11 +91,17 @@ static void add_row(struct report_metrics *m, const struct json *line, int64_t *
     bool again = at > 0 && m->row[at - 1][M_ITERATION] == row[M_ITERATION];
     if (!again && m->n == *cap) {
         m->row = mem_resize(m->row, *cap, *cap * 2 + 64, sizeof *m->row);
+        m->scored = mem_resize(m->scored, *cap, *cap * 2 + 64, sizeof *m->scored);
         *cap = *cap * 2 + 64;
     }
-    if (!again)
-        memmove(m->row + at + 1, m->row + at, (size_t)(m->n++ - at) * sizeof *m->row);
-    memcpy(m->row[again ? at - 1 : at], row, sizeof row);
+    if (!again) {
+        size_t behind = (size_t)(m->n++ - at);
+        memmove(m->row + at + 1, m->row + at, behind * sizeof *m->row);
+        memmove(m->scored + at + 1, m->scored + at, behind * sizeof *m->scored);
+    }
+    at = again ? at - 1 : at;
+    memcpy(m->row[at], row, sizeof row);
+    read_scored(m, line, &m->scored[at]);
 }
 
 void report_metrics_read(struct report_metrics *m, const char *path)
@@ -94,8 +140,11 @@ void report_metrics_free(struct report_metrics *m)
         mem_free(m->event[i].name);
         mem_free(m->event[i].time);
     }
+    for (int64_t k = 0; k < m->parts; k++)
+        mem_free(m->part[k]);
     mem_free(m->event);
     mem_free(m->row);
+    mem_free(m->scored);
     *m = (struct report_metrics){0};
 }
 
@@ -108,6 +157,22 @@ int64_t report_metrics_find(const struct report_metrics *m, enum report_metric k
             return at;
     }
     return -1;
+}
+
+double report_sum(const struct report_metrics *m, enum report_metric k)
+{
+    double total = 0;
+    for (int64_t i = 0; i < m->n; i++)
+        total += isfinite(m->row[i][k]) ? m->row[i][k] : 0;
+    return total;
+}
+
+double report_largest(const struct report_metrics *m, enum report_metric k)
+{
+    double v = NAN;
+    for (int64_t i = 0; i < m->n; i++)
+        v = fmax(v, m->row[i][k]); /* fmax ignores NaN */
+    return v;
 }
 
 void report_escape(struct text *out, const char *s)

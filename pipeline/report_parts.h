@@ -2,11 +2,16 @@
 #ifndef SLUICE_PIPELINE_REPORT_PARTS_H
 #define SLUICE_PIPELINE_REPORT_PARTS_H
 
+#include "io/coding.h"
+#include "io/config.h"
 #include "io/json.h"
 #include "io/sys/text.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* The page up to its title, and its style sheet. */
+extern const char report_head[], report_style[];
 
 enum report_metric {
     M_ITERATION,
@@ -39,10 +44,24 @@ struct report_event {
     char *name, *time;
 };
 
+enum { REPORT_PARTS = 32, REPORT_STATUSES = 6 };
+
+/* What an iteration's samples were given. */
+struct report_scored {
+    double status[REPORT_STATUSES]; /* samples by enum reward_status; the first is NaN where
+                                     * the line has none */
+    struct {
+        double mean, std, scored;
+    } part[REPORT_PARTS]; /* of a mixture's components */
+};
+
 /* metrics.jsonl: one row per iteration, ascending; what is missing is NaN. */
 struct report_metrics {
     double (*row)[M_COUNT];
+    struct report_scored *scored; /* [n] */
     int64_t n;
+    char *part[REPORT_PARTS]; /* names of components, in the file's order */
+    int64_t parts;
     struct report_event *event;
     int64_t events;
     int64_t unreadable; /* lines that are no JSON object */
@@ -56,6 +75,9 @@ void report_metrics_free(struct report_metrics *m);
 /* First row, in file order or backwards, where column k is finite; -1 for none. */
 int64_t report_metrics_find(const struct report_metrics *m, enum report_metric k,
                             bool backwards);
+/* Sum and largest value of a column's finite numbers; without any 0, NaN. */
+double report_sum(const struct report_metrics *m, enum report_metric k);
+double report_largest(const struct report_metrics *m, enum report_metric k);
 
 /* s with &, <, > and quotes escaped. */
 void report_escape(struct text *out, const char *s);
@@ -65,15 +87,47 @@ void report_number(struct text *out, double v);
 /* "12.3 s", "4 min 10 s", "2 h 05 min". */
 void report_seconds(struct text *out, double v);
 
-/* All curves as pictures. False: gnuplot is absent or failed, nothing was appended. */
-bool report_plots(struct text *out, const struct report_metrics *m);
+/* Tables; nothing where there is nothing to show. root: accounting.json, or NULL. */
+void report_times(struct text *out, const struct report_metrics *m);
+void report_accounting(struct text *out, const struct json *root);
+/* Every iteration, or evenly chosen ones of a long run; always the last. */
+void report_iterations(struct text *out, const struct report_metrics *m, bool open);
+void report_events(struct text *out, const struct report_metrics *m);
+/* One row per leaf of a JSON value, its name the path to it. */
+void report_leaves(struct text *out, const struct json *v, const char *name);
+
+/* All curves as pictures; the guard's only where wanted. False: gnuplot is absent or failed,
+ * nothing was appended. */
+bool report_plots(struct text *out, const struct report_metrics *m, bool guard);
+
+/* One picture: begin, commands of gnuplot, finish. Text from outside enters the script
+ * through report_plot_text alone. */
+struct report_plot {
+    const char *title, *note; /* HTML */
+    const char *about;        /* alternative text, HTML */
+    bool wide;
+};
+void report_plot_begin(struct text *script, int width, int height);
+/* A string of gnuplot's with these very characters. */
+void report_plot_text(struct text *script, const char *s);
+/* v and a blank, "nan " where it is not finite. */
+void report_plot_number(struct text *script, double v);
+/* Appends the figure and frees the script. False as above. */
+bool report_plot_finish(struct text *out, struct text *script, const struct report_plot *p);
 
 /* x [channels, height, width] as a picture. */
 void report_picture(struct text *out, const float *x, int64_t channels, int64_t height,
                     int64_t width);
 /* x [n] as a curve from range[0] to range[1]; NULL: from its least to its largest. */
 void report_curve(struct text *out, const float *x, int64_t n, const double *range);
+/* The coding of the run's samples, by its first policy; kind none where that is gone. */
+struct coding report_coding(const char *rundir);
 /* Samples of the first and the last iteration whose shards are there, by reward. */
 void report_samples(struct text *out, const char *rundir);
+
+/* What a mixture's components make of its sum, and where they disagree: nothing for other
+ * runs. config NULL: weights are not known. Reads the reward shards of two iterations. */
+void report_rewards(struct text *out, const char *rundir, const struct report_metrics *m,
+                    const struct config *config);
 
 #endif

@@ -1,12 +1,12 @@
 /* Curves, drawn by gnuplot as a child process: the script goes in through a socket, one
- * SVG comes out through a pipe. No shell takes part, and only numbers and constant text
- * enter the script. The plot command is its last line, so gnuplot has read everything
+ * SVG comes out through a pipe. No shell takes part; numbers, constant text and quoted
+ * names enter the script. The plot command is its last line, so gnuplot has read everything
  * before it writes. */
 #include "pipeline/child.h"
 #include "pipeline/report_parts.h"
 
-
 #include <math.h>
+#include <stdio.h>
 
 static bool run_gnuplot(const struct text *script, struct text *svg)
 {
@@ -81,52 +81,85 @@ static const struct plot plots[] = {
      "'#3b82f6' title 'rollout'\n"},
 };
 
-static bool draw(struct text *out, const struct report_metrics *m, const struct plot *p)
+void report_plot_begin(struct text *script, int width, int height)
 {
-    struct text script = {0}, svg = {0};
-    double first = m->row[0][M_ITERATION], last = m->row[m->n - 1][M_ITERATION];
-    text_add(
-        &script,
-        "set encoding utf8\nset terminal svg size %d,%d enhanced font "
-        "'Helvetica,13' linewidth 1\n"
-        "set border 3 lc rgb '#94a3b8'\nset tics nomirror tc rgb '#475569' scale 0.5\n"
-        "set grid ytics lt 1 lw 0.6 lc rgb '#e2e8f0'\nset xlabel 'iteration' tc rgb "
-        "'#475569' offset 0,0.4\nset key tc rgb '#475569'\nset datafile missing "
-        "'nan'\nset boxwidth 0.85\nset xrange [%.17g:%.17g]\n%s$d << EOD\n",
-        p->wide ? 1040 : 515, p->wide ? 320 : 260, first - 0.5, last + 0.5, p->extra);
-    for (int64_t i = 0; i < m->n; i++) {
-        for (int k = 0; p->column[k] >= 0; k++) {
-            double v = m->row[i][p->column[k]];
-            if (isfinite(v))
-                text_add(&script, "%.9g ", v);
-            else
-                text_add(&script, "nan ");
-        }
-        text_add(&script, "\n");
-    }
-    text_add(&script, "EOD\n%s", p->command);
-    bool good = run_gnuplot(&script, &svg);
+    text_add(script,
+             "set encoding utf8\nset terminal svg size %d,%d noenhanced font "
+             "'Helvetica,13' linewidth 1\n"
+             "set border 3 lc rgb '#94a3b8'\nset tics nomirror tc rgb '#475569' scale 0.5\n"
+             "set grid ytics lt 1 lw 0.6 lc rgb '#e2e8f0'\nset key tc rgb '#475569'\n"
+             "set datafile missing 'nan'\nset boxwidth 0.85\n",
+             width, height);
+}
+
+void report_plot_text(struct text *script, const char *s)
+{
+    text_add(script, "'");
+    for (; *s != '\0'; s++)
+        if (*s == '\'')
+            text_add(script, "''");
+        else if ((unsigned char)*s < ' ' || *s == 127)
+            text_add(script, " ");
+        else
+            text_add_bytes(script, s, 1);
+    text_add(script, "'");
+}
+
+void report_plot_number(struct text *script, double v)
+{
+    if (isfinite(v))
+        text_add(script, "%.9g ", v);
+    else
+        text_add(script, "nan ");
+}
+
+bool report_plot_finish(struct text *out, struct text *script, const struct report_plot *p)
+{
+    struct text svg = {0};
+    bool good = run_gnuplot(script, &svg);
     if (good) {
         text_add(out,
                  "<figure class=\"plot%s\"><figcaption><b>%s</b> <span>%s</span>"
-                 "</figcaption><img alt=\"%s by iteration\" src=\"data:image/svg+xml;"
-                 "base64,",
-                 p->wide ? " wide" : "", p->title, p->note, p->title);
+                 "</figcaption><img alt=\"%s\" src=\"data:image/svg+xml;base64,",
+                 p->wide ? " wide" : "", p->title, p->note, p->about);
         report_base64(out, svg.s, svg.len);
         text_add(out, "\"></figure>\n");
     }
-    text_free(&script);
+    text_free(script);
     text_free(&svg);
     return good;
 }
 
-bool report_plots(struct text *out, const struct report_metrics *m)
+static bool draw(struct text *out, const struct report_metrics *m, const struct plot *p)
+{
+    struct text script = {0};
+    char about[64];
+    double first = m->row[0][M_ITERATION], last = m->row[m->n - 1][M_ITERATION];
+    report_plot_begin(&script, p->wide ? 1040 : 515, p->wide ? 320 : 260);
+    text_add(&script,
+             "set xlabel 'iteration' tc rgb '#475569' offset 0,0.4\n"
+             "set xrange [%.17g:%.17g]\n%s$d << EOD\n",
+             first - 0.5, last + 0.5, p->extra);
+    for (int64_t i = 0; i < m->n; i++) {
+        for (int k = 0; p->column[k] >= 0; k++)
+            report_plot_number(&script, m->row[i][p->column[k]]);
+        text_add(&script, "\n");
+    }
+    text_add(&script, "EOD\n%s", p->command);
+    snprintf(about, sizeof about, "%s by iteration", p->title);
+    return report_plot_finish(out, &script,
+                              &(struct report_plot){.title = p->title, .note = p->note,
+                                                    .about = about, .wide = p->wide});
+}
+
+bool report_plots(struct text *out, const struct report_metrics *m, bool guard)
 {
     struct text all = {0};
     bool good = true;
     text_add(&all, "<div class=\"plots\">\n");
     for (size_t i = 0; good && i < sizeof plots / sizeof *plots; i++)
-        if (report_metrics_find(m, (enum report_metric)plots[i].column[1], false) >= 0)
+        if (report_metrics_find(m, (enum report_metric)plots[i].column[1], false) >= 0 &&
+            (guard || plots[i].column[1] != M_GUARD_MEAN))
             good = draw(&all, m, &plots[i]);
     text_add(&all, "</div>\n");
     if (good)

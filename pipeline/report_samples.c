@@ -131,8 +131,7 @@ static void album_free(struct album *a)
     *a = (struct album){0};
 }
 
-/* Coding of the run's samples, by the network's configuration in its first policy. */
-static struct coding coding_of(const char *rundir)
+struct coding report_coding(const char *rundir)
 {
     struct coding c = {0};
     int64_t n = 0, len = 0;
@@ -263,7 +262,7 @@ void report_samples(struct text *out, const char *rundir)
 {
     char **name = NULL, *dir = rundir_path(rundir, "rollout");
     int64_t n = 0, shown[2] = {-1, -1}, albums = 0;
-    const struct coding coding = coding_of(rundir);
+    const struct coding coding = report_coding(rundir);
     if (file_list(dir, "i", "", &name, &n) != 0)
         n = 0;
     /* The first and the last iteration that still have readable shards. */
