@@ -25,10 +25,11 @@ enum { QUEUE = 4 };
 struct rank {
     bool busy, gone;
     bool ahead, recalled; /* it holds a second lease, next; which is asked back */
-    struct lease work, next, queue[QUEUE];
+    bool scores; /* it holds a reward lease, aside, beside whatever else it does */
+    struct lease work, next, aside, queue[QUEUE];
     int queued;
     double heard;   /* when it last wrote */
-    double leased;  /* when its work began */
+    double leased, aside_leased; /* when its work began */
     char phase[96];
 };
 
@@ -179,6 +180,13 @@ static void send_lease(struct coordinator *c, int r, const struct lease *lease)
     mailbox_send(c->o.mailbox, r, &l);
 }
 
+static void note_begin(struct coordinator *c, const struct lease *lease, double now)
+{
+    if (lease->iteration == ledger_version(c->o.ledger) &&
+        !(c->group_from[lease->group] <= now))
+        c->group_from[lease->group] = now;
+}
+
 /* The rank works on this lease from now on. */
 static void begin(struct coordinator *c, struct rank *k, const struct lease *lease)
 {
@@ -187,9 +195,7 @@ static void begin(struct coordinator *c, struct rank *k, const struct lease *lea
     k->work = *lease;
     k->heard = k->leased = now;
     snprintf(k->phase, sizeof k->phase, "received its lease");
-    if (lease->iteration == ledger_version(c->o.ledger) &&
-        !(c->group_from[lease->group] <= now))
-        c->group_from[lease->group] = now;
+    note_begin(c, lease, now);
 }
 
 static bool is_gang(enum group g)
@@ -214,6 +220,19 @@ static void queue_gangs(struct coordinator *c)
     }
 }
 
+bool coordinator_asides(const struct task *t, const struct layout *l, int rank)
+{
+    return reward_aside(t) && layout_has(l, GROUP_REWARD, rank) &&
+           layout_shares(l, GROUP_REWARD, rank);
+}
+
+/* Does the rank do the group's work in turn with its other work? */
+static bool takes(const struct coordinator *c, enum group g, int r)
+{
+    return layout_has(c->o.layout, g, r) &&
+           !(g == GROUP_REWARD && coordinator_asides(c->o.task, c->o.layout, r));
+}
+
 /* Asks the second lease back; the rank keeps it if it has begun it already. */
 static void recall(struct coordinator *c, int r)
 {
@@ -234,10 +253,10 @@ static void hand_out_ahead(struct coordinator *c, enum group g)
     int64_t lacking = l->size[g];
     struct lease lease;
     for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++)
-        lacking -= c->rank[r].ahead;
+        lacking -= c->rank[r].ahead || !takes(c, g, r);
     for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
         struct rank *k = &c->rank[r];
-        if (!k->busy || k->ahead || k->queued > 0 ||
+        if (!k->busy || k->ahead || k->queued > 0 || !takes(c, g, r) ||
             is_gang(k->work.group) || ledger_ready(c->o.ledger, g) < lacking ||
             !ledger_next(c->o.ledger, g, &lease))
             continue;
@@ -256,7 +275,7 @@ static void recall_needed(struct coordinator *c, enum group g)
     int idle = 0;
     for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
         struct rank *k = &c->rank[r];
-        idle += !k->busy && k->queued == 0;
+        idle += !k->busy && k->queued == 0 && takes(c, g, r);
         idle -= k->recalled && k->next.group == g;
         if (k->queued > 0 || ledger_draining(c->o.ledger))
             recall(c, r);
@@ -275,10 +294,35 @@ static void recall_needed(struct coordinator *c, enum group g)
     }
 }
 
+/* Rewards that ranks put aside: one at a time to each, whatever else it does. To those
+ * without other work first, which see it sooner. */
+static void hand_out_aside(struct coordinator *c)
+{
+    const struct layout *l = c->o.layout;
+    struct lease lease;
+    for (int busy = 0; busy < 2; busy++)
+        for (int r = l->start[GROUP_REWARD];
+             r < l->start[GROUP_REWARD] + l->size[GROUP_REWARD]; r++) {
+            struct rank *k = &c->rank[r];
+            if (k->scores || k->busy != busy || !coordinator_asides(c->o.task, l, r))
+                continue;
+            if (!ledger_next(c->o.ledger, GROUP_REWARD, &lease))
+                return;
+            k->scores = true;
+            k->aside = lease;
+            k->aside_leased = clock_s();
+            if (!k->busy)
+                k->heard = k->aside_leased;
+            note_begin(c, &lease, k->aside_leased);
+            send_lease(c, r, &lease);
+        }
+}
+
 static void hand_out(struct coordinator *c)
 {
     struct lease lease;
     queue_gangs(c);
+    hand_out_aside(c);
     for (int r = 0; r < c->o.layout->world; r++) {
         struct rank *k = &c->rank[r];
         if (k->busy)
@@ -289,9 +333,9 @@ static void hand_out(struct coordinator *c)
             memmove(k->queue, k->queue + 1, (size_t)k->queued * sizeof *k->queue);
             begin(c, k, &lease);
             send_lease(c, r, &lease);
-        } else if ((layout_has(c->o.layout, GROUP_REWARD, r) &&
+        } else if ((takes(c, GROUP_REWARD, r) &&
                     ledger_next(c->o.ledger, GROUP_REWARD, &lease)) ||
-                   (layout_has(c->o.layout, GROUP_ROLLOUT, r) &&
+                   (takes(c, GROUP_ROLLOUT, r) &&
                     ledger_next(c->o.ledger, GROUP_ROLLOUT, &lease))) {
             begin(c, k, &lease);
             send_lease(c, r, &lease);
@@ -322,27 +366,41 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
     forget_times(c);
 }
 
+static void note_failure(struct coordinator *c, int from, const char *phase,
+                         const struct letter *l)
+{
+    struct text tag = {0};
+    char text[640];
+    layout_tag(c->o.layout, from, &tag);
+    snprintf(text, sizeof text, "rank %d (%.60s on %.60s), %.90s: %.380s", from, tag.s,
+             c->o.hosts + (size_t)from * 64, phase, l->text);
+    log_error("%s", text);
+    stop(c, l->code, text);
+    text_free(&tag);
+}
+
 static void lease_done(struct coordinator *c, int from, const struct letter *l)
 {
     struct rank *k = &c->rank[from];
     const struct lease *lease = &l->lease;
     double now = clock_s();
-    k->busy = false;
-    c->longest = fmax(c->longest, now - k->leased);
-    if (k->ahead) /* begun by now: what is given back comes before this letter */
-        begin(c, k, &k->next);
-    k->ahead = k->recalled = false;
-    c->rss_max = fmax(c->rss_max, l->value[METRICS]);
-    if (l->code != 0 && c->code != l->code) {
-        struct text tag = {0};
-        char text[640];
-        layout_tag(c->o.layout, from, &tag);
-        snprintf(text, sizeof text, "rank %d (%.60s on %.60s), %.90s: %.380s", from, tag.s,
-                 c->o.hosts + (size_t)from * 64, k->phase, l->text);
-        log_error("%s", text);
-        stop(c, l->code, text);
-        text_free(&tag);
+    char phase[sizeof k->phase];
+    snprintf(phase, sizeof phase, "%s", k->phase);
+    if (k->scores && lease->group == GROUP_REWARD) {
+        snprintf(phase, sizeof phase, "reward iteration %lld shard %lld",
+                 (long long)lease->iteration, (long long)lease->shard);
+        c->longest = fmax(c->longest, now - k->aside_leased);
+        k->scores = false;
+    } else {
+        c->longest = fmax(c->longest, now - k->leased);
+        k->busy = false;
+        if (k->ahead) /* begun by now: what is given back comes before this letter */
+            begin(c, k, &k->next);
+        k->ahead = k->recalled = false;
     }
+    c->rss_max = fmax(c->rss_max, l->value[METRICS]);
+    if (l->code != 0 && c->code != l->code)
+        note_failure(c, from, phase, l);
     struct record_account a;
     memcpy(&a, &l->value[METRICS + 1], sizeof a);
     record_add(&c->spent[lease->iteration % c->window * GROUPS + lease->group], &a);
@@ -414,6 +472,11 @@ _Noreturn static void end_stalled(struct coordinator *c, int r, double seconds,
     _Exit(ERR_STALL);
 }
 
+static bool holds(const struct rank *k)
+{
+    return k->busy || k->scores;
+}
+
 /* Stalled: a rank with a lease that is silent, or leases out and nobody getting anywhere.
  * since: when this was last checked. */
 static void check_stall(struct coordinator *c, double now, double since)
@@ -427,12 +490,12 @@ static void check_stall(struct coordinator *c, double now, double since)
         return;
     }
     for (int r = 0; r < c->o.layout->world; r++)
-        if (c->rank[r].busy && now - c->rank[r].heard > c->stall)
+        if (holds(&c->rank[r]) && now - c->rank[r].heard > c->stall)
             end_stalled(c, r, now - c->rank[r].heard, "was silent");
     if (now - c->moved <= 2 * c->stall)
         return;
     for (int r = 0; r < c->o.layout->world; r++)
-        if (c->rank[r].busy)
+        if (holds(&c->rank[r]))
             end_stalled(c, r, now - c->moved, "made no progress");
 }
 

@@ -29,6 +29,10 @@ void coordinator_destroy(struct coordinator *c);
  * accounting and the final status. */
 void coordinator_step(struct coordinator *c);
 
+/* Does the rank put its reward leases aside, for other work? So where another program
+ * scores and the rank has other roles. */
+bool coordinator_asides(const struct task *t, const struct layout *l, int rank);
+
 /* All ranks have said farewell and everything is written. */
 bool coordinator_closed(const struct coordinator *c);
 

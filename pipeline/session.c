@@ -257,6 +257,7 @@ static int work(struct session *s)
         .mailbox = s->mailbox,
         .handover = s->handover,
         .coordinator = s->coordinator,
+        .rank = s->world.rank,
         .coordinator_rank = s->coordinator_rank,
         .layout = &s->layout,
         .hosts = s->hosts,

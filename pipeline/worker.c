@@ -1,5 +1,6 @@
 /* The worker. Its tick runs between micro-batches and in every polled wait: it forwards
- * signals, sends heartbeats, and drives the coordinator where that lives on this rank. */
+ * signals, sends heartbeats, begins and ends what another program scores meanwhile, and
+ * drives the coordinator where that lives on this rank. */
 #include "pipeline/worker.h"
 
 #include "io/finish.h"
@@ -16,6 +17,18 @@
 
 static volatile sig_atomic_t caught; /* set by the handler, read by the tick */
 
+/* A reward lease whose scores another program makes, beside the rank's other leases. */
+struct aside {
+    enum { NONE, RECEIVED, SCORING, SEALING } state;
+    struct lease lease;
+    struct scoring *scoring;
+    struct finish *sealing;
+    struct letter done;
+    double received, working_s; /* working_s: at other leases, when it was received */
+    double inside_s;            /* of its own work, what was within other leases */
+    struct record_account account;
+};
+
 struct worker {
     const struct worker_options *o;
     double beat, pinged; /* last heartbeat sent; last word from the coordinator */
@@ -25,6 +38,8 @@ struct worker {
     struct letter next;
     struct finish *sealing; /* the end of the last lease's file; then `done` is sent */
     struct letter done;
+    struct aside aside;
+    double working_from, working_s; /* the lease at hand; those before */
     struct record_account account[GROUPS];
     char heard[96]; /* the coordinator's phase, as it last said */
 };
@@ -111,15 +126,38 @@ static bool same_lease(const struct lease *a, const struct lease *b)
     return a->group == b->group && a->iteration == b->iteration && a->shard == b->shard;
 }
 
-/* While a lease is held nothing but pings, weights, a second lease and its recall can
- * arrive. */
+/* Seconds that the rank has worked on leases, those aside not counted. */
+static double worked(const struct worker *w)
+{
+    return w->working_s + (w->working ? clock_s() - w->working_from : 0);
+}
+
+static bool goes_aside(const struct worker *w, const struct lease *l)
+{
+    return l->group == GROUP_REWARD && coordinator_asides(w->o->task, w->o->layout, w->o->rank);
+}
+
+static void put_aside(struct worker *w, const struct lease *l)
+{
+    ERR_BUG_IF(w->aside.state != NONE);
+    w->aside = (struct aside){.state = RECEIVED,
+                              .lease = *l,
+                              .done = {.kind = LETTER_DONE, .lease = *l},
+                              .received = clock_s(),
+                              .working_s = worked(w)};
+}
+
+/* While a lease is held nothing but pings, weights, a second lease, its recall and a lease
+ * to be put aside can arrive. */
 static void hear(struct worker *w)
 {
     struct letter l;
     int from;
     while (mailbox_take(w->o->mailbox, false, &l, &from)) {
         take(w, &l, from);
-        if (l.kind == LETTER_LEASE) {
+        if (l.kind == LETTER_LEASE && goes_aside(w, &l.lease)) {
+            put_aside(w, &l.lease);
+        } else if (l.kind == LETTER_LEASE) {
             ERR_BUG_IF(w->ahead);
             w->ahead = true;
             w->next = l;
@@ -138,6 +176,14 @@ static void put_error(struct letter *l)
     l->code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
     snprintf(l->text, sizeof l->text, "%s", err_text());
     err_clear();
+}
+
+/* Puts the lease's account into its letter, and with those of its group. */
+static void add_account(struct worker *w, struct letter *l, const struct record_account *a)
+{
+    record_add(&w->account[l->lease.group], a);
+    l->value[METRICS] = (double)mem_peak_rss();
+    memcpy(&l->value[METRICS + 1], a, sizeof *a);
 }
 
 /* Says that a lease is done. A failure ends the job: no other is begun. */
@@ -160,6 +206,77 @@ static void look_at_seal(struct worker *w)
     say_done(w, &w->done);
 }
 
+/* The phase of a rank that works on nothing. */
+static void be_idle(struct worker *w)
+{
+    struct task *t = w->o->task;
+    if (w->aside.state != NONE)
+        snprintf(t->phase, sizeof t->phase, "reward iteration %lld shard %lld",
+                 (long long)w->aside.lease.iteration, (long long)w->aside.lease.shard);
+    else
+        snprintf(t->phase, sizeof t->phase, "waits for a lease");
+}
+
+/* Begins or ends what is aside. The stage that the rank is in keeps its accounts and its
+ * file. */
+static void step_aside(struct worker *w, bool end)
+{
+    struct task *t = w->o->task;
+    struct aside *a = &w->aside;
+    struct finish *others = t->sealing;
+    double spent[TASK_TIMES], start = clock_s();
+    memcpy(spent, t->spent, sizeof spent);
+    memset(t->spent, 0, sizeof t->spent);
+    t->sealing = NULL;
+    a->state = end ? SEALING : SCORING; /* before the hook can be called again */
+    if (!end) {
+        a->scoring = reward_begin(t, a->lease.iteration, a->lease.shard);
+    } else {
+        struct scoring *s = a->scoring;
+        a->scoring = NULL;
+        if (reward_end(s) != 0)
+            put_error(&a->done);
+        a->sealing = t->sealing;
+    }
+    if (!end && a->scoring == NULL) {
+        put_error(&a->done);
+        a->state = SEALING; /* nothing */
+    }
+    for (int k = 0; k < TASK_TIMES; k++)
+        a->account.spent_s[k] += t->spent[k];
+    memcpy(t->spent, spent, sizeof spent);
+    t->sealing = others;
+    a->inside_s += w->working ? clock_s() - start : 0;
+}
+
+static void finish_aside(struct worker *w)
+{
+    struct aside *a = &w->aside;
+    if (finish_end(a->sealing) != 0)
+        put_error(&a->done);
+    a->account.working_s =
+        clock_s() - a->received - (worked(w) - a->working_s) + a->inside_s;
+    add_account(w, &a->done, &a->account);
+    a->state = NONE;
+    if (!w->working)
+        be_idle(w);
+    say_done(w, &a->done);
+}
+
+static void look_aside(struct worker *w)
+{
+    struct aside *a = &w->aside;
+    const struct task *t = w->o->task;
+    if (a->state == RECEIVED &&
+        (reward_visible(t, a->lease.iteration, a->lease.shard) ||
+         clock_s() - a->received > t->appear_s))
+        step_aside(w, false);
+    else if (a->state == SCORING && a->scoring != NULL && reward_over(a->scoring))
+        step_aside(w, true);
+    if (a->state == SEALING && (a->sealing == NULL || finish_over(a->sealing)))
+        finish_aside(w);
+}
+
 static int tick(void *ctx)
 {
     struct worker *w = ctx;
@@ -178,6 +295,7 @@ static int tick(void *ctx)
         w->beat = now;
     }
     look_at_seal(w);
+    look_aside(w);
     if (w->o->coordinator != NULL)
         coordinator_step(w->o->coordinator);
     if (w->working)
@@ -226,7 +344,7 @@ static void work(struct worker *w, const struct letter *order)
     const struct lease *lease = &order->lease;
     struct letter l = {.kind = LETTER_DONE, .lease = *lease};
     struct record_account a = {0};
-    double start = clock_s();
+    w->working_from = clock_s();
     memset(t->spent, 0, sizeof t->spent);
     if (order->text[0] != '\0') {
         t->policy.version = lease->version;
@@ -239,15 +357,14 @@ static void work(struct worker *w, const struct letter *order)
     t->sealing = NULL;
     wait_for_work(w, sealing);
     w->working = false;
+    a.working_s = clock_s() - w->working_from;
+    w->working_s += a.working_s;
     if (l.code == 0 && lease->group == GROUP_UPDATE &&
         t->policy.version == lease->version + 1) /* on the rank that sealed it */
         snprintf(l.text, sizeof l.text, "%s", t->policy.content);
-    a.working_s = clock_s() - start;
     memcpy(a.spent_s, t->spent, sizeof a.spent_s);
-    record_add(&w->account[lease->group], &a);
-    l.value[METRICS] = (double)mem_peak_rss();
-    memcpy(&l.value[METRICS + 1], &a, sizeof a);
-    snprintf(t->phase, sizeof t->phase, "waits for a lease");
+    add_account(w, &l, &a);
+    be_idle(w);
     w->done = l;
     w->sealing = sealing;
     if (sealing == NULL)
@@ -291,7 +408,11 @@ int worker_run(const struct worker_options *o, char text[640])
             continue;
         }
         take(&w, &l, from);
-        if (l.kind == LETTER_LEASE) {
+        if (l.kind == LETTER_LEASE && goes_aside(&w, &l.lease)) {
+            put_aside(&w, &l.lease);
+            be_idle(&w);
+            pause_ns = 20000;
+        } else if (l.kind == LETTER_LEASE) {
             work(&w, &l);
             while (w.ahead) {
                 l = w.next;

@@ -12,7 +12,7 @@ struct worker_options {
     struct mailbox *mailbox;
     struct handover *handover;
     struct coordinator *coordinator; /* NULL on other ranks */
-    int coordinator_rank;
+    int rank, coordinator_rank; /* of the world */
     const struct layout *layout;
     const char *hosts; /* host name of each rank, 64 bytes each */
     double stall_s; /* 0: never */

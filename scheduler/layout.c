@@ -115,6 +115,14 @@ bool layout_has(const struct layout *l, enum group g, int rank)
     return rank >= l->start[g] && rank < l->start[g] + l->size[g];
 }
 
+bool layout_shares(const struct layout *l, enum group g, int rank)
+{
+    for (int other = 0; other < GROUPS; other++)
+        if (other != (int)g && layout_has(l, (enum group)other, rank))
+            return true;
+    return false;
+}
+
 int layout_coordinator(const struct layout *l)
 {
     return l->size[GROUP_ADVANTAGE] > 0 ? l->start[GROUP_ADVANTAGE] : 0;

@@ -38,6 +38,8 @@ int layout_make(struct layout *l, const int want[GROUPS], bool split, int world)
 void layout_single(struct layout *l, enum group g, int world);
 
 bool layout_has(const struct layout *l, enum group g, int rank);
+/* Has the rank another role beside g? */
+bool layout_shares(const struct layout *l, enum group g, int rank);
 /* The rank that keeps the ledger: the first of the advantage group (the idlest), or rank 0
  * where there is no such group. */
 int layout_coordinator(const struct layout *l);

@@ -1,15 +1,23 @@
-/* reward: scores the final samples of one rollout shard and seals scores and statuses. */
+/* reward: scores the final samples of one rollout shard and seals scores and statuses. What
+ * asks another program can run in a thread of its own, as it waits most of the time: that
+ * thread has the scorers and the arrays of its batch, and touches nothing else that
+ * changes. HDF5 and MPI stay with the rank's thread. */
 #include "stages/task.h"
 
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/err.h"
+#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "stages/queries.h"
 #include "stages/reward/learned.h"
 #include "stages/reward/scorer.h"
+#include "stages/search/search.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,14 +39,15 @@ struct scores {
     const char *source, *source_content; /* where there is no rollout file, or NULL */
 };
 
-static int load(struct task *t, int64_t iteration, int64_t shard, struct scores *s)
+/* Takes over the shard's rollout; NULL: an error is pending. */
+static int load(struct task *t, int64_t iteration, int64_t shard, struct shard *in,
+                struct scores *s)
 {
     int64_t n = task_shard_size(t, shard);
     int rc = -1;
-    rundir_rollout(s->parent[0].path, iteration, shard);
-    struct shard *in = task_open(t, s->parent[0].path, SHARD_ROLLOUT);
     if (in == NULL)
         return -1;
+    rundir_rollout(s->parent[0].path, iteration, shard);
     s->n = n;
     s->iteration = iteration;
     s->number = shard;
@@ -61,7 +70,8 @@ static int load(struct task *t, int64_t iteration, int64_t shard, struct scores 
     return rc;
 }
 
-static int score(struct task *t, struct scores *s)
+/* aside: in a thread (reward_begin). */
+static int score(struct task *t, struct scores *s, bool aside)
 {
     s->score = mem_alloc(s->n, sizeof *s->score);
     s->status = mem_alloc(s->n, sizeof *s->status);
@@ -79,6 +89,7 @@ static int score(struct task *t, struct scores *s)
         .label = t->n_classes > 0 ? s->label : NULL,
         .iteration = s->iteration,
         .first = s->first,
+        .aside = aside,
         .score = s->score,
         .status = s->status,
         .gradient = s->gradient,
@@ -103,7 +114,7 @@ static int score(struct task *t, struct scores *s)
 
 /* The guard scores the same samples; what it cannot score is NaN and concerns nobody
  * else. */
-static int score_guard(struct task *t, struct scores *s)
+static int score_guard(struct task *t, struct scores *s, bool aside)
 {
     if (t->guard == NULL)
         return 0;
@@ -118,6 +129,7 @@ static int score_guard(struct task *t, struct scores *s)
         .label = t->n_classes > 0 ? s->label : NULL,
         .iteration = s->iteration,
         .first = s->first,
+        .aside = aside,
         .score = s->guard,
         .status = status,
     };
@@ -222,6 +234,15 @@ static void free_scores(const struct task *t, struct scores *s)
     mem_free(s->bonus);
 }
 
+/* And what was read. */
+static void free_all(const struct task *t, struct scores *s)
+{
+    mem_free(s->sample);
+    mem_free(s->label);
+    mem_free(s->index);
+    free_scores(t, s);
+}
+
 int reward_rows(struct task *t, const struct reward_rows *r, const char *path)
 {
     struct scores s = {
@@ -239,7 +260,7 @@ int reward_rows(struct task *t, const struct reward_rows *r, const char *path)
     };
     if (r->parent != NULL)
         s.parent[0] = *r->parent;
-    int rc = score(t, &s);
+    int rc = score(t, &s, false);
     if (rc == 0)
         rc = seal(t, &s, path);
     free_scores(t, &s);
@@ -254,19 +275,120 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
                            (long long)shard);
     double start = task_now(t);
     if (rc == 0)
-        rc = load(t, iteration, shard, &s);
+        rc = load(t, iteration, shard,
+                  task_open(t, rundir_rollout(rel, iteration, shard), SHARD_ROLLOUT), &s);
     task_spend(t, TIME_IO, start);
     if (rc == 0)
-        rc = score(t, &s);
+        rc = score(t, &s, false);
     if (rc == 0)
-        rc = score_guard(t, &s);
+        rc = score_guard(t, &s, false);
     start = task_now(t);
     if (rc == 0)
         rc = seal(t, &s, task_path(t, rundir_reward(rel, iteration, shard), path));
     task_spend(t, TIME_IO, start);
-    mem_free(s.sample);
-    mem_free(s.label);
-    mem_free(s.index);
-    free_scores(t, &s);
+    free_all(t, &s);
+    return rc;
+}
+
+struct scoring {
+    struct task *task;
+    int64_t iteration, shard;
+    struct scores scores;
+    pthread_t thread;
+    bool threaded;
+    atomic_bool over;
+    enum err_code code;
+    char text[1024];
+};
+
+bool reward_aside(const struct task *t)
+{
+    const struct reward *r = t->reward, *g = t->guard;
+    return r != NULL && (r->remote || (g != NULL && g->remote)) &&
+           !(r->remote && r->own_thread) && !(g != NULL && g->remote && g->own_thread) &&
+           t->learned == NULL && !search_acts(&t->search);
+}
+
+bool reward_visible(const struct task *t, int64_t iteration, int64_t shard)
+{
+    char rel[96], path[4096];
+    return file_exists(task_path(t, rundir_rollout(rel, iteration, shard), path));
+}
+
+/* What asks another program; the rest the rank's own thread has scored. */
+static void *run(void *ctx)
+{
+    struct scoring *g = ctx;
+    struct task *t = g->task;
+    int rc = t->reward->remote ? score(t, &g->scores, g->threaded) : 0;
+    if (rc == 0 && t->guard != NULL && t->guard->remote)
+        rc = score_guard(t, &g->scores, g->threaded);
+    if (rc != 0) {
+        g->code = err_code();
+        snprintf(g->text, sizeof g->text, "%s", err_text());
+        err_clear();
+    }
+    atomic_store(&g->over, true);
+    return NULL;
+}
+
+/* Signals are left to the rank's first thread. */
+static void start_thread(struct scoring *g)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    g->threaded = true;
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&g->thread, NULL, run, g) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        return;
+    g->threaded = false;
+    run(g);
+}
+
+struct scoring *reward_begin(struct task *t, int64_t iteration, int64_t shard)
+{
+    struct scoring *g = mem_alloc(1, sizeof *g);
+    char rel[96], path[4096];
+    double start = task_now(t);
+    g->task = t;
+    g->iteration = iteration;
+    g->shard = shard;
+    atomic_init(&g->over, false);
+    task_path(t, rundir_rollout(rel, iteration, shard), path);
+    int rc = load(t, iteration, shard, shard_open(path, SHARD_ROLLOUT), &g->scores);
+    task_spend(t, TIME_IO, start);
+    if (rc == 0 && !t->reward->remote)
+        rc = score(t, &g->scores, false);
+    if (rc == 0 && t->guard != NULL && !t->guard->remote)
+        rc = score_guard(t, &g->scores, false);
+    if (rc == 0) {
+        start_thread(g);
+        return g;
+    }
+    free_all(t, &g->scores);
+    mem_free(g);
+    return NULL;
+}
+
+bool reward_over(const struct scoring *s)
+{
+    return atomic_load(&s->over);
+}
+
+int reward_end(struct scoring *s)
+{
+    char rel[96], path[4096];
+    if (s->threaded)
+        pthread_join(s->thread, NULL);
+    int rc = s->code == ERR_NONE ? 0 : err_set(s->code, "%s", s->text);
+    double start = task_now(s->task);
+    if (rc == 0)
+        rc = seal(s->task, &s->scores,
+                  task_path(s->task, rundir_reward(rel, s->iteration, s->shard), path));
+    task_spend(s->task, TIME_IO, start);
+    free_all(s->task, &s->scores);
+    mem_free(s);
     return rc;
 }

@@ -269,6 +269,20 @@ struct reward_rows {
 /* The same for them: seals `path`. Method, guard and learned reward are left out. */
 int reward_rows(struct task *t, const struct reward_rows *r, const char *path);
 
+/* The same where another program scores, which leaves the rank free for other work: begin
+ * reads the samples and starts a thread that asks and waits; once it is over, end seals the
+ * file. One at a time: the scorer is the thread's until end. */
+struct scoring;
+/* Can this run's rewards be asked so? */
+bool reward_aside(const struct task *t);
+/* Can the shard's samples be seen yet? Begin does not wait for them. */
+bool reward_visible(const struct task *t, int64_t iteration, int64_t shard);
+/* NULL: an error, as of reward_shard. */
+struct scoring *reward_begin(struct task *t, int64_t iteration, int64_t shard);
+bool reward_over(const struct scoring *s);
+/* Waits where it is not over, frees s. 0 or -1, as reward_shard. */
+int reward_end(struct scoring *s);
+
 /* advantage: signal of an iteration from all its reward shards; seals its file. ERR_REWARD
  * when more samples failed than the policy allows. Collective on c. */
 int advantage_iteration(struct task *t, const struct comm *c, int64_t iteration);

@@ -262,10 +262,10 @@ static void give_up(struct pool *p, struct round *r)
             end_request(r, &r->request[k], NULL, REWARD_FAILED);
 }
 
-static int call_idle(struct pool *p)
+static int call_idle(struct pool *p, const struct round *r)
 {
     const double now = seconds();
-    if (p->idle == NULL || now - p->idled < 0.002)
+    if (p->idle == NULL || r->b->aside || now - p->idled < 0.002)
         return 0;
     p->idled = now;
     return p->idle(p->idle_ctx);
@@ -279,7 +279,7 @@ static int work(struct pool *p, struct round *r)
         give_up(p, r);
         if (r->open > 0)
             wait_for_any(p);
-        if (call_idle(p) != 0 || step_all(p, r) != 0)
+        if (call_idle(p, r) != 0 || step_all(p, r) != 0)
             return -1;
     }
     return 0;

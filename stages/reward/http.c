@@ -42,7 +42,7 @@ static double now_s(void)
 static int idle(struct job *j)
 {
     double now = now_s();
-    if (j->s->idle == NULL || now - j->idled < 0.5e-3 * POLL_MS)
+    if (j->s->idle == NULL || j->b->aside || now - j->idled < 0.5e-3 * POLL_MS)
         return 0;
     j->idled = now;
     return j->s->idle(j->s->idle_ctx);

@@ -68,6 +68,7 @@ const struct reward memorisation = {
     .units = "1",
     .deterministic = 1,
     .differentiable = 1,
+    .own_thread = 1,
     .open = open_scorer,
     .close = close_scorer,
     .score = score,

@@ -367,6 +367,7 @@ const struct reward plugin = {
     .name = "plugin",
     .help = "what the shared object plugin.path says (sluice_reward.h)",
     .units = "1",
+    .own_thread = 1,
     .open = open_plugin,
     .close = close_plugin,
     .score = score,

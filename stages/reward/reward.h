@@ -57,6 +57,8 @@ struct reward_batch {
      * in any order, so that they can be kept should the job end. NULL-able. */
     void (*scored)(void *ctx, int64_t i);
     void *scored_ctx;
+    int aside; /* a thread beside the rank's own calls score: the scene's idle is not to be
+                * called, and waiting holds up nobody */
     double *score;            /* out [n]; NaN where the status is not ok */
     uint8_t *status;          /* out [n], enum reward_status */
     struct reward_part *part; /* [components] of a scorer (scorer.h); NULL: not wanted */
@@ -80,6 +82,8 @@ struct reward {
     int (*traits)(const struct config *c, struct reward_traits *t);
     int remote; /* asks another program: takes its time and may fail, honours skip, calls
                  * scored; what it has scored is kept and is not asked again */
+    int own_thread; /* only the rank's own thread may call score: it computes on all of the
+                     * rank's cores, or is code that may not know of threads */
     /* Prepares the scorer for samples of this shape; *ctx is its own. ERR_USAGE where
      * the shape or the configuration makes no sense for it, ERR_INPUT for a bad file.
      * NULL-able. */

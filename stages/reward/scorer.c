@@ -304,9 +304,10 @@ int scorer_describe(const struct config *c, const char *name, struct reward *out
 {
     struct component *part = mem_alloc(CONFIG_PARTS_MAX, sizeof *part);
     int64_t n = list_parts(c, name, part);
-    bool deterministic = true, differentiable = true, remote = false;
+    bool deterministic = true, differentiable = true, remote = false, own_thread = false;
     for (int64_t k = 0; k < n; k++) {
         const struct reward *r = part[k].p.reward;
+        own_thread |= r->own_thread != 0;
         if (part[k].p.weight == 0 && n > 1)
             continue;
         deterministic &= r->deterministic != 0;
@@ -321,6 +322,7 @@ int scorer_describe(const struct config *c, const char *name, struct reward *out
         out->deterministic = deterministic;
         out->differentiable = differentiable;
         out->remote = remote;
+        out->own_thread = own_thread;
         out->identify = NULL;
         out->open = open_scorer;
         out->close = close_scorer;
