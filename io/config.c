@@ -330,6 +330,9 @@ int config_override(struct config *c, const char *assignment)
     int rc;
     if (len > 0 && strncmp(key, c->table[parts].key, len) == 0 && key[len] == '.')
         rc = override_part(c, key + len + 1, eq + 1);
+    else if (at >= 0 && at == parts)
+        rc = err_set(ERR_USAGE, "command line: %s: set keys one by one, as in %s.NAME.KEY=VALUE",
+                     key, key);
     else
         rc = at < 0 ? config_unknown(c, key, "command line")
                     : config_set(c, at, eq + 1, "command line");
