@@ -311,7 +311,7 @@ static int override_part(struct config *c, const char *key, const char *value)
     struct config *part = config_part_named(c, name, "command line");
     int64_t at = part == NULL ? -1 : config_part_find(part, dot + 1);
     int rc = part == NULL ? -1
-             : at < 0     ? config_unknown(part, dot + 1, "command line")
+             : at < 0     ? config_part_unknown(part, dot + 1, "command line")
                           : config_set(part, at, value, "command line");
     mem_free(name);
     return rc;

@@ -105,6 +105,17 @@ int64_t config_part_find(const struct config *part, const char *key)
     return at >= 0 && in_sections(part->table[at].key, sections) ? at : -1;
 }
 
+int config_part_unknown(const struct config *part, const char *key, const char *where)
+{
+    const char *sections = part->table[config_parts_key(part)].choices;
+    if (strchr(key, '.') != NULL || config_part_section(part, key))
+        return config_unknown(part, key, where);
+    char *full = text_new("%.*s.%s", (int)strcspn(sections, "|"), sections, key);
+    int rc = config_unknown(part, full, where);
+    mem_free(full);
+    return rc;
+}
+
 void config_parts_dump(const struct config *c, struct text *out)
 {
     text_add(out, c->parts > 0 ? "\n" : "{}\n");

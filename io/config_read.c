@@ -22,6 +22,11 @@ struct reader {
     struct text opened; /* "|run|sampler|components.size|": maps met so far */
 };
 
+static const char *scalar(const struct reader *r)
+{
+    return (const char *)r->event.data.scalar.value;
+}
+
 static int next(struct reader *r)
 {
     if (r->have)
@@ -38,12 +43,11 @@ static int next(struct reader *r)
                        "%s:%zu: aliases (*name) are not accepted, write the "
                        "value out",
                        r->path, r->event.start_mark.line + 1);
+    if (r->event.type == YAML_SCALAR_EVENT &&
+        strlen(scalar(r)) != r->event.data.scalar.length)
+        return err_set(ERR_USAGE, "%s:%zu: '%s...' holds a NUL character", r->path,
+                       r->event.start_mark.line + 1, scalar(r));
     return 0;
-}
-
-static const char *scalar(const struct reader *r)
-{
-    return (const char *)r->event.data.scalar.value;
 }
 
 /* A plain empty value, ~ or null. */
@@ -90,12 +94,8 @@ static int read_value(struct reader *r, struct config *c, int64_t at)
                        k->key);
     if (c == r->c)
         r->seen[at] = true;
-    if (r->event.type == YAML_SCALAR_EVENT) {
-        if (strlen(scalar(r)) != r->event.data.scalar.length)
-            return err_set(ERR_USAGE, "%s: %s: holds a NUL character", r->where,
-                           k->key);
+    if (r->event.type == YAML_SCALAR_EVENT)
         return config_set(c, at, is_null(r) ? "" : scalar(r), r->where);
-    }
     if (r->event.type != YAML_SEQUENCE_START_EVENT) {
         config_add_allowed(&list, k);
         err_set(ERR_USAGE, "%s: %s is a section here, but it takes %s", r->where,
@@ -174,7 +174,7 @@ static int read_part(struct reader *r, struct config *part, const char *section)
         else if (rc == 0 && section == NULL && config_part_section(part, key))
             rc = read_part_section(r, part, key);
         else if (rc == 0)
-            rc = config_unknown(part, key, r->where);
+            rc = config_part_unknown(part, key, r->where);
         mem_free(key);
         if (rc != 0)
             return -1;
