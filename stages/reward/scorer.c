@@ -229,10 +229,35 @@ static void clean(const struct reward_batch *b, int64_t element)
     }
 }
 
-static int ask(struct component *k, const struct reward_batch *b)
+/* A reward that is not remote scores all: what is to be left as it is comes back. */
+static int ask_local(const struct scorer *s, struct component *k, const struct reward_batch *b)
+{
+    const int64_t d = s->element;
+    struct reward_batch all = *b;
+    all.score = mem_alloc(b->n, sizeof *all.score);
+    all.status = mem_alloc(b->n, 1);
+    all.gradient = b->gradient != NULL ? mem_alloc(b->n * d, sizeof *all.gradient) : NULL;
+    int rc = k->p.reward->score(k->ctx, &all);
+    for (int64_t i = 0; i < b->n; i++) {
+        if (b->skip[i])
+            continue;
+        b->score[i] = all.score[i];
+        b->status[i] = all.status[i];
+        if (b->gradient != NULL)
+            memcpy(b->gradient + i * d, all.gradient + i * d, (size_t)d * sizeof *b->gradient);
+    }
+    mem_free(all.score);
+    mem_free(all.status);
+    mem_free(all.gradient);
+    return rc;
+}
+
+static int ask(const struct scorer *s, struct component *k, const struct reward_batch *b)
 {
     if (k->memory != NULL && b->gradient == NULL)
         return memory_score(k->memory, b);
+    if (!k->p.reward->remote && memchr(b->skip, 1, (size_t)b->n) != NULL)
+        return ask_local(s, k, b);
     return k->p.reward->score(k->ctx, b);
 }
 
@@ -256,7 +281,7 @@ static int score_part(const struct scorer *s, struct component *k,
         }
         if (wanted == 0)
             break;
-        rc = ask(k, b);
+        rc = ask(s, k, b);
         if (rc == 0)
             clean(b, s->element);
     }
