@@ -311,7 +311,7 @@ static int override_part(struct config *c, const char *key, const char *value)
     struct config *part = config_part_named(c, name, "command line");
     int64_t at = part == NULL ? -1 : config_part_find(part, dot + 1);
     int rc = part == NULL ? -1
-             : at < 0     ? config_unknown(part, dot + 1, "command line")
+             : at < 0     ? config_part_unknown(part, dot + 1, "command line")
                           : config_set(part, at, value, "command line");
     mem_free(name);
     return rc;
@@ -330,6 +330,9 @@ int config_override(struct config *c, const char *assignment)
     int rc;
     if (len > 0 && strncmp(key, c->table[parts].key, len) == 0 && key[len] == '.')
         rc = override_part(c, key + len + 1, eq + 1);
+    else if (at >= 0 && at == parts)
+        rc = err_set(ERR_USAGE, "command line: %s: set keys one by one, as in %s.NAME.KEY=VALUE",
+                     key, key);
     else
         rc = at < 0 ? config_unknown(c, key, "command line")
                     : config_set(c, at, eq + 1, "command line");

@@ -51,7 +51,7 @@ int config_override(struct config *c, const char *assignment);
  *
  *   components:
  *     size: {name: jpeg_compressibility, weight: 0.5}
- *     taste: {name: http, http: {urls: "https://..."}}
+ *     taste: {name: http, http: {url: "https://..."}}
  *
  * or components.size.weight=0.5. A part is a configuration of its own: what it does not
  * set is as in the whole. Names: a letter, then letters, digits and _; 24 characters. */
@@ -59,6 +59,8 @@ enum { CONFIG_PART_NAME = 24, CONFIG_PARTS_MAX = 32 };
 int64_t config_parts(const struct config *c);
 /* Part i in the order of their appearance; borrowed. */
 const struct config *config_part(const struct config *c, int64_t i, const char **name);
+/* Whether the part itself sets the key ("section.name"). */
+bool config_part_sets(const struct config *part, const char *key);
 
 int64_t config_int(const struct config *c, const char *key);
 double config_real(const struct config *c, const char *key); /* also durations, seconds */

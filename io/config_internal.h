@@ -26,6 +26,10 @@ struct config {
 struct config *config_part_named(struct config *c, const char *name, const char *where);
 /* Index of what a part calls `key`, or -1. */
 int64_t config_part_find(const struct config *part, const char *key);
+/* As config_unknown for what a part calls `key`. */
+int config_part_unknown(const struct config *part, const char *key, const char *where);
+/* Whether it is a section whose keys a part may have. */
+bool config_part_section(const struct config *part, const char *name);
 /* Index of the key of type PARTS, or -1. */
 int64_t config_parts_key(const struct config *c);
 /* For config_dump, config_digest and config_difference. */

@@ -77,6 +77,22 @@ static bool in_sections(const char *key, const char *sections)
     }
 }
 
+bool config_part_section(const struct config *part, const char *name)
+{
+    char *key = text_new("%s.", name);
+    bool is = strchr(name, '.') == NULL &&
+              in_sections(key, part->table[config_parts_key(part)].choices);
+    mem_free(key);
+    return is;
+}
+
+bool config_part_sets(const struct config *part, const char *key)
+{
+    int64_t at = config_find(part, key);
+    ERR_BUG_IF(at < 0);
+    return part->value[at].text != NULL;
+}
+
 int64_t config_part_find(const struct config *part, const char *key)
 {
     const char *sections = part->table[config_parts_key(part)].choices;
@@ -87,6 +103,17 @@ int64_t config_part_find(const struct config *part, const char *key)
         mem_free(full);
     }
     return at >= 0 && in_sections(part->table[at].key, sections) ? at : -1;
+}
+
+int config_part_unknown(const struct config *part, const char *key, const char *where)
+{
+    const char *sections = part->table[config_parts_key(part)].choices;
+    if (strchr(key, '.') != NULL || config_part_section(part, key))
+        return config_unknown(part, key, where);
+    char *full = text_new("%.*s.%s", (int)strcspn(sections, "|"), sections, key);
+    int rc = config_unknown(part, full, where);
+    mem_free(full);
+    return rc;
 }
 
 void config_parts_dump(const struct config *c, struct text *out)

@@ -1,5 +1,5 @@
-/* Configuration files: the only user of libyaml. Two levels of maps (four for parts), scalars and lists
- * of scalars; whatever else YAML offers is refused with file and line. */
+/* Configuration files: the only user of libyaml. Two levels of maps (four for parts),
+ * scalars and lists of scalars; whatever else YAML offers is refused with file and line. */
 #include "io/config_internal.h"
 
 #include "io/sys/err.h"
@@ -19,8 +19,13 @@ struct reader {
     const char *path;
     bool *seen;         /* [c->n]: keys that this file has set */
     char where[400];    /* "FILE:LINE" of the key being read */
-    struct text opened; /* "|run|sampler|": sections met so far */
+    struct text opened; /* "|run|sampler|components.size|": maps met so far */
 };
+
+static const char *scalar(const struct reader *r)
+{
+    return (const char *)r->event.data.scalar.value;
+}
 
 static int next(struct reader *r)
 {
@@ -38,12 +43,11 @@ static int next(struct reader *r)
                        "%s:%zu: aliases (*name) are not accepted, write the "
                        "value out",
                        r->path, r->event.start_mark.line + 1);
+    if (r->event.type == YAML_SCALAR_EVENT &&
+        strlen(scalar(r)) != r->event.data.scalar.length)
+        return err_set(ERR_USAGE, "%s:%zu: '%s...' holds a NUL character", r->path,
+                       r->event.start_mark.line + 1, scalar(r));
     return 0;
-}
-
-static const char *scalar(const struct reader *r)
-{
-    return (const char *)r->event.data.scalar.value;
 }
 
 /* A plain empty value, ~ or null. */
@@ -90,12 +94,8 @@ static int read_value(struct reader *r, struct config *c, int64_t at)
                        k->key);
     if (c == r->c)
         r->seen[at] = true;
-    if (r->event.type == YAML_SCALAR_EVENT) {
-        if (strlen(scalar(r)) != r->event.data.scalar.length)
-            return err_set(ERR_USAGE, "%s: %s: holds a NUL character", r->where,
-                           k->key);
+    if (r->event.type == YAML_SCALAR_EVENT)
         return config_set(c, at, is_null(r) ? "" : scalar(r), r->where);
-    }
     if (r->event.type != YAML_SEQUENCE_START_EVENT) {
         config_add_allowed(&list, k);
         err_set(ERR_USAGE, "%s: %s is a section here, but it takes %s", r->where,
@@ -124,6 +124,36 @@ static void note_line(struct reader *r)
              r->event.start_mark.line + 1);
 }
 
+/* Notes that the map of this name begins; -1: it had begun before. */
+static int open_once(struct reader *r, const char *kind, const char *name)
+{
+    char *mark = text_new("|%s|", name);
+    bool twice = r->opened.s != NULL && strstr(r->opened.s, mark) != NULL;
+    text_add(&r->opened, "%s", mark);
+    mem_free(mark);
+    return twice ? err_set(ERR_USAGE, "%s: %s '%s' is given twice in this file", r->where,
+                           kind, name)
+                 : 0;
+}
+
+static int read_part(struct reader *r, struct config *part, const char *section);
+
+/* A section within a part; the current event follows its name. */
+static int read_part_section(struct reader *r, struct config *part, const char *section)
+{
+    const char *parts = r->c->table[config_parts_key(r->c)].key;
+    char *full = text_new("%s.%s.%s", parts, part->name, section);
+    int rc = open_once(r, "section", full);
+    if (rc == 0 && r->event.type == YAML_MAPPING_START_EVENT)
+        rc = read_part(r, part, section);
+    else if (rc == 0 && !is_null(r))
+        rc = err_set(ERR_USAGE,
+                     "%s: '%s' is a section: indented 'key: value' lines must follow",
+                     r->where, full);
+    mem_free(full);
+    return rc;
+}
+
 /* The keys of a part, up to the end of their map; section: of nested ones, or NULL. */
 static int read_part(struct reader *r, struct config *part, const char *section)
 {
@@ -141,10 +171,10 @@ static int read_part(struct reader *r, struct config *part, const char *section)
         int rc = next(r);
         if (rc == 0 && at >= 0)
             rc = read_value(r, part, at);
-        else if (rc == 0 && section == NULL && r->event.type == YAML_MAPPING_START_EVENT)
-            rc = read_part(r, part, key);
+        else if (rc == 0 && section == NULL && config_part_section(part, key))
+            rc = read_part_section(r, part, key);
         else if (rc == 0)
-            rc = config_unknown(part, key, r->where);
+            rc = config_part_unknown(part, key, r->where);
         mem_free(key);
         if (rc != 0)
             return -1;
@@ -154,10 +184,13 @@ static int read_part(struct reader *r, struct config *part, const char *section)
 /* All parts; the current event follows their key. */
 static int read_parts(struct reader *r, int64_t at)
 {
+    const char *key = r->c->table[at].key;
+    if (open_once(r, "section", key) != 0)
+        return -1;
     if (is_null(r))
         return 0;
     if (r->event.type != YAML_MAPPING_START_EVENT)
-        return config_refuse(&r->c->table[at], "no map", r->where);
+        return err_set(ERR_USAGE, "%s: %s: named maps must follow", r->where, key);
     for (;;) {
         if (next(r) != 0)
             return -1;
@@ -167,11 +200,14 @@ static int read_parts(struct reader *r, int64_t at)
             return err_set(ERR_USAGE, "%s: a name must be a plain word", r->where);
         note_line(r);
         struct config *part = config_part_named(r->c, scalar(r), r->where);
-        if (part == NULL || next(r) != 0)
+        char *full = text_new("%s.%s", key, part != NULL ? part->name : "");
+        int rc = part == NULL ? -1 : open_once(r, "part", full);
+        mem_free(full);
+        if (rc != 0 || next(r) != 0)
             return -1;
         if (!is_null(r) && r->event.type != YAML_MAPPING_START_EVENT)
             return err_set(ERR_USAGE, "%s: %s.%s: indented 'key: value' lines must follow",
-                           r->where, r->c->table[at].key, part->name);
+                           r->where, key, part->name);
         if (!is_null(r) && read_part(r, part, NULL) != 0)
             return -1;
     }
@@ -195,19 +231,14 @@ static int read_entry(struct reader *r, const char *section)
     } else if (rc == 0 && at >= 0) {
         rc = read_value(r, r->c, at);
     } else if (rc == 0 && section == NULL && is_section(r->c, name)) {
-        char *mark = text_new("|%s|", name);
-        if (r->opened.s != NULL && strstr(r->opened.s, mark) != NULL)
-            rc = err_set(ERR_USAGE, "%s: section '%s' is given twice in this file",
-                         r->where, name);
-        else if (r->event.type == YAML_MAPPING_START_EVENT)
+        rc = open_once(r, "section", name);
+        if (rc == 0 && r->event.type == YAML_MAPPING_START_EVENT)
             rc = read_map(r, name);
-        else if (!is_null(r))
+        else if (rc == 0 && !is_null(r))
             rc = err_set(
                 ERR_USAGE,
                 "%s: '%s' is a section: indented 'key: value' lines must follow",
                 r->where, name);
-        text_add(&r->opened, "%s", mark);
-        mem_free(mark);
     } else if (rc == 0) {
         rc = config_unknown(r->c, key, r->where);
     }

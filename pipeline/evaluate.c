@@ -51,6 +51,21 @@ static bool in_groups(const struct config *c)
     return s != NULL && (s->needs & SEARCH_GROUP) != 0;
 }
 
+/* No component's noise either. */
+static int still_components(struct config *c)
+{
+    const char *name;
+    int rc = 0;
+    for (int64_t i = 0; i < config_parts(c) && rc == 0; i++) {
+        if (!config_part_sets(config_part(c, i, &name), "reward.noise"))
+            continue;
+        char *key = text_new("components.%s.noise", name);
+        rc = override(c, key, 0);
+        mem_free(key);
+    }
+    return rc;
+}
+
 /* What a run's configuration says about training has no meaning here. */
 static int settle_config(struct evaluation *e, const struct source *s)
 {
@@ -65,7 +80,7 @@ static int settle_config(struct evaluation *e, const struct source *s)
         override_text(c, "update.optimizer", "adamw") != 0 ||
         override_text(c, "surrogate.kind", "none") != 0 ||
         override(c, "run.kl_budget", 0) != 0 || override(c, "reward.noise", 0) != 0 ||
-        override(c, "reward.budget", 0) != 0 ||
+        override(c, "reward.budget", 0) != 0 || still_components(c) != 0 ||
         override_text(c, "algorithm.entropy_weight", "0") != 0 ||
         (!s->policy && override_text(c, "model.path", e->o.source) != 0))
         return -1;

@@ -31,27 +31,33 @@ int mixing_read(const struct task *t, struct shard *in, int64_t n, double *score
     return 0;
 }
 
-/* Mean, and 1 / deviation (0: there is none) of component k. */
-static double moments(const struct task *t, const double *score, const uint8_t *usable,
-                      int64_t k, double *inverse)
+/* Adds component k's weighted part to the totals. Scores are divided by the largest, so that
+ * no square overflows. */
+static void add_normalised(const struct task *t, const double *score, const uint8_t *usable,
+                           int64_t k, double *total)
 {
     const int64_t parts = mixing_parts(t);
+    const double weight = scorer_part(t->reward_ctx, k)->weight;
     double sum = 0, squares = 0, largest = 0;
     int64_t n = 0;
-    for (int64_t i = 0; i < t->samples; i++) {
+    for (int64_t i = 0; i < t->samples; i++)
+        if (usable[i])
+            largest = fmax(largest, fabs(score[i * parts + k]));
+    for (int64_t i = 0; i < t->samples && largest > 0; i++) {
         if (!usable[i])
             continue;
-        sum += score[i * parts + k];
-        largest = fmax(largest, fabs(score[i * parts + k]));
+        sum += score[i * parts + k] / largest;
         n++;
     }
     const double mean = n > 0 ? sum / (double)n : 0;
-    for (int64_t i = 0; i < t->samples; i++)
-        if (usable[i])
-            squares += (score[i * parts + k] - mean) * (score[i * parts + k] - mean);
+    for (int64_t i = 0; i < t->samples && n > 0; i++) {
+        double v = score[i * parts + k] / largest - mean;
+        squares += usable[i] ? v * v : 0;
+    }
     const double deviation = n > 0 ? sqrt(squares / (double)n) : 0;
-    *inverse = deviation > 1e-9 * largest ? 1 / deviation : 0;
-    return mean;
+    for (int64_t i = 0; i < t->samples && deviation > 1e-9; i++)
+        if (usable[i])
+            total[i] += weight * (score[i * parts + k] / largest - mean) / deviation;
 }
 
 void mixing_total(const struct task *t, const double *score, const uint8_t *usable,
@@ -62,13 +68,9 @@ void mixing_total(const struct task *t, const double *score, const uint8_t *usab
         return;
     for (int64_t i = 0; i < t->samples; i++)
         total[i] = usable[i] ? 0 : NAN;
-    for (int64_t k = 0; k < parts; k++) {
-        const double weight = scorer_part(t->reward_ctx, k)->weight;
-        double inverse, mean = moments(t, score, usable, k, &inverse);
-        for (int64_t i = 0; i < t->samples && weight != 0; i++)
-            if (usable[i])
-                total[i] += weight * (score[i * parts + k] - mean) * inverse;
-    }
+    for (int64_t k = 0; k < parts; k++)
+        if (scorer_part(t->reward_ctx, k)->weight != 0)
+            add_normalised(t, score, usable, k, total);
 }
 
 /* Adds component k's weighted advantages. */

@@ -104,12 +104,17 @@ static void push(struct fifo *f, double value, int64_t buffer)
     f->value[f->len++] = value;
 }
 
+/* Equal values have deviation 0 and not their mean's rounding error, which would be as large
+ * as each one's distance from it. */
 static void moments(const double *v, int64_t n, double *mean, double *std)
 {
-    double sum = 0, square = 0;
-    for (int64_t i = 0; i < n; i++)
+    double sum = 0, square = 0, low = v[0], high = v[0];
+    for (int64_t i = 0; i < n; i++) {
         sum += v[i];
-    *mean = sum / (double)n;
+        low = fmin(low, v[i]);
+        high = fmax(high, v[i]);
+    }
+    *mean = low == high ? low : sum / (double)n;
     for (int64_t i = 0; i < n; i++)
         square += (v[i] - *mean) * (v[i] - *mean);
     *std = sqrt(square / (double)n);

@@ -7,6 +7,7 @@
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct memory {
     uint64_t seed;
     int64_t element; /* numbers of a sample */
     char self[DIGEST_HEX];
+    char *name;    /* of the component */
     char *folder;
     int fd; /* -1: nothing kept yet */
     struct record *slot; /* [slots], a key of NULs is empty */
@@ -87,6 +89,12 @@ static void put(struct memory *m, const struct record *r)
     *at = *r;
 }
 
+/* Whether it is worth keeping: another try would say the same. */
+static bool final(const struct record *r)
+{
+    return (r->status == REWARD_OK && isfinite(r->score)) || r->status == REWARD_INFEASIBLE;
+}
+
 static int read_file(struct memory *m, const char *path)
 {
     const unsigned char *p;
@@ -99,7 +107,7 @@ static int read_file(struct memory *m, const char *path)
          at += sizeof(struct record)) {
         struct record r;
         memcpy(&r, p + at, sizeof r);
-        if (r.check == check_of(&r) && r.key[0] != '\0' && r.status <= REWARD_NON_FINITE)
+        if (r.check == check_of(&r) && r.key[0] != '\0' && final(&r))
             put(m, &r);
         else
             damaged++;
@@ -138,6 +146,7 @@ struct memory *memory_open(const char *folder, const struct reward *r, void *ctx
     m->reward = r;
     m->ctx = ctx;
     m->deterministic = deterministic;
+    m->name = mem_text(s->name != NULL ? s->name : r->name);
     m->seed = s->seed;
     m->element = s->channels * s->height * s->width;
     m->folder = mem_text(folder);
@@ -162,6 +171,7 @@ void memory_close(struct memory *m)
         return;
     if (m->fd >= 0)
         close(m->fd);
+    mem_free(m->name);
     mem_free(m->folder);
     mem_free(m->slot);
     mem_free(m);
@@ -183,12 +193,16 @@ static void make_key(const struct memory *m, const struct reward_batch *b, int64
         digest_add_i64(d, (int64_t)m->seed);
         digest_add_i64(d, b->iteration);
         digest_add_i64(d, b->first + i);
+        digest_add_text(d, m->name); /* two of a kind each draw their own */
     }
     digest_finish(d, key);
 }
 
+/* Before the first question: what cannot be kept is not asked. */
 static int open_file(struct memory *m)
 {
+    if (m->fd >= 0)
+        return 0;
     if (file_make_dirs(m->folder) != 0)
         return -1;
     char *path = text_new("%s/scores-XXXXXX.bin", m->folder);
@@ -211,18 +225,13 @@ static void keep(struct asking *a, int64_t i)
 {
     struct memory *m = a->m;
     struct record r = {.score = a->b->score[i], .status = a->b->status[i]};
-    bool final = r.status == REWARD_OK || r.status == REWARD_INFEASIBLE;
-    if (!final || (r.status == REWARD_OK && !isfinite(r.score)))
+    if (!final(&r))
         return;
     memcpy(r.key, a->key[i], KEY);
     r.check = check_of(&r);
     put(m, &r);
-    if (m->fd < 0 && open_file(m) != 0) {
-        a->rc = -1;
-        return;
-    }
-    ssize_t k = write(m->fd, &r, sizeof r);
-    if (k != (ssize_t)sizeof r && a->rc == 0)
+    errno = ENOSPC; /* what a short write means */
+    if (write(m->fd, &r, sizeof r) != (ssize_t)sizeof r)
         a->rc = err_set_errno("cannot write", m->folder);
 }
 
@@ -293,7 +302,9 @@ static int ask_unknown(struct memory *m, const struct reward_batch *b)
     ask.skip = a.skip;
     ask.scored = heard;
     ask.scored_ctx = &a;
-    int rc = wanted > 0 ? m->reward->score(m->ctx, &ask) : 0;
+    int rc = wanted > 0 ? open_file(m) : 0;
+    if (rc == 0 && wanted > 0)
+        rc = m->reward->score(m->ctx, &ask);
     for (int64_t i = 0; i < b->n; i++) {
         if (same[i] >= 0) {
             b->score[i] = b->score[same[i]];

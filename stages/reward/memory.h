@@ -4,7 +4,8 @@
  *
  * The key of a score is a digest of the reward's name and what it says of itself
  * (reward.identify), of sample and label, and, where the reward is not deterministic, of
- * seed, iteration and number of the sample. Failures are not kept. */
+ * seed, iteration and number of the sample and the component's name. Failures are not
+ * kept. */
 #ifndef SLUICE_STAGES_REWARD_MEMORY_H
 #define SLUICE_STAGES_REWARD_MEMORY_H
 

@@ -43,10 +43,40 @@ static int64_t find_part(const struct config *c, const char *wanted)
     return -1;
 }
 
+/* Of what takes part in a mixture: reward files have columns reward_NAME. */
+static int check_name(const char *name)
+{
+    static const char *const taken[] = {"guard", "gradient", "mixture"};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (strcmp(name, taken[i]) == 0)
+            return err_set(ERR_USAGE, "components.%s: this name has another meaning in reward "
+                                      "files: choose another", name);
+    return 0;
+}
+
+/* A component says what it is, and nothing that has no effect. */
+static int check_keys(const struct config *view, const char *name)
+{
+    static const char *const common[] = {"reward.guard", "reward.mixing", "reward.retries",
+                                         "reward.on_failure", "reward.max_failed_fraction",
+                                         "reward.cache", "reward.budget"};
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+        if (config_part_sets(view, common[i]))
+            return err_set(ERR_USAGE, "components.%s: %s belongs to the run, not to a "
+                                      "component: set it in the section reward",
+                           name, common[i]);
+    if (!config_part_sets(view, "reward.name"))
+        return err_set(ERR_USAGE, "components.%s: name is missing: the reward that it asks",
+                       name);
+    return 0;
+}
+
 static int set_part(struct component *k, const struct config *whole,
                     const struct config *view, const char *name, const char *reward)
 {
     k->config = view;
+    if (view != whole && check_keys(view, name) != 0)
+        return -1;
     const struct reward *r = reward_find(reward);
     k->p = (struct scorer_part){.name = name,
                                 .reward = &k->own,
@@ -89,11 +119,15 @@ static int64_t list_mixture(const struct config *c, struct component *k)
     const char *name;
     int64_t n = 0;
     bool counts = false;
+    if (config_is(c, "reward.guard", mixture.name))
+        return err_set(ERR_USAGE, "reward.guard: mixture is the reward itself: name a "
+                                  "component or another reward");
     for (int64_t i = 0; i < config_parts(c); i++) {
         const struct config *view = config_part(c, i, &name);
         if (i == guard)
             continue;
-        if (set_part(&k[n], c, view, name, config_text(view, "reward.name")) != 0)
+        if (check_name(name) != 0 ||
+            set_part(&k[n], c, view, name, config_text(view, "reward.name")) != 0)
             return -1;
         counts |= k[n++].p.weight != 0;
     }
@@ -202,10 +236,35 @@ static void clean(const struct reward_batch *b, int64_t element)
     }
 }
 
-static int ask(struct component *k, const struct reward_batch *b)
+/* A reward that is not remote scores all: what is to be left as it is comes back. */
+static int ask_local(const struct scorer *s, struct component *k, const struct reward_batch *b)
+{
+    const int64_t d = s->element;
+    struct reward_batch all = *b;
+    all.score = mem_alloc(b->n, sizeof *all.score);
+    all.status = mem_alloc(b->n, 1);
+    all.gradient = b->gradient != NULL ? mem_alloc(b->n * d, sizeof *all.gradient) : NULL;
+    int rc = k->p.reward->score(k->ctx, &all);
+    for (int64_t i = 0; i < b->n; i++) {
+        if (b->skip[i])
+            continue;
+        b->score[i] = all.score[i];
+        b->status[i] = all.status[i];
+        if (b->gradient != NULL)
+            memcpy(b->gradient + i * d, all.gradient + i * d, (size_t)d * sizeof *b->gradient);
+    }
+    mem_free(all.score);
+    mem_free(all.status);
+    mem_free(all.gradient);
+    return rc;
+}
+
+static int ask(const struct scorer *s, struct component *k, const struct reward_batch *b)
 {
     if (k->memory != NULL && b->gradient == NULL)
         return memory_score(k->memory, b);
+    if (!k->p.reward->remote && memchr(b->skip, 1, (size_t)b->n) != NULL)
+        return ask_local(s, k, b);
     return k->p.reward->score(k->ctx, b);
 }
 
@@ -229,7 +288,7 @@ static int score_part(const struct scorer *s, struct component *k,
         }
         if (wanted == 0)
             break;
-        rc = ask(k, b);
+        rc = ask(s, k, b);
         if (rc == 0)
             clean(b, s->element);
     }
