@@ -71,6 +71,18 @@ same_bits "$work/one" "$work/bits" "one rank, its last rollout during the first 
 run_scored 0 two 2 "0:0=$last 0:4=$last"
 same_bits "$work/two" "$work/bits" "two ranks that both score during the last rollout"
 
+# A guard asks another program, the reward does not; and a mixture of both.
+guard=(reward.name=brightness reward.guard=exec)
+mixture=(reward.name=mixture components.a.name=exec components.b.name=jpeg_compressibility)
+for what in guard mixture; do
+    declare -n more=$what
+    # shellcheck disable=SC2086
+    run_scored 0 $what-split 4 "0:0=$last" "${more[@]}" $split
+    digests "$work/$what-split" >"$work/$what.bits"
+    run_scored 0 $what 1 "0:0=$last" "${more[@]}"
+    same_bits "$work/$what" "$work/$what.bits" "$what on one rank"
+done
+
 # With a staleness of 1: the next iteration's rollouts, and the update.
 later="0:0=rollout/i000001/s00002.h5 1:0=policy/v000001.h5"
 # shellcheck disable=SC2086
