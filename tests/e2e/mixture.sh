@@ -36,7 +36,7 @@ done
 perl -MJSON::PP -e '$n = 0; while (<>) { $j = decode_json($_); next unless exists $j->{iteration};
     $c = $j->{components}; $n++;
     exit 1 unless join(",", sort keys %$c) eq "energy,idle,peak" && $c->{peak}{mean} <= 0
-        && $c->{idle}{scored} == 10 && $j->{status}{ok} == 10 } exit $n != 3' "$work/one/metrics.jsonl"
+        && $c->{idle}{scored} == 10 && $j->{status}{ok} == 10 } exit($n != 3)' "$work/one/metrics.jsonl"
 ok $? "metrics.jsonl has components and statuses"
 [ "$(column "$work/one/advantage/i000000.h5" component_peak | wc -l)" = 10 ]
 ok $? "advantage files have the components' scores"
@@ -85,7 +85,7 @@ ok $? "another mixing is another run"
 refused() { # PATTERN OPTIONS...
     local pattern=$1
     shift
-    run_mpi "$work/log" 1 run "$work/power.yaml" run.dir="$work/never" "$@"
+    timeout 60 "$sluice" run "$work/power.yaml" run.dir="$work/never" "$@" >"$work/log" 2>&1
     is_code $? 2 "refused: $*" "$work/log"
     says "$work/log" "$pattern" "it names $pattern"
 }
@@ -94,6 +94,8 @@ refused "components: reward.name is brightness" reward.name=brightness
 refused "needs components with a weight" components.peak.weight=0 components.energy.weight=0
 refused "control has an advantage for each step" reward.mixing=advantage algorithm.name=control
 refused "draft_k needs the sum at once" algorithm.name=draft_k update.inner_epochs=1 update.batch=auto
+refused "no sum that algorithm.entropy_weight" reward.mixing=advantage algorithm.entropy_weight=1
+refused "reward.guard: unknown reward .nobody" reward.guard=nobody
 refused "surrogate.kind needs the sum at once" surrogate.kind=greedy
 refused "drop_group needs samples of several" reward.on_failure=drop_group rollout.classes=[0]
 refused "components.guard: this name has another meaning" components.guard.name=brightness
