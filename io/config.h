@@ -61,6 +61,8 @@ int64_t config_parts(const struct config *c);
 const struct config *config_part(const struct config *c, int64_t i, const char **name);
 /* Whether the part itself sets the key ("section.name"). */
 bool config_part_sets(const struct config *part, const char *key);
+/* Whether names, order or keys with shapes_results differ. */
+bool config_parts_differ(const struct config *a, const struct config *b);
 
 int64_t config_int(const struct config *c, const char *key);
 double config_real(const struct config *c, const char *key); /* also durations, seconds */

@@ -32,10 +32,9 @@ int config_part_unknown(const struct config *part, const char *key, const char *
 bool config_part_section(const struct config *part, const char *name);
 /* Index of the key of type PARTS, or -1. */
 int64_t config_parts_key(const struct config *c);
-/* For config_dump, config_digest and config_difference. */
+/* For config_dump and config_digest. */
 void config_parts_dump(const struct config *c, struct text *out);
 void config_parts_digest(const struct config *c, struct digest *d);
-bool config_parts_differ(const struct config *a, const struct config *b);
 /* Free text quoted, other values as they are. */
 void config_add_yaml(struct text *out, enum config_type type, const char *s);
 

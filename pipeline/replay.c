@@ -19,17 +19,28 @@
 
 /* Keys, or beginnings of keys, that rollouts and rewards depend on. */
 static const char *const fixed[] = {
-    "sampler.",   "rollout.",      "reward.",       "search.", "surrogate.",
-    "surrogate.", "classifier.",   "model.path",    "model.dtype",
-    "model.backend", "max_staleness",
+    "sampler.",   "rollout.",    "reward.",     "search.",       "surrogate.",
+    "exec.",      "http.",       "plugin.",     "classifier.",   "model.path",
+    "model.dtype", "model.backend", "max_staleness",
 };
+/* Of those, what the advantage stage does with them, and what changes no answer. */
+static const char *const open_to_change[] = {
+    "reward.mixing", "reward.on_failure", "reward.max_failed_fraction", "reward.cache"};
 
-static bool is_fixed(const char *key)
+static bool begins(const char *key, const char *const *list, size_t n)
 {
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        if (strncmp(key, fixed[i], strlen(fixed[i])) == 0)
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(key, list[i], strlen(list[i])) == 0)
             return true;
     return false;
+}
+
+static bool is_fixed(const struct config_key *k)
+{
+    bool asks = begins(k->key, (const char *const[]){"exec.", "http."}, 2);
+    return begins(k->key, fixed, sizeof fixed / sizeof *fixed) &&
+           !begins(k->key, open_to_change, sizeof open_to_change / sizeof *open_to_change) &&
+           (!asks || k->shapes_results);
 }
 
 int replay_check_keys(const struct replay *r)
@@ -39,12 +50,15 @@ int replay_check_keys(const struct replay *r)
                                   "its way, so another way cannot take them over: use "
                                   "`sluice run`");
     for (const struct config_key *k = schema; k->key != NULL; k++)
-        if (is_fixed(k->key) &&
+        if (is_fixed(k) &&
             strcmp(config_text(r->was, k->key), config_text(r->now, k->key)) != 0)
             return err_set(ERR_USAGE,
                            "%s: the stored rollouts and rewards were made with %s, and "
                            "another value needs new ones: leave it, or use `sluice run`",
                            k->key, config_text(r->was, k->key));
+    if (config_parts_differ(r->was, r->now))
+        return err_set(ERR_USAGE, "components: the stored rewards were made with others than "
+                                  "these: leave them, or use `sluice run`");
     return 0;
 }
 

@@ -138,6 +138,10 @@ static int check_mixing(const struct task *t, bool learns)
                        "reward.mixing: algorithm.name %s has an advantage for each step, not "
                        "for each component: set reward.mixing=normalised",
                        t->algo->name);
+    if (t->mixing == MIXING_ADVANTAGE && t->entropy.weight > 0)
+        return err_set(ERR_USAGE,
+                       "reward.mixing: advantage has no sum that algorithm.entropy_weight "
+                       "could add to: set reward.mixing=normalised");
     return 0;
 }
 

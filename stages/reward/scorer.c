@@ -87,8 +87,8 @@ static int set_part(struct component *k, const struct config *whole,
                         ? (double)NAN
                         : config_real(view, "reward.infeasible_score");
     const char *section = view == whole ? "" : "components.";
-    if (r == NULL)
-        return err_add("%s%s", section, view == whole ? "reward.name" : name);
+    if (r == NULL) /* of the whole: whoever asked says which key it was */
+        return view == whole ? -1 : err_add("%s%s", section, name);
     if (r == &mixture)
         return err_set(ERR_USAGE, "%s%s: names mixture, and takes one of the other rewards",
                        section, name);

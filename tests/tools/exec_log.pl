@@ -7,6 +7,7 @@
 #   slow   a moment for each request
 #   flaky  a sample fails when its number is first asked for (by this process)
 #   third  every sample whose number divides by 3 always fails
+#   label  so does the first sample of label 2 of each request
 #   lucky  the score is a random number: not deterministic
 use strict;
 use warnings;
@@ -20,14 +21,15 @@ $out->autoflush(1);
 print "sluice-exec 1 json log\n";
 while (my $line = <STDIN>) {
     my $q = decode_json($line);
-    my (@score, $text);
+    my (@score, $text, $met);
     for my $i (0 .. $#{$q->{samples}}) {
         my ($s, $number, $sum) = ($q->{samples}[$i], $q->{numbers}[$i], 0);
         if (ref $s) { $sum += $_ for @$s; $sum /= @$s } else { $sum = length $s }
         $sum = rand if $way eq "lucky";
         $text .= sprintf "%d %d %.17g\n", $q->{iteration}, $number, $sum;
         my $fails = ($way eq "flaky" && !$asked{"$q->{iteration} $number"}++)
-            || ($way eq "third" && $number % 3 == 0);
+            || ($way eq "third" && $number % 3 == 0)
+            || ($way eq "label" && $q->{labels}[$i] == 2 && !$met++);
         push @score, $fails ? undef : $sum;
     }
     syswrite $out, $text;
