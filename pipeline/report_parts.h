@@ -108,6 +108,8 @@ struct report_plot {
     bool wide;
 };
 void report_plot_begin(struct text *script, int width, int height);
+/* The x axis of a plot by iteration; m has rows. */
+void report_plot_iterations(struct text *script, const struct report_metrics *m);
 /* A string of gnuplot's with these very characters. */
 void report_plot_text(struct text *script, const char *s);
 /* v and a blank, "nan " where it is not finite. */

@@ -92,6 +92,15 @@ void report_plot_begin(struct text *script, int width, int height)
              width, height);
 }
 
+void report_plot_iterations(struct text *script, const struct report_metrics *m)
+{
+    const double first = m->row[0][M_ITERATION], last = m->row[m->n - 1][M_ITERATION];
+    text_add(script,
+             "set xlabel 'iteration' tc rgb '#475569' offset 0,0.4\nset xrange "
+             "[%.17g:%.17g]\n%s",
+             first - 0.5, last + 0.5, last - first < 12 ? "set xtics 1\n" : "");
+}
+
 void report_plot_text(struct text *script, const char *s)
 {
     text_add(script, "'");
@@ -134,12 +143,9 @@ static bool draw(struct text *out, const struct report_metrics *m, const struct 
 {
     struct text script = {0};
     char about[64];
-    double first = m->row[0][M_ITERATION], last = m->row[m->n - 1][M_ITERATION];
     report_plot_begin(&script, p->wide ? 1040 : 515, p->wide ? 320 : 260);
-    text_add(&script,
-             "set xlabel 'iteration' tc rgb '#475569' offset 0,0.4\n"
-             "set xrange [%.17g:%.17g]\n%s$d << EOD\n",
-             first - 0.5, last + 0.5, p->extra);
+    report_plot_iterations(&script, m);
+    text_add(&script, "%s$d << EOD\n", p->extra);
     for (int64_t i = 0; i < m->n; i++) {
         for (int k = 0; p->column[k] >= 0; k++)
             report_plot_number(&script, m->row[i][p->column[k]]);
