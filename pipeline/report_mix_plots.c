@@ -24,6 +24,11 @@ static void add_title(struct text *out, const struct report_mix *x, int64_t k)
         report_escape(out, x->part[k].name);
 }
 
+static bool has_units(const struct report_mix_part *p)
+{
+    return p->units[0] != '\0' && strcmp(p->units, "1") != 0;
+}
+
 static bool finish(struct text *out, struct text *script, const struct text *title,
                    const char *note, const char *about, bool wide)
 {
@@ -40,7 +45,7 @@ static bool draw_part(struct text *out, const struct report_mix *x, int64_t k)
     report_plot_begin(&script, 515, 230);
     report_plot_iterations(&script, m);
     text_add(&script, "$d << EOD\n");
-    for (int64_t i = 0; i < m->n; i++) {
+    for (int64_t i = 0; i < m->n; i = report_plot_next(m, i)) {
         report_plot_number(&script, m->row[i][M_ITERATION]);
         report_plot_number(&script, p->at < 0 ? m->row[i][M_GUARD_MEAN]
                                               : m->scored[i].part[p->at].mean);
@@ -56,7 +61,7 @@ static bool draw_part(struct text *out, const struct report_mix *x, int64_t k)
     add_title(&title, x, k);
     if (p->reward != NULL) {
         report_escape(&note, p->reward);
-        if (p->units[0] != '\0' && strcmp(p->units, "1") != 0) {
+        if (has_units(p)) {
             text_add(&note, " in ");
             report_escape(&note, p->units);
         }
@@ -113,7 +118,7 @@ static bool draw_added(struct text *out, const struct report_mix *x, int64_t fro
     report_plot_begin(&script, wide ? 1040 : 515, 300);
     report_plot_iterations(&script, m);
     text_add(&script, "set xzeroaxis lt 1 lw 1 lc rgb '#94a3b8'\n$d << EOD\n");
-    for (int64_t i = 0; i < m->n; i++) {
+    for (int64_t i = 0; i < m->n; i = report_plot_next(m, i)) {
         double sum = 0;
         report_plot_number(&script, m->row[i][M_ITERATION]);
         for (int64_t k = 0; k < x->parts; k++)
@@ -254,7 +259,8 @@ bool report_mix_scatter(struct text *out, const struct report_mix *x,
     report_plot_begin(&script, 515, 330);
     for (int i = 0; i < 2; i++) {
         const struct report_mix_part *p = &x->part[pair[i]];
-        char *label = text_new("%s%s%s", p->name, p->units[0] == '\0' ? "" : ", ", p->units);
+        char *label = text_new("%s%s%s", p->name, has_units(p) ? ", " : "",
+                               has_units(p) ? p->units : "");
         text_add(&script, "set %s ", axis[i]);
         report_plot_text(&script, label);
         text_add(&script, " tc rgb '%s'\n", p->colour);

@@ -29,7 +29,7 @@ static void draw(struct text *out, const struct report_metrics *m)
     report_plot_begin(&script, 1040, 260);
     report_plot_iterations(&script, m);
     text_add(&script, "set yrange [0:]\nset key outside top center horizontal\n$d << EOD\n");
-    for (int64_t i = 0; i < m->n; i++) {
+    for (int64_t i = 0; i < m->n; i = report_plot_next(m, i)) {
         double height = 0;
         report_plot_number(&script, m->row[i][M_ITERATION]);
         for (int k = 0; k < REPORT_STATUSES; k++)
