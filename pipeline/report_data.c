@@ -209,7 +209,7 @@ void report_base64(struct text *out, const void *p, int64_t n)
 void report_number(struct text *out, double v)
 {
     if (isfinite(v))
-        text_add(out, "%.4g", v);
+        text_add(out, "%.4g", v + 0.0); /* -0 becomes 0 */
     else
         text_add(out, "—");
 }

@@ -75,11 +75,15 @@ struct report_mix_column report_mix_added(const struct report_mix_scores *s, int
  * of last by each component and by the sum. */
 void report_mix_chosen(struct text *out, const struct report_mix *x,
                        const struct report_mix_scores *last);
-/* Curves, what each adds, distributions, a scatter of components a and b (-1: none). False
- * where gnuplot is absent or fails; nothing was appended then. */
+/* Curves, what each adds, distributions. False where gnuplot is absent or fails; nothing was
+ * appended then. */
 bool report_mix_plots(struct text *out, const struct report_mix *x,
                       const struct report_mix_scores *first,
-                      const struct report_mix_scores *last, const int64_t pair[2]);
+                      const struct report_mix_scores *last);
+/* Two components against each other, as one plot. False as above. */
+bool report_mix_scatter(struct text *out, const struct report_mix *x,
+                        const struct report_mix_scores *first,
+                        const struct report_mix_scores *last, const int64_t pair[2]);
 /* Statuses over the iterations (x NULL: no mixture), and of each component in the last. */
 void report_mix_statuses(struct text *out, const struct report_metrics *m,
                          const struct report_mix *x, const struct report_mix_scores *last);

@@ -1,5 +1,5 @@
 /* Plots of a mixture: each component by iteration, what each adds to the sum, the
- * distributions at first and at last, and the two that disagree most against each other. */
+ * distributions at first and at last, and two components against each other. */
 #include "pipeline/report_mix.h"
 
 #include "io/sys/mem.h"
@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { BINS = 28, MAX_POINTS = 2000 };
 
@@ -23,12 +24,9 @@ static void add_title(struct text *out, const struct report_mix *x, int64_t k)
         report_escape(out, x->part[k].name);
 }
 
-static void set_iterations(struct text *script, const struct report_metrics *m)
+static bool has_units(const struct report_mix_part *p)
 {
-    text_add(script,
-             "set xlabel 'iteration' tc rgb '#475569' offset 0,0.4\n"
-             "set xrange [%.17g:%.17g]\n",
-             m->row[0][M_ITERATION] - 0.5, m->row[m->n - 1][M_ITERATION] + 0.5);
+    return p->units[0] != '\0' && strcmp(p->units, "1") != 0;
 }
 
 static bool finish(struct text *out, struct text *script, const struct text *title,
@@ -45,9 +43,9 @@ static bool draw_part(struct text *out, const struct report_mix *x, int64_t k)
     const struct report_metrics *m = x->metrics;
     struct text script = {0}, title = {0}, note = {0};
     report_plot_begin(&script, 515, 230);
-    set_iterations(&script, m);
+    report_plot_iterations(&script, m);
     text_add(&script, "$d << EOD\n");
-    for (int64_t i = 0; i < m->n; i++) {
+    for (int64_t i = 0; i < m->n; i = report_plot_next(m, i)) {
         report_plot_number(&script, m->row[i][M_ITERATION]);
         report_plot_number(&script, p->at < 0 ? m->row[i][M_GUARD_MEAN]
                                               : m->scored[i].part[p->at].mean);
@@ -63,8 +61,10 @@ static bool draw_part(struct text *out, const struct report_mix *x, int64_t k)
     add_title(&title, x, k);
     if (p->reward != NULL) {
         report_escape(&note, p->reward);
-        text_add(&note, "%s", p->units[0] != '\0' ? " in " : "");
-        report_escape(&note, p->units);
+        if (has_units(p)) {
+            text_add(&note, " in ");
+            report_escape(&note, p->units);
+        }
         text_add(&note, "; ");
     }
     if (p->at < 0)
@@ -116,9 +116,9 @@ static bool draw_added(struct text *out, const struct report_mix *x, int64_t fro
     struct text script = {0}, title = {0}, legend = {0};
     int64_t column = 2;
     report_plot_begin(&script, wide ? 1040 : 515, 300);
-    set_iterations(&script, m);
+    report_plot_iterations(&script, m);
     text_add(&script, "set xzeroaxis lt 1 lw 1 lc rgb '#94a3b8'\n$d << EOD\n");
-    for (int64_t i = 0; i < m->n; i++) {
+    for (int64_t i = 0; i < m->n; i = report_plot_next(m, i)) {
         double sum = 0;
         report_plot_number(&script, m->row[i][M_ITERATION]);
         for (int64_t k = 0; k < x->parts; k++)
@@ -174,6 +174,13 @@ static void fill(const double *v, int64_t n, double low, double high, double *bi
     }
 }
 
+/* 1, 2 or 5 times a power of ten: three to five of them in a range. */
+static double tic_step(double range)
+{
+    double ten = pow(10, floor(log10(range / 2.5))), rest = range / 2.5 / ten;
+    return ten * (rest >= 5 ? 5 : rest >= 2 ? 2 : 1);
+}
+
 /* Component k's scores at first (grey) and at last; k < 0: the sum's. */
 static bool draw_bins(struct text *out, const struct report_mix *x,
                       const struct report_mix_scores *first,
@@ -206,8 +213,8 @@ static bool draw_bins(struct text *out, const struct report_mix *x,
     report_plot_begin(&script, 340, 210);
     text_add(&script,
              "set boxwidth %.9g\nset xrange [%.17g:%.17g]\nset yrange [0:]\nset format y "
-             "'%%.0f %%%%'\nset xtics autofreq\nset xtics maxlevel 0\n$d << EOD\n",
-             width, low - width, high + width);
+             "'%%.0f %%%%'\nset xtics %.9g\n$d << EOD\n",
+             width, low - width, high + width, tic_step(high - low));
     for (int b = 0; b < BINS; b++)
         text_add(&script, "%.9g %.9g %.9g\n", low + (b + 0.5) * width, 100 * bin[0][b],
                  100 * bin[1][b]);
@@ -242,17 +249,18 @@ static void put_points(struct text *script, const char *block,
     text_add(script, "EOD\n");
 }
 
-static bool draw_pair(struct text *out, const struct report_mix *x,
-                      const struct report_mix_scores *first,
-                      const struct report_mix_scores *last, const int64_t pair[2])
+bool report_mix_scatter(struct text *out, const struct report_mix *x,
+                        const struct report_mix_scores *first,
+                        const struct report_mix_scores *last, const int64_t pair[2])
 {
     static const char *const axis[] = {"xlabel", "ylabel"};
     struct text script = {0}, title = {0};
     char note[128];
-    report_plot_begin(&script, 700, 330);
+    report_plot_begin(&script, 515, 330);
     for (int i = 0; i < 2; i++) {
         const struct report_mix_part *p = &x->part[pair[i]];
-        char *label = text_new("%s%s%s", p->name, p->units[0] == '\0' ? "" : ", ", p->units);
+        char *label = text_new("%s%s%s", p->name, has_units(p) ? ", " : "",
+                               has_units(p) ? p->units : "");
         text_add(&script, "set %s ", axis[i]);
         report_plot_text(&script, label);
         text_add(&script, " tc rgb '%s'\n", p->colour);
@@ -265,7 +273,7 @@ static bool draw_pair(struct text *out, const struct report_mix *x,
     text_add(&title, "%s", "The two that agree least ");
     snprintf(note, sizeof note, "each dot a sample: iteration %lld grey, %lld blue",
              (long long)first->iteration, (long long)last->iteration);
-    bool good = finish(out, &script, &title, note, "one component against another", true);
+    bool good = finish(out, &script, &title, note, "one component against another", false);
     text_free(&title);
     return good;
 }
@@ -291,7 +299,7 @@ static bool draw_sums(struct text *out, const struct report_mix *x)
 
 bool report_mix_plots(struct text *out, const struct report_mix *x,
                       const struct report_mix_scores *first,
-                      const struct report_mix_scores *last, const int64_t pair[2])
+                      const struct report_mix_scores *last)
 {
     struct text all = {0};
     bool good = true;
@@ -309,7 +317,6 @@ bool report_mix_plots(struct text *out, const struct report_mix *x,
         for (int64_t k = 0; k < x->parts && good; k++)
             good = draw_bins(&all, x, first, last, k);
         good = good && draw_bins(&all, x, first, last, -1);
-        good = good && (pair[0] < 0 || draw_pair(&all, x, first, last, pair));
         text_add(&all, "</div></section>\n");
     }
     if (good)

@@ -27,12 +27,9 @@ static void draw(struct text *out, const struct report_metrics *m)
 {
     struct text script = {0}, all = {0};
     report_plot_begin(&script, 1040, 260);
-    text_add(&script,
-             "set xlabel 'iteration' tc rgb '#475569' offset 0,0.4\nset xrange "
-             "[%.17g:%.17g]\nset yrange [0:]\nset key outside top center horizontal\n"
-             "$d << EOD\n",
-             m->row[0][M_ITERATION] - 0.5, m->row[m->n - 1][M_ITERATION] + 0.5);
-    for (int64_t i = 0; i < m->n; i++) {
+    report_plot_iterations(&script, m);
+    text_add(&script, "set yrange [0:]\nset key outside top center horizontal\n$d << EOD\n");
+    for (int64_t i = 0; i < m->n; i = report_plot_next(m, i)) {
         double height = 0;
         report_plot_number(&script, m->row[i][M_ITERATION]);
         for (int k = 0; k < REPORT_STATUSES; k++)

@@ -108,6 +108,11 @@ struct report_plot {
     bool wide;
 };
 void report_plot_begin(struct text *script, int width, int height);
+/* The x axis of a plot by iteration; m has rows. */
+void report_plot_iterations(struct text *script, const struct report_metrics *m);
+/* The row to draw after row i: all of a run of ordinary length, else evenly chosen ones and
+ * the last; then m->n or more. */
+int64_t report_plot_next(const struct report_metrics *m, int64_t i);
 /* A string of gnuplot's with these very characters. */
 void report_plot_text(struct text *script, const char *s);
 /* v and a blank, "nan " where it is not finite. */

@@ -88,8 +88,25 @@ void report_plot_begin(struct text *script, int width, int height)
              "'Helvetica,13' linewidth 1\n"
              "set border 3 lc rgb '#94a3b8'\nset tics nomirror tc rgb '#475569' scale 0.5\n"
              "set grid ytics lt 1 lw 0.6 lc rgb '#e2e8f0'\nset key tc rgb '#475569'\n"
-             "set datafile missing 'nan'\nset boxwidth 0.85\n",
+             "set datafile missing 'nan'\n",
              width, height);
+}
+
+enum { MAX_ROWS = 2000 };
+
+int64_t report_plot_next(const struct report_metrics *m, int64_t i)
+{
+    const int64_t next = i + (m->n + MAX_ROWS - 1) / MAX_ROWS;
+    return i < m->n - 1 && next > m->n - 1 ? m->n - 1 : next;
+}
+
+void report_plot_iterations(struct text *script, const struct report_metrics *m)
+{
+    const double first = m->row[0][M_ITERATION], last = m->row[m->n - 1][M_ITERATION];
+    text_add(script,
+             "set xlabel 'iteration' tc rgb '#475569' offset 0,0.4\nset xrange "
+             "[%.17g:%.17g]\nset boxwidth %.9g\n%s",
+             first - 0.5, last + 0.5, 0.85 * (double)((m->n + MAX_ROWS - 1) / MAX_ROWS), last - first < 12 ? "set xtics 1\n" : "");
 }
 
 void report_plot_text(struct text *script, const char *s)
@@ -134,13 +151,10 @@ static bool draw(struct text *out, const struct report_metrics *m, const struct 
 {
     struct text script = {0};
     char about[64];
-    double first = m->row[0][M_ITERATION], last = m->row[m->n - 1][M_ITERATION];
     report_plot_begin(&script, p->wide ? 1040 : 515, p->wide ? 320 : 260);
-    text_add(&script,
-             "set xlabel 'iteration' tc rgb '#475569' offset 0,0.4\n"
-             "set xrange [%.17g:%.17g]\n%s$d << EOD\n",
-             first - 0.5, last + 0.5, p->extra);
-    for (int64_t i = 0; i < m->n; i++) {
+    report_plot_iterations(&script, m);
+    text_add(&script, "%s$d << EOD\n", p->extra);
+    for (int64_t i = 0; i < m->n; i = report_plot_next(m, i)) {
         for (int k = 0; p->column[k] >= 0; k++)
             report_plot_number(&script, m->row[i][p->column[k]]);
         text_add(&script, "\n");

@@ -17,7 +17,8 @@ struct verdict {
     double lowest;    /* their correlation, as they are wanted */
     int64_t leader;   /* with the largest share; -1: the sum does not vary */
     int64_t usable;   /* samples with a sum */
-    double share[REPORT_MIX_PARTS], with_sum[REPORT_MIX_PARTS];
+    double share[REPORT_MIX_PARTS];
+    double with_sum[REPORT_MIX_PARTS]; /* correlation of the scores as they stand */
 };
 
 static double sign_of(const struct report_mix *x, int64_t k)
@@ -41,8 +42,7 @@ static void judge(const struct report_mix *x, const struct report_mix_scores *s,
     for (int64_t i = 0; i < s->n; i++)
         v->usable += isfinite(s->total[i]);
     for (int64_t a = 0; a < x->parts && s->n > 0; a++) {
-        v->with_sum[a] = sign_of(x, a) *
-                         report_mix_correlation(report_mix_score(s, a), total, s->n);
+        v->with_sum[a] = report_mix_correlation(report_mix_score(s, a), total, s->n);
         v->share[a] = report_mix_counts(x, a) ? report_mix_share(s, a) : NAN;
         v->counting += report_mix_counts(x, a);
         if (isfinite(v->share[a]) &&
@@ -156,8 +156,10 @@ static void add_finding(struct text *out, const struct report_mix *x,
                                            : "No two components that count vary; ");
             say_sum(out, x, v);
         }
-        text_add(out, "</p><p>Iteration %lld, %lld samples, of which %lld have a sum.</p>",
-                 (long long)s->iteration, (long long)s->n, (long long)v->usable);
+        text_add(out, "</p><p>Measured on %lld samples of iteration %lld",
+                 (long long)v->usable, (long long)s->iteration);
+        text_add(out, v->usable < s->n ? "; %lld more have no sum.</p>" : ".</p>",
+                 (long long)(s->n - v->usable));
     }
     say_changes(out, x);
     text_add(out, "</div>\n");
@@ -209,32 +211,46 @@ static void add_share(struct text *out, double share, const char *colour)
         return;
     }
     text_add(out, "<td class=\"bar\"><i style=\"width:%.0fpx;background:%s\"></i> %.1f %%</td>",
-             fmin(1, fabs(share)) * 90, share < 0 ? "#b91c1c" : colour, 100 * share);
+             fmin(1, fabs(share)) * 60, share < 0 ? "#b91c1c" : colour, 100 * share);
+}
+
+/* "0.5 × (score − 3) / 2" */
+static void add_term(struct text *out, const struct report_mix *x, int64_t k)
+{
+    const struct report_mix_part *p = &x->part[k];
+    if (!report_mix_counts(x, k)) {
+        text_add(out, p->at < 0 ? "guard" : p->weight == 0 ? "only watched" : "—");
+        return;
+    }
+    text_add(out, "%.4g × ", p->weight);
+    if (x->moving)
+        text_add(out, "score compared");
+    else if (p->offset != 0)
+        text_add(out, "(score %s %.4g)", p->offset < 0 ? "+" : "−", fabs(p->offset));
+    else
+        text_add(out, "score");
+    if (!x->moving && p->scale != 1)
+        text_add(out, " / %.4g", p->scale);
 }
 
 static void add_parts(struct text *out, const struct report_mix *x, const struct verdict *v,
                       bool scores)
 {
     text_add(out, "<table class=\"parts\"><tr><th>component</th><th>reward</th><th>unit</th>"
-                  "<th>weight</th><th>offset</th><th>scale</th><th>mean, first → last</th>"
-                  "<th>change / deviation</th>%s</tr>\n",
-             scores ? "<th>correlation with the sum</th><th>share of its variance</th>" : "");
+                  "<th>enters the sum as</th><th>mean, first → last</th>"
+                  "<th>change, deviations</th>%s</tr>\n",
+             scores ? "<th>correlation with sum</th><th>share of its variance</th>" : "");
     for (int64_t k = 0; k < x->parts; k++) {
         const struct report_mix_part *p = &x->part[k];
         double from, to, moved = change(x, k, &from, &to);
         text_add(out, "<tr><td><i class=\"swatch\" style=\"background:%s\"></i>", p->colour);
         report_escape(out, p->name);
-        text_add(out, "%s</td><td>",
-                 p->at < 0 ? " <small>guard</small>"
-                           : p->weight == 0 ? " <small>watched</small>" : "");
+        text_add(out, "</td><td>");
         report_escape(out, p->reward == NULL ? "—" : p->reward);
         text_add(out, "</td><td>");
         report_escape(out, p->units);
-        const double number[3] = {p->weight, p->offset, p->scale};
-        for (int i = 0; i < 3; i++) {
-            text_add(out, "</td><td>");
-            report_number(out, p->at < 0 ? NAN : number[i]);
-        }
+        text_add(out, "</td><td>");
+        add_term(out, x, k);
         text_add(out, "</td><td>");
         report_number(out, from);
         text_add(out, " → ");
@@ -286,7 +302,7 @@ static void add_matrix(struct text *out, const struct report_mix *x,
         text_add(out, "</th>");
         for (int64_t b = 0; b < x->parts; b++)
             add_cell(out, correlation(x, s, a, b));
-        add_cell(out, v->with_sum[a]);
+        add_cell(out, sign_of(x, a) * v->with_sum[a]);
         text_add(out, "</tr>\n");
     }
     text_add(out, "</table><p class=\"scale\">Of each pair the samples count that both have "
@@ -320,13 +336,18 @@ void report_rewards(struct text *out, const char *rundir, const struct report_me
                       "the shares here take the iteration's mean and deviation for that.</p>",
                  config_text(config, "reward.mixing"));
     text_add(out, "</section>\n");
-    if (!report_mix_plots(out, x, &first, &last, v.pair))
+    if (!report_mix_plots(out, x, &first, &last))
         text_add(out, "<p class=\"note\">The components' plots need gnuplot, which is not "
                       "here (or failed).</p>\n");
     if (last.n > 0) {
-        text_add(out, "<section>");
+        text_add(out, "<section><h2>Who agrees with whom</h2><div class=\"plots\">"
+                      "<div%s>",
+                 x->parts > 5 ? " class=\"wide\"" : "");
         add_matrix(out, x, &last, &v);
-        text_add(out, "</section>\n");
+        text_add(out, "</div>\n");
+        if (v.pair[0] >= 0)
+            report_mix_scatter(out, x, &first, &last, v.pair);
+        text_add(out, "</div></section>\n");
         report_mix_chosen(out, x, &last);
     }
     report_mix_statuses(out, m, x, &last);

@@ -196,6 +196,117 @@ static void test_coded(void)
     mem_free(t);
 }
 
+/* One column of numbers into w. */
+static int put_column(struct shard_writer *w, const char *name, const char *units,
+                      enum column_type type, int64_t n, const void *data)
+{
+    return shard_put(w, &(struct column){.name = name, .type = type, .nd = 1, .dim = {n},
+                                         .axis = {"item"}, .units = units,
+                                         .long_name = name, .data = data});
+}
+
+/* A reward shard of a mixture: left rises with i, right falls, flat stays. */
+static void put_mixture(int64_t iteration)
+{
+    enum { N = 8 };
+    double left[N], right[N], flat[N], sum[N];
+    uint8_t status[N] = {0};
+    char rel[96];
+    struct shard_head head = {.kind = SHARD_REWARD, .iteration = iteration, .run_id = "r"};
+    memset(head.config_digest, '0', DIGEST_HEX - 1);
+    for (int i = 0; i < N; i++) {
+        left[i] = i;
+        right[i] = -2 * i;
+        flat[i] = 5;
+        sum[i] = left[i] + 0.25 * right[i] + flat[i];
+    }
+    char *path = rundir_path(dir, rundir_reward(rel, iteration, 0));
+    *strrchr(path, '/') = '\0';
+    file_make_dirs(path);
+    mem_free(path);
+    path = rundir_path(dir, rel);
+    unlink(path);
+    struct shard_writer *w = shard_create(path, &head);
+    const char *hostile = "k'W\n<b>&`id`\"";
+    if (w == NULL || put_column(w, "reward_left", hostile, COLUMN_F64, N, left) != 0 ||
+        put_column(w, "reward_right", "1", COLUMN_F64, N, right) != 0 ||
+        put_column(w, "reward_flat", "1", COLUMN_F64, N, flat) != 0 ||
+        put_column(w, "reward", "1", COLUMN_F64, N, sum) != 0 ||
+        put_column(w, "status", "1", COLUMN_U8, N, status) != 0 ||
+        put_column(w, "status_left", "1", COLUMN_U8, N, status) != 0 ||
+        put_column(w, "status_right", "1", COLUMN_U8, N, status) != 0 ||
+        put_column(w, "status_flat", "1", COLUMN_U8, N, status) != 0 ||
+        shard_seal(w, NULL) != 0)
+        printf("# %s\n", err_text());
+    mem_free(path);
+}
+
+static const char mixture_lines[] =
+    "{\"iteration\": 0, \"reward_mean\": 1, \"samples\": 8, \"status\": {\"ok\": 7, "
+    "\"failed\": 1}, \"components\": {\"left\": {\"mean\": 1, \"std\": 2, \"scored\": "
+    "8}, \"right\": {\"mean\": 3, \"std\": 1, \"scored\": 7}, \"flat\": {\"mean\": 5, "
+    "\"std\": 0, \"scored\": 8}}}\n"
+    "{\"iteration\": 1, \"reward_mean\": 2, \"samples\": 8, \"components\": {\"left\": "
+    "{\"mean\": 4, \"std\": 1, \"scored\": 8}, \"right\": {\"mean\": null}, \"flat\": 7}}\n";
+
+static const char mixture_config[] =
+    "reward: {name: mixture}\n"
+    "components:\n"
+    "  left: {name: brightness, weight: 1}\n"
+    "  right: {name: brightness, weight: 0.25}\n"
+    "  flat: {name: brightness, weight: 1}\n";
+
+static void test_mixture(void)
+{
+    put("metrics.jsonl", mixture_lines);
+    put("config.yaml", mixture_config);
+    put_mixture(0);
+    put_mixture(1);
+    char *t = report();
+    /* The sum is left - left / 2 + 5: var 1/4 of left's, covariance with left 1/2. */
+    tap_ok(strstr(t, "disagree: correlation -1.00; the sum follows") != NULL &&
+               strstr(t, "which makes 200 % of its variance") != NULL &&
+               strstr(t, "takes 100 % off") != NULL,
+           "what disagrees and what the sum follows");
+    tap_ok(strstr(t, "rose by 1.50") != NULL, "changes in deviations");
+    tap_ok(strstr(t, "<td class=\"none\">—</td>") != NULL, "a constant has no correlation");
+    tap_ok(strstr(t, "<b>&`") == NULL && strstr(t, "k&#39;W") != NULL, "units are escaped");
+    tap_ok(strstr(t, "7 of 8") != NULL && strstr(t, "<h2>Statuses</h2>") != NULL,
+           "statuses, and who scored how many");
+    tap_ok(strstr(t, "samples cannot be shown") != NULL, "samples of other files are gone");
+    if (count(t, "data:image/svg") > 0)
+        tap_ok(strstr(t, "The two that agree least") != NULL,
+               "gnuplot takes any text for a label");
+    else
+        tap_skip("labels", "gnuplot is not here");
+    mem_free(t);
+    put("config.yaml", "reward: {name: mixture}\n");
+    put("metrics.jsonl", "{\"iteration\": 0, \"components\": {\"<i>'x\": {\"mean\": 1, "
+                         "\"std\": 1}, \"y\": []}}\n");
+    t = report();
+    tap_ok(strstr(t, "<i>'x") == NULL && strstr(t, "&lt;i&gt;&#39;x") != NULL &&
+               strstr(t, "does not tell the components' weights") != NULL &&
+               strstr(t, "No reward shard can be read") != NULL,
+           "names are escaped; shards without such columns are none");
+    mem_free(t);
+}
+
+/* 30,000 iterations: plots of a size that a browser takes. */
+static void test_long(void)
+{
+    struct text t = {0};
+    for (int i = 0; i < 30000; i++)
+        text_add(&t,
+                 "{\"iteration\": %d, \"reward_mean\": %d, \"components\": {\"a\": "
+                 "{\"mean\": %d, \"std\": 1}}}\n",
+                 i, i % 7, i % 5);
+    put("metrics.jsonl", t.s);
+    text_free(&t);
+    char *page = report();
+    tap_ok(strlen(page) < 2000000, "a long run's page has %zu bytes", strlen(page));
+    mem_free(page);
+}
+
 static void clean(void)
 {
     char command[160];
@@ -214,6 +325,8 @@ int main(void)
     test_full();
     test_poor();
     test_coded();
+    test_mixture();
+    test_long();
     char *out = rundir_path(dir, "other.html");
     tap_ok(report_write(dir, out) == 0 && file_size(out) > 1000, "--out");
     mem_free(out);
