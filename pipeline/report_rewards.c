@@ -88,12 +88,15 @@ static void say_sum(struct text *out, const struct report_mix *x, const struct v
     text_add(out, "the sum follows ");
     bold(out, x, v->leader);
     text_add(out, ", which makes %.0f %% of its variance", 100 * v->share[v->leader]);
-    for (int64_t k = 0; k < x->parts; k++)
-        if (v->share[k] < -0.01) {
-            text_add(out, "; ");
-            bold(out, x, k);
-            text_add(out, " takes %.0f %% off", -100 * v->share[k]);
-        }
+    for (int64_t k = 0; k < x->parts; k++) {
+        const bool next = k != v->leader && v->share[k] >= 0.5 * v->share[v->leader];
+        if (!next && !(v->share[k] < -0.01))
+            continue;
+        text_add(out, "; ");
+        bold(out, x, k);
+        text_add(out, next ? " makes %.0f %%" : " takes %.0f %% off",
+                 100 * fabs(v->share[k]));
+    }
     text_add(out, ".");
 }
 
