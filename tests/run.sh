@@ -5,6 +5,7 @@
 #   tests/run.sh [-v] [NAME ...]
 #
 # BUILD: build folder. TEST_LIMIT: seconds after which one test is ended and has failed.
+# TEST_JOBS: tests at the same time (2).
 set -u
 cd "$(dirname "$0")/.." || exit 4
 export BUILD=${BUILD:-build} MPIRUN=${MPIRUN:-mpirun} TEST_LIMIT=${TEST_LIMIT:-420}
@@ -52,6 +53,11 @@ entry() { # NAME COMMAND...
 }
 
 wanted=("$@")
+# The long ones first.
+for source in tests/e2e/*.sh; do
+    name=$(basename "$source" .sh)
+    [ "$name" = lib ] || entry "e2e/$name" bash "$source"
+done
 for source in tests/unit/*.c; do
     name=$(basename "$source" .c)
     entry "unit/$name" "$BUILD/tests/$name"
@@ -62,15 +68,11 @@ for source in tests/mpi/*.c; do
         entry "mpi/$name-$n" "$MPIRUN" --oversubscribe -np "$n" "$BUILD/tests/mpi/$name"
     done
 done
-for source in tests/e2e/*.sh; do
-    name=$(basename "$source" .sh)
-    [ "$name" = lib ] || entry "e2e/$name" bash "$source"
-done
 entry lint bash tests/lint.sh
 [ ${#entries[@]} -gt 0 ] || {
     echo "tests/run.sh: no test has such a name" >&2
     exit 2
 }
 
-# One at a time: end-to-end tests start up to 8 ranks, and kill at random moments.
-(cd "$TMPDIR/t" && prove -j1 $verbose --exec sh "${entries[@]}")
+# Two at a time: most of an end-to-end test's time is waiting.
+(cd "$TMPDIR/t" && prove -j "${TEST_JOBS:-2}" $verbose --exec sh "${entries[@]}")
