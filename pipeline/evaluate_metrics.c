@@ -93,8 +93,10 @@ static int score_part(const struct evaluation *e, const struct reward *r, int64_
 {
     const struct evaluate_set *set = &e->set;
     const int64_t block = config_int(e->o.config, "rollout.shard_samples");
+    const char *cache = config_text(e->o.config, "reward.cache");
     void *ctx = NULL;
     const struct reward_scene scene = {
+        .memory = cache[0] != '\0' ? cache : NULL,
         .channels = set->channels,
         .height = set->height,
         .width = set->width,

@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { KEY = 32 };
@@ -205,10 +205,19 @@ static int open_file(struct memory *m)
         return 0;
     if (file_make_dirs(m->folder) != 0)
         return -1;
-    char *path = text_new("%s/scores-XXXXXX.bin", m->folder);
-    m->fd = mkostemps(path, 4, O_APPEND | O_CLOEXEC);
-    int rc = m->fd < 0 ? err_set_errno("cannot create", path) : 0;
-    mem_free(path);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const int64_t own[] = {now.tv_sec, now.tv_nsec, getpid()};
+    uint64_t h = hash(own, 3, place_of(m->self));
+    int rc = 0;
+    do { /* not mkstemp: whoever shares the folder may read it, as umask says */
+        h = rng_mix64(h);
+        char *path = text_new("%s/scores-%016llx.bin", m->folder, (unsigned long long)h);
+        m->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
+        if (m->fd < 0 && errno != EEXIST)
+            rc = err_set_errno("cannot create", path);
+        mem_free(path);
+    } while (m->fd < 0 && rc == 0);
     return rc;
 }
 

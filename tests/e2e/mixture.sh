@@ -167,6 +167,10 @@ digests "$work/cache1" >"$work/cache.ref"
 same_bits "$work/cache2" "$work/cache.ref" "answers from the folder"
 [ ! -e "$work/cache2/scores" ]
 ok $? "the run directory has no folder of its own then"
+run_mpi "$work/log" 1 evaluate "$work/cache1" --n 8
+is_code $? 0 "evaluate with the folder" "$work/log"
+[ "$(asked)" -gt "$was" ] && [ "$(asked)" -le $((was + 8)) ]
+ok $? "asks once for mixture and component: $(($(asked) - was))"
 : >"$work/plain"
 with "" nowhere 1 reward.cache="$work/plain"
 is_code $? 5 "a cache that is a file" "$work/log"

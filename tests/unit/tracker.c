@@ -103,6 +103,26 @@ static void goldens(void)
     json_free(j);
 }
 
+/* Ten times the same number: its sum's rounding is not a deviation. */
+static void equal(void)
+{
+    const char *prompt[10];
+    double reward[10], adv[10], worst = 0;
+    for (int i = 0; i < 10; i++) {
+        prompt[i] = "p";
+        reward[i] = 1234567890.1;
+    }
+    tracker_batch(10, reward, adv);
+    for (int i = 0; i < 10; i++)
+        worst = fmax(worst, fabs(adv[i]));
+    struct tracker *t = tracker_create(16, 4);
+    tracker_update(t, 10, prompt, reward, adv);
+    for (int i = 0; i < 10; i++)
+        worst = fmax(worst, fabs(adv[i]));
+    tracker_destroy(t);
+    tap_ok(worst == 0, "equal rewards have an advantage of 0: %g", worst);
+}
+
 static void bad_state(void)
 {
     struct tracker *t = tracker_create(2, 1);
@@ -133,6 +153,7 @@ static void bad_state(void)
 int main(void)
 {
     worked_example();
+    equal();
     bad_state();
     goldens();
     tap_ok(mem_live() == 0, "no memory is left");
