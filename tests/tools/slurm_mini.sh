@@ -13,32 +13,19 @@ set -eu
 cmd=$1 d=$(mkdir -p "$2" && cd "$2" && pwd)
 export SLURM_CONF=$d/slurm.conf
 
-slurmd_of() { # NAME: Debian's slurmd takes -N; the namespace only makes host names differ
+slurmd_of() { # NAME: Debian's slurmd takes -N
     mkdir -p "$d/spool/$1" "$d/tmp/$1"
-    unshare --uts bash -c 'hostname "$1" && exec slurmd -N "$1" -f "$2"' - "$1" "$SLURM_CONF"
+    unshare --uts bash -c 'hostname "$1" && readlink /proc/self/ns/uts >"$3/run/$1.ns" &&
+        exec slurmd -N "$1" -f "$2"' - "$1" "$SLURM_CONF" "$d"
 }
 
-# below ID: the process, and its descendants by whatever name. slurmstepd leaves slurmd, so
-# nodes are told by their spool folder.
-below() {
-    local p
-    for p in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do below "$p"; done
-    echo "$1"
-}
-
-# processes NAME: those of a node, found by the environment or the node's name that they have.
+# processes NAME: a node and all that runs on it, known by their namespace of host names.
 processes() {
-    local p name
-    [ ! -f "$d/run/slurmd.$1.pid" ] || cat "$d/run/slurmd.$1.pid"
+    local p ns
+    [ -s "$d/run/$1.ns" ] || return 0
+    ns=$(cat "$d/run/$1.ns")
     for p in /proc/[0-9]*; do
-        tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "SLURM_CONF=$d/slurm.conf" || continue
-        tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "SLURMD_NODENAME=$1" || continue
-        echo "${p#/proc/}"
-    done
-    for p in /proc/[0-9]*; do
-        read -r name <"$p/comm" || continue
-        [ "$name" = slurmstepd ] && [ "$(nsenter --uts="$p/ns/uts" hostname)" = "$1" ] &&
-            echo "${p#/proc/}"
+        [ "$(readlink "$p/ns/uts")" != "$ns" ] || echo "${p#/proc/}"
     done
 } 2>/dev/null
 
@@ -54,14 +41,15 @@ node)
     exit
     ;;
 crash)
-    kill_all KILL $(processes "$3" | sort -u)
+    kill_all KILL $(processes "$3")
+    rm -f "$d/run/$3.ns"
     exit
     ;;
 stop)
-    for f in "$d"/run/slurmd.*.pid; do
+    for f in "$d"/run/*.ns; do
         [ -f "$f" ] || continue
-        node=${f##*/slurmd.} node=${node%.pid}
-        kill_all KILL $(processes "$node" | sort -u)
+        node=${f##*/}
+        kill_all KILL $(processes "${node%.ns}")
     done
     for f in "$d/run/slurmctld.pid" "$d/run/munged.pid"; do
         [ -f "$f" ] || continue
