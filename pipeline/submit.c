@@ -159,7 +159,8 @@ static int read_words(struct submit *s)
     if (split(&s->launcher, "launcher", chosen(s, "launcher")) != 0 ||
         split(&s->sbatch, "site file: sbatch", config_text(s->site, "sbatch")) != 0 ||
         split(&s->environment, "site file: environment",
-              config_text(s->site, "environment")) != 0)
+              config_text(s->site, "environment")) != 0 ||
+        split(&s->container, "site file: container", config_text(s->site, "container")) != 0)
         return -1;
     if (s->launcher == NULL)
         return err_set(ERR_USAGE, "launcher: name srun or mpirun");
@@ -392,6 +393,10 @@ static int find_program(struct submit *s)
     } else {
         snprintf(s->program, sizeof s->program, "%s", given[0] != '\0' ? given : "sluice");
     }
+    if (inside && (strpbrk(s->dir, ":,") != NULL || strpbrk(s->cwd, ":,") != NULL))
+        return err_set(ERR_USAGE, "--container: %s and %s are bound into it, so neither may "
+                                  "hold a ':' or ','",
+                       s->dir, s->cwd);
     return submit_check_line("the program's path", s->program) != 0 ||
                    submit_check_line("the working directory", s->cwd) != 0 ||
                    submit_check_line("run.dir", s->dir) != 0
@@ -429,7 +434,7 @@ int submit_open(struct submit *s, struct config *c, const struct config *options
 
 void submit_close(struct submit *s)
 {
-    char **const lists[] = {s->launcher, s->sbatch, s->environment};
+    char **const lists[] = {s->launcher, s->sbatch, s->environment, s->container};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (lists[i] != NULL)
             exec_command_free(lists[i]);

@@ -23,7 +23,7 @@ struct submit {
     char partition[GROUPS][64];    /* of these; "": the site's */
     int64_t time_s, signal_s, requeue_max, block; /* time_s 0: the partition's limit */
     char **launcher;        /* words, NULL-terminated */
-    char **sbatch, **environment; /* words of the site */
+    char **sbatch, **environment, **container; /* words of the site */
     bool srun;
     char dir[4096], cwd[4096], program[4096];
 };

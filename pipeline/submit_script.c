@@ -177,22 +177,13 @@ static void word(struct text *out, const char *value)
     submit_quote(out, value);
 }
 
-/* Words of a line that are plain: a container's command, split at blanks. */
-static void line_words(struct text *out, const char *line)
-{
-    for (const char *p = line; *(p += strspn(p, " ")) != '\0'; p += strcspn(p, " ")) {
-        char *one = text_new("%.*s", (int)strcspn(p, " "), p);
-        word(out, one);
-        mem_free(one);
-    }
-}
-
 static void container(const struct submit *s, struct text *out)
 {
     const char *image = config_text(s->options, "container");
     if (image[0] == '\0')
         return;
-    line_words(out, config_text(s->site, "container"));
+    for (char **w = s->container; w != NULL && *w != NULL; w++)
+        word(out, *w);
     text_add(out, " --bind \"$dir\" --bind ");
     submit_quote(out, s->cwd);
     word(out, image);

@@ -155,6 +155,19 @@ restarts() { # NAME ID COUNT
     ok $? "$1: restarted $3 time(s)" || scontrol show job "$2" | grep Restarts | note
 }
 
+# A run that will be disturbed is long; then the configuration that its job reads ends it
+# where the reference ends.
+long() { # NAME ARGUMENTS...
+    local name=$1
+    shift
+    send "$name" --ranks 1 --time 10m run.iterations=2000 "$@"
+    ids[$name]=$id
+}
+declare -A ids
+at_work() { until_true [ -e "$work/$1/policy/v000001.h5" ]; }
+# Slurm looks at time limits every half minute: this one goes on in the meantime.
+long limit --time 1m --signal 55
+
 # Undisturbed: one allocation, a heterogeneous job, chains.
 odd="it's \"odd\" \$HOME %j #x"
 send "$odd" --ranks 4 --nodes 2 --time 10m
@@ -175,11 +188,22 @@ completed stages "$stages"
 same stages 17
 [ "$(wc -l <"$work/stages.id")" = 8 ]
 ok $? "stages: eight jobs"
+cat >"$work/apptainer" <<'SH'
+#!/bin/bash
+[ "$1 $2 $4" = "exec --bind --bind" ] && [ -d "$3" ] && [ -d "$5" ] && [ "${6##*/}" = an.sif ] && shift 6 && exec "$@"
+SH
+chmod 755 "$work/apptainer"
+echo "container: $work/apptainer exec" >"$work/container.yaml"
+send contained --ranks 1 --time 10m --container "$work/an.sif" --program "$sluice" \
+    --site "$work/container.yaml"
+contained=$id
 send blocks --ranks 2 --chain blocks --block 5 --time 10m
 completed blocks "$id"
 same blocks
 [ "$(wc -l <"$work/blocks.id")" = 2 ]
 ok $? "blocks: two jobs"
+completed contained "$contained"
+same contained
 
 # A chain ends where a job fails.
 send broken --ranks 1 --chain stages run.iterations=1 --time 10m --program false
@@ -187,16 +211,7 @@ soon has_ended "$id"
 is_state "$id" CANCELLED
 ok $? "broken: the jobs after one that failed are cancelled"
 
-# Disturbed. The runs are long until they were disturbed; then the configuration that their
-# jobs read ends them where the reference ends.
-long() { # NAME ARGUMENTS...
-    local name=$1
-    shift
-    send "$name" --ranks 1 --time 10m run.iterations=2000 "$@"
-    ids[$name]=$id
-}
-declare -A ids
-at_work() { until_true [ -e "$work/$1/policy/v000001.h5" ]; }
+# Disturbed.
 goes_on() { # NAME COUNT
     sed -i "s/iterations: 2000/iterations: $iterations/" "$work/$1/slurm/config.yaml"
     back "${ids[$1]}"
@@ -211,7 +226,6 @@ ends_well() { # NAME
     same "$1"
 }
 long crash --ranks 2 # the node's two cores, so that no other job is lost with it
-long limit --time 1m --signal 55
 long signal
 long hand
 for name in limit signal hand crash; do at_work $name; done
