@@ -215,7 +215,7 @@ static const char waiting[] =
     "# USR1 comes before the time limit, TERM with a preemption, scancel or requeue. The run\n"
     "# finishes the work in hand and ends with 75. The launcher gets USR1 for both: TERM would\n"
     "# make it kill the ranks.\n"
-    "asked= pid= rc=0\n"
+    "asked=\npid=\nrc=0\n"
     "trap 'asked=1; [ -z \"$pid\" ] || kill -USR1 \"$pid\"' USR1 TERM\n"
     "\n"
     "# start COMMAND...: its exit code is in $rc. `wait` returns at each signal.\n"

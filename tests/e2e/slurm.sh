@@ -61,6 +61,11 @@ dry --ranks 2 --container "$work/an image.sif"
 says "$work/dry" "apptainer exec --bind \"\\\$dir\" --bind $PWD '$work/an image.sif' sluice run" \
     "a container's program runs in it"
 
+SCRATCH=$work/scratch timeout 60 "$sluice" submit "$work/config.yaml" run.dir=a/b --dry-run \
+    --ranks 2 --site slurm/site.example.yaml >"$work/dry" 2>"$work/dry.err"
+is_code $? 0 "the example of a site file" "$work/dry.err"
+says "$work/dry" "^dir=$work/scratch/a/b\$" "a relative directory goes to scratch"
+
 # Every odd name is one word of the script.
 odd="$work/it's; \"q\" \$(touch oops) \`touch oops\` %j #x"
 submit "$work/dry" --dry-run run.dir="$odd" --ranks 1 --container "$odd.sif" --program "$odd"
