@@ -6,6 +6,7 @@
 
 int cmd_run(int argc, char **argv);
 int cmd_stage(int argc, char **argv);
+int cmd_submit(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_evaluate(int argc, char **argv);
 int cmd_score(int argc, char **argv);

@@ -18,6 +18,7 @@ struct command {
 static const struct command commands[] = {
     {"run", "run the pipeline; the same command resumes (MPI)", cmd_run},
     {"stage", "run one stage over a run directory (MPI)", cmd_stage},
+    {"submit", "run the pipeline as Slurm jobs that requeue themselves", cmd_submit},
     {"replay", "advantage and update again over stored rollouts (MPI)", cmd_replay},
     {"evaluate", "measure samples: reward, fidelity, diversity, KL (MPI)", cmd_evaluate},
     {"score", "score stored samples with any reward (MPI)", cmd_score},

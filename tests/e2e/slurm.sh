@@ -1,0 +1,285 @@
+#!/bin/bash
+# sluice submit: its scripts, what it refuses, and real jobs: finished, requeued after a
+# signal, the time limit, a preemption, by hand, after the loss of a node; heterogeneous jobs
+# and chains; all end with the bits of an uninterrupted run. Real Slurm on virtual nodes.
+. tests/e2e/lib.sh
+
+mini=$work/slurm
+at_exit() { [ ! -d "$mini" ] || bash tests/tools/slurm_mini.sh stop "$mini"; }
+iterations=8
+model "$work/model"
+config "$work/config.yaml" $iterations "$work/model"
+site=$work/site.yaml
+echo 'launcher: srun --mpi=pmix' >"$site"
+export SLUICE_SITE=$site
+
+# submit LOG CONFIG...
+submit() {
+    local log=$1
+    shift
+    timeout -k 5 60 "$sluice" submit "$work/config.yaml" "$@" >"$log" 2>"$log.err"
+}
+dry() { submit "$work/dry" --dry-run run.dir="$work/dry run" "$@"; }
+refused() { # CODE PATTERN NAME ARGUMENTS...
+    local code=$1 pattern=$2 name=$3
+    shift 3
+    dry "$@"
+    is_code $? "$code" "refused: $name" "$work/dry.err"
+    says "$work/dry.err" "$pattern" "it says why"
+}
+
+# Scripts, on a machine without Slurm too.
+cat >"$work/full.yaml" <<'YAML'
+launcher: mpirun
+modules: gcc openmpi/4.1
+environment: 'A=1 B="two words; $(touch oops)"'
+setup: 'source /opt/site.sh'
+account: physics
+partition: cpu
+sbatch: '--constraint="avx512&ib" --exclusive'
+YAML
+dry --ranks 4 --cpus-per-rank 2 --nodes 2 --time 4h --qos long --mem 8G --after 12:13 \
+    --name 'a "job"' --site "$work/full.yaml"
+is_code $? 0 "a script is printed" "$work/dry.err"
+[ ! -e "$work/dry run" ]
+ok $? "and nothing is made"
+bash -n "$work/dry"
+ok $? "bash reads it"
+for line in '#SBATCH --job-name="a \\"job\\""' '#SBATCH --time=0-04:00:00' '#SBATCH --nodes=2' \
+    '#SBATCH --ntasks=4' '#SBATCH --cpus-per-task=2' '#SBATCH --mem=8G' \
+    '#SBATCH --account=physics' '#SBATCH --partition=cpu' '#SBATCH --qos=long' \
+    '#SBATCH --dependency=afterok:12:13' '#SBATCH --constraint="avx512&ib"' \
+    '#SBATCH --exclusive' '#SBATCH --signal=B:USR1@300' '#SBATCH --requeue' \
+    'module load gcc openmpi/4.1 || exit 4' "export B='two words; \$(touch oops)'" \
+    'source /opt/site.sh'; do
+    grep -qxF -- "${line//\\\\/\\}" "$work/dry" || echo "$line"
+done >"$work/missing"
+[ ! -s "$work/missing" ]
+ok $? "it has what options and site ask for" || note <"$work/missing"
+says "$work/dry" '^start mpirun --bind-to none -np "\$SLURM_NTASKS"' "mpirun starts the ranks"
+dry --ranks 2 --container "$work/an image.sif"
+says "$work/dry" "apptainer exec --bind \"\\\$dir\" --bind $PWD '$work/an image.sif' sluice run" \
+    "a container's program runs in it"
+
+SCRATCH=$work/scratch timeout 60 "$sluice" submit "$work/config.yaml" run.dir=a/b --dry-run \
+    --ranks 2 --site slurm/site.example.yaml >"$work/dry" 2>"$work/dry.err"
+is_code $? 0 "the example of a site file" "$work/dry.err"
+says "$work/dry" "^dir=$work/scratch/a/b\$" "a relative directory goes to scratch"
+
+# Every odd name is one word of the script.
+odd="$work/it's; \"q\" \$(touch oops) \`touch oops\` %j #x"
+submit "$work/dry" --dry-run run.dir="$odd" --ranks 1 --container "$odd.sif" --program "$odd"
+is_code $? 0 "odd names" "$work/dry.err"
+{
+    grep '^dir=' "$work/dry"
+    echo 'printf "%s\n" "$dir"'
+    sed -n '/^start srun/,/[^\\]$/p' "$work/dry" | sed 's/^start srun/printf "%s\\n"/'
+} >"$work/words.sh"
+bash "$work/words.sh" >"$work/words"
+[ "$(grep -cxF -- "$odd" "$work/words")" = 3 ] && grep -qxF -- "$odd.sif" "$work/words" &&
+    ! grep -qv '^#SBATCH' <(sed -n '/^#SBATCH/,/^$/p' "$work/dry" | grep .) && [ ! -e oops ]
+ok $? "stay whole and start nothing" || note <"$work/words"
+
+refused 2 "Did you mean|did you mean" "an unknown key" --ranks 1 sampler.stepps=3
+refused 2 "did you mean --nodes" "an unknown option" --ranks 1 --node 3
+refused 2 "unit" "a time that is minutes or seconds" --ranks 1 --time 60
+refused 2 "before a limit" "a signal before the start" --ranks 1 --time 4m
+refused 2 "how many MPI ranks" "no number of ranks" --time 1h
+refused 2 "character" "a partition with a command" --ranks 1 --partition 'a;b'
+refused 2 "numbers of jobs" "a dependency that is none" --ranks 1 --after 'x y'
+refused 4 "ranks" "ranks that do not fit the groups" --ranks 3 groups.rollout=4
+refused 2 "no group" "a group that is none" --het rollouts=2
+refused 2 "first part" "mpirun for a heterogeneous job" --het rollout=2:a --launcher mpirun
+refused 2 "NAME=VALUE" "a site file's environment" --ranks 1 --site <(echo 'environment: "a b"')
+refused 3 "" "a model that is not there" --ranks 1 model.path="$work/none"
+mkdir "$work/bin"
+ln -s "$(command -v timeout)" "$work/bin"
+PATH=$work/bin submit "$work/log" run.dir="$work/none" --ranks 1
+is_code $? 4 "no sbatch" "$work/log.err"
+
+for p in slurmctld slurmd munged sbatch unshare; do
+    command -v $p >/dev/null && [ "$(id -u)" = 0 ] || {
+        skip "real jobs" "no $p, or not root: sh tests/setup.sh --tests as root"
+        finish
+    }
+done
+bash tests/tools/slurm_mini.sh start "$mini" 4 >"$work/mini" 2>&1 || {
+    note <"$work/mini"
+    skip "real jobs" "Slurm does not start on this machine"
+    finish
+}
+export SLURM_CONF=$mini/slurm.conf
+
+# Like until_true, but asks slurmctld less often.
+soon() { until_true eval "sleep 0.1; $(printf '%q ' "$@")"; }
+state() { # ID
+    scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p;T;q'
+}
+is_state() { [ "$(state "$1")" = "$2" ]; }
+has_ended() {
+    case $(state "$1") in
+    COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL) ;;
+    *) false ;;
+    esac
+}
+completed() { # NAME ID
+    soon has_ended "$2"
+    is_state "$2" COMPLETED
+    ok $? "$1: the job completes" || {
+        scontrol show job "$2" | head -n 8 | note
+        tail -n 12 "$work/$1"/log/slurm-*.out | note
+    }
+}
+send() { # NAME ARGUMENTS...: its number is in $id
+    local name=$1
+    shift
+    submit "$work/$name.id" run.dir="$work/$name" "$@"
+    is_code $? 0 "$name: submitted" "$work/$name.id.err"
+    id=$(tail -n 1 "$work/$name.id")
+    id=${id%% *}
+}
+# back ID: waits until the job is in the queue again and lets it start: Slurm would wait for
+# two minutes. Its permission to start is refused within a second of its last end.
+back() {
+    soon is_state "$1" PENDING || return 1
+    sleep 2
+    scontrol update jobid="$1" StartTime=now
+}
+# same NAME [FILES]: that many files are the reference's, none differs from it.
+same() {
+    digests "$work/$1" >"$work/digests"
+    awk -v want="${2:-65}" 'NR == FNR { bits[$1] = $2; next }
+        $1 in bits { n++; if (bits[$1] != $2) print $1, "differs" }
+        END { if (n < want) print n, "of", want, "files" }' \
+        "$work/reference.bits" "$work/digests" >"$work/other"
+    [ ! -s "$work/other" ]
+    ok $? "$1: the bits of an uninterrupted run" || head -n 4 "$work/other" | note
+}
+restarts() { # NAME ID COUNT
+    scontrol show job "$2" | grep -q " Restarts=$3 "
+    ok $? "$1: restarted $3 time(s)" || scontrol show job "$2" | grep Restarts | note
+}
+
+# A run that will be disturbed is long; then the configuration that its job reads ends it
+# where the reference ends.
+long() { # NAME ARGUMENTS...
+    local name=$1
+    shift
+    send "$name" --ranks 1 --time 10m run.iterations=2000 "$@"
+    ids[$name]=$id
+}
+declare -A ids
+at_work() { until_true [ -e "$work/$1/policy/v000001.h5" ]; }
+# Slurm looks at time limits every half minute: this one goes on in the meantime.
+long limit --time 1m --signal 55
+
+# Undisturbed: one allocation, a heterogeneous job, chains.
+odd="it's \"odd\" \$HOME %j #x"
+send "$odd" --ranks 4 --nodes 2 --time 10m
+one=$id
+send het --het rollout=2:main,update=1:big --time 10m
+het=$id
+send stages --het rollout=2,reward=1,advantage=1,update=2:big --chain stages run.iterations=2 \
+    --time 10m
+stages=$id
+completed "$odd" "$one"
+digests "$work/$odd" >"$work/reference.bits"
+[ -s "$work/$odd/log/slurm-$one.out" ] && [ "$(wc -l <"$work/reference.bits")" = 65 ]
+ok $? "its log and all files are there" || ls "$work/$odd/log" | note
+completed het "$het"
+same het
+says "$work/het/log/slurm-$het.out" "group update     ranks 4-4 " "het: groups as asked for"
+completed stages "$stages"
+same stages 17
+[ "$(wc -l <"$work/stages.id")" = 8 ]
+ok $? "stages: eight jobs"
+cat >"$work/apptainer" <<'SH'
+#!/bin/bash
+[ "$1 $2 $4" = "exec --bind --bind" ] && [ -d "$3" ] && [ -d "$5" ] && [ "${6##*/}" = an.sif ] && shift 6 && exec "$@"
+SH
+chmod 755 "$work/apptainer"
+echo "container: $work/apptainer exec" >"$work/container.yaml"
+send contained --ranks 1 --time 10m --container "$work/an.sif" --program "$sluice" \
+    --site "$work/container.yaml"
+contained=$id
+send blocks --ranks 2 --chain blocks --block 5 --time 10m
+completed blocks "$id"
+same blocks
+[ "$(wc -l <"$work/blocks.id")" = 2 ]
+ok $? "blocks: two jobs"
+completed contained "$contained"
+same contained
+
+# A chain ends where a job fails.
+send broken --ranks 1 --chain stages run.iterations=1 --time 10m --program false
+soon has_ended "$id"
+is_state "$id" CANCELLED
+ok $? "broken: the jobs after one that failed are cancelled"
+
+# Disturbed.
+goes_on() { # NAME COUNT
+    sed -i "s/iterations: 2000/iterations: $iterations/" "$work/$1/slurm/config.yaml"
+    back "${ids[$1]}"
+    ok $? "$1: the job is back in the queue" || {
+        scontrol show job "${ids[$1]}" | head -n 8 | note
+        tail -n 12 "$work/$1"/log/slurm-*.out | note
+    }
+}
+ends_well() { # NAME
+    completed "$1" "${ids[$1]}"
+    restarts "$1" "${ids[$1]}" 1
+    same "$1"
+}
+long crash --ranks 2 # the node's two cores, so that no other job is lost with it
+long signal
+long hand
+for name in limit signal hand crash; do at_work $name; done
+node=$(squeue -h -j "${ids[crash]}" -o %N)
+bash tests/tools/slurm_mini.sh crash "$mini" "$node"
+scontrol update nodename="$node" state=down reason=crash # Slurm finds out by itself, later
+scancel --batch --signal=USR1 "${ids[signal]}"
+scontrol requeue "${ids[hand]}"
+for name in crash signal hand limit; do goes_on $name; done
+for name in crash signal hand limit; do ends_well $name; done
+says "$work/limit/log/slurm-${ids[limit]}.out" "back into the queue" "limit: the script asked for it"
+bash tests/tools/slurm_mini.sh node "$mini" "$node"
+scontrol update nodename="$node" state=resume
+
+long preempted
+send pair --het rollout=1:main,update=1:big run.iterations=2000 --time 10m
+ids[pair]=$id
+at_work preempted
+at_work pair
+scancel --batch --signal=USR1 "${ids[pair]}"
+urgent=$(sbatch --parsable -p urgent -n 8 -o /dev/null --wrap true)
+soon has_ended "$urgent"
+goes_on preempted
+goes_on pair
+scontrol update jobid="${ids[pair]}+1" StartTime=now
+ends_well preempted
+ends_well pair
+
+# Stopped for good.
+long stop
+long once --requeue-max 0
+long cancelled
+for name in stop once cancelled; do at_work $name; done
+touch "$work/stop/STOP"
+scancel --batch --signal=USR1 "${ids[once]}"
+scancel "${ids[cancelled]}"
+for name in stop once; do
+    soon has_ended "${ids[$name]}"
+    scontrol show job "${ids[$name]}" | grep -q 'ExitCode=75:0' && is_state "${ids[$name]}" FAILED
+    ok $? "$name: ends with 75 and stays out of the queue" ||
+        scontrol show job "${ids[$name]}" | head -n 8 | note
+done
+says "$work/stop/log/slurm-${ids[stop]}.out" "by the file STOP" "stop: it says so"
+says "$work/once/log/slurm-${ids[once]}.out" "0 times already" "once: it says so"
+soon has_ended "${ids[cancelled]}"
+soon status_is "$work/cancelled" stopped
+is_state "${ids[cancelled]}" CANCELLED && whole "$work/cancelled"
+ok $? "cancelled: it stays so, and all files are whole"
+run_mpi "$work/log" 2 run "$work/config.yaml" run.dir="$work/cancelled"
+is_code $? 0 "cancelled: goes on by hand" "$work/log"
+same cancelled
+finish
