@@ -27,9 +27,10 @@ static const char help[] =
     "verdict.\n"
     "Everything is written below a folder of its own in --dir and removed.\n\n";
 
-static const char codes[] = "\nexit codes: 0 ok or slow, 2 usage; else of the first "
-                            "check that FAILED: 4 MPI or\n"
-                            "environment, 5 files, 6 arithmetic, 8 no end of a check\n";
+static const char codes[] =
+    "\nexit codes: 0 ok or slow, 2 usage; else of the first check that FAILED: 3 no "
+    "such\n"
+    "folder, 4 MPI or environment, 5 files, 6 arithmetic, 8 no end of a check\n";
 
 /* clang-format off */
 static const struct config_key options[] = {

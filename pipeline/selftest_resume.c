@@ -21,28 +21,24 @@ extern char **environ;
 enum { ITERATIONS = 4, STOP_AT = 2, PATIENCE_S = 90 };
 
 static const char scheduler[] =
-    "{\"_class_name\": \"DDIMScheduler\", \"beta_start\": 0.0001, \"beta_end\": 0.02, "
-    "\"beta_schedule\": \"linear\", \"clip_sample\": true, \"num_train_timesteps\": "
-    "1000, "
-    "\"prediction_type\": \"epsilon\", \"set_alpha_to_one\": true, \"steps_offset\": "
-    "0, "
-    "\"timestep_spacing\": \"leading\"}";
+    "{\"_class_name\": \"DDIMScheduler\", \"num_train_timesteps\": 1000, "
+    "\"beta_start\": 0.0001, \"beta_end\": 0.02, \"beta_schedule\": \"linear\", "
+    "\"prediction_type\": \"epsilon\", \"clip_sample\": true, \"steps_offset\": 0, "
+    "\"set_alpha_to_one\": true, \"timestep_spacing\": \"leading\"}";
 
+/* What mpirun and srun tell their processes; settings of the user stay. */
 static bool is_launchers(const char *variable)
 {
-    static const char *const start[] = {"OMPI_",  "PMIX_", "PMI_",      "PMI2_",
-                                        "PRTE_",  "ORTE_", "MPI_LOCAL", "HYDRA_",
-                                        "SLURM_", "FLUX_", "PALS_",     NULL};
-    if (strncmp(variable, "OMPI_MCA_", 9) == 0) /* settings, less what mpirun adds */
-        return strncmp(variable, "OMPI_MCA_ess", 12) == 0 ||
-               strncmp(variable, "OMPI_MCA_orte", 13) == 0 ||
-               strncmp(variable, "OMPI_MCA_pmix", 13) == 0 ||
-               strncmp(variable, "OMPI_MCA_shmem", 14) == 0 ||
-               strncmp(variable, "OMPI_MCA_initial", 16) == 0 ||
-               strncmp(variable, "OMPI_MCA_mpi_", 13) == 0;
-    for (int i = 0; start[i] != NULL; i++)
+    static const char *const start[] = {
+        "OMPI_COMM_",     "OMPI_UNIVERSE",  "OMPI_FIRST",    "OMPI_NUM_APP",
+        "OMPI_APP",       "OMPI_FILE",      "OMPI_COMMAND",  "OMPI_ARGV",
+        "OMPI_MCA_ess",   "OMPI_MCA_orte",  "OMPI_MCA_pmix", "OMPI_MCA_shmem",
+        "OMPI_MCA_mpi_o", "OMPI_MCA_initi", "PMIX_",         "PMI_",
+        "PMI2_",          "PRTE_",          "ORTE_",         "MPI_LOCAL",
+        "HYDRA_",         "SLURM_",         "FLUX_",         "PALS_"};
+    for (size_t i = 0; i < sizeof start / sizeof *start; i++)
         if (strncmp(variable, start[i], strlen(start[i])) == 0)
-            return strncmp(variable, "OMPI_ALLOW", 10) != 0;
+            return true;
     return false;
 }
 
