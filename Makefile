@@ -8,6 +8,8 @@
 # LDFLAGS=-L...  where libraries without pkg-config lie (oneDNN)
 # SAN=1          AddressSanitizer and UBSan
 # V=1            show commands
+# PREFIX=dir     of `make install` and `make uninstall` (default /usr/local); DESTDIR=dir: a
+#                root to put it under, for packages
 # WERROR=        an empty value keeps warnings as warnings
 
 BUILD   ?= build
@@ -50,7 +52,7 @@ TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)
 AUXSRC  := $(wildcard tests/mpi/*.c tests/tools/*.c tests/bench/*.c)
 AUXBIN  := $(AUXSRC:%.c=$(BUILD)/%)
 
-.PHONY: all bench bench-peer check demo clean tests
+.PHONY: all bench bench-peer check demo clean install man tests uninstall
 all: $(BUILD)/sluice
 
 $(BUILD)/%.o: %.c
@@ -110,6 +112,23 @@ bench: $(BENCHBIN)
 bench-peer: $(BENCHBIN)
 	BUILD=$(BUILD) sh tests/bench/peer_setup.sh
 	BUILD=$(BUILD) MPIRUN="$(MPIRUN)" python3 -B tests/bench/peer.py
+
+# The manual page is made from what the program says of itself. slurm/packaging/README.md.
+man: $(BUILD)/sluice.1
+$(BUILD)/sluice.1: $(BUILD)/sluice slurm/packaging/man.pl slurm/packaging/sluice.1.in
+	@echo '  MAN  $@'
+	$(Q)perl slurm/packaging/man.pl $(abspath $<) $(VERSION) slurm/packaging/sluice.1.in > $@.part
+	$(Q)mv $@.part $@
+
+PREFIX ?= /usr/local
+install uninstall: export BUILD := $(BUILD)
+install uninstall: export VERSION := $(VERSION)
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install: all man
+	$(Q)sh slurm/packaging/install.sh install
+uninstall:
+	$(Q)sh slurm/packaging/install.sh uninstall
 
 clean:
 	rm -rf $(BUILD)

@@ -116,12 +116,12 @@ static char **becoming(char *const *argv)
     return words;
 }
 
-int child_run(char *const *argv, const char *log)
+pid_t child_start(char *const *argv, const char *log)
 {
     posix_spawn_file_actions_t act;
     char **words = becoming(argv);
     pid_t pid = -1;
-    int status = 0, rc = posix_spawn_file_actions_init(&act);
+    int rc = posix_spawn_file_actions_init(&act);
     if (rc == 0) {
         rc = posix_spawn_file_actions_addopen(&act, 0, "/dev/null", O_RDONLY, 0);
         if (rc == 0)
@@ -135,12 +135,41 @@ int child_run(char *const *argv, const char *log)
     }
     mem_free(words[2]);
     mem_free(words);
-    if (rc != 0)
-        return err_set(ERR_ENV, "cannot start %s (output to %s): %s", argv[0], log,
-                       strerror(rc));
+    if (rc == 0)
+        return pid;
+    return err_set(ERR_ENV, "cannot start %s (output to %s): %s", argv[0], log,
+                   strerror(rc));
+}
+
+static int code_of(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+bool child_ended(pid_t pid, int *code)
+{
+    int status = 0;
+    if (waitpid(pid, &status, WNOHANG) != pid)
+        return false;
+    *code = code_of(status);
+    return true;
+}
+
+int child_wait(pid_t pid)
+{
+    int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
+    return code_of(status);
+}
+
+int child_run(char *const *argv, const char *log)
+{
+    pid_t pid = child_start(argv, log);
+    if (pid < 0)
+        return -1;
+    int code = child_wait(pid);
+    if (code == NOT_STARTED)
         return err_set(ERR_ENV, "cannot start %s; %s says why", argv[0], log);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return code;
 }

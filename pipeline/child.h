@@ -4,10 +4,18 @@
 
 #include "io/sys/text.h"
 
+#include <sys/types.h>
+
 /* Runs argv (NULL-terminated; argv[0] is looked up in PATH) with its output appended to the
  * file log, and waits. It gets SIGTERM where this program ends first. Its exit code; 128 + n where signal n ended it; -1 with ERR_ENV
  * where it could not be started. */
 int child_run(char *const *argv, const char *log);
+/* The same in parts. Its id, or -1 with ERR_ENV; whether it ended, with its exit code as
+ * above (127: it could not be started); that code once it ends. Each child is asked for
+ * its code until it is given once. */
+pid_t child_start(char *const *argv, const char *log);
+bool child_ended(pid_t pid, int *code);
+int child_wait(pid_t pid);
 /* The part of such a child: `sluice child PARENT PROGRAM ...` becomes PROGRAM. An exit code
  * where it cannot. */
 int child_become(int argc, char **argv);

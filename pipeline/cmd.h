@@ -23,6 +23,7 @@ int cmd_verify(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_config(int argc, char **argv);
+int cmd_selftest(int argc, char **argv);
 
 /* Prints "sluice NAME: TEXT" of the pending error to stderr and returns its code. */
 int cmd_fail(const char *name);

@@ -31,6 +31,7 @@ static const struct command commands[] = {
     {"forward", "evaluate a network once, with gradients", cmd_forward},
     {"plan", "derived numbers of a configuration: batches, memory, disk", cmd_plan},
     {"config", "explain or resolve the configuration", cmd_config},
+    {"selftest", "try out what a run needs of this machine (MPI)", cmd_selftest},
     {"inspect", "what a sealed file or a run directory holds", cmd_inspect},
     {"verify", "check checksums, completeness and lineage", cmd_verify},
     {"report", "write a run's report.html", cmd_report},
