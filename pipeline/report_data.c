@@ -110,6 +110,22 @@ int64_t report_metrics_find(const struct report_metrics *m, enum report_metric k
     return -1;
 }
 
+double report_sum(const struct report_metrics *m, enum report_metric k)
+{
+    double total = 0;
+    for (int64_t i = 0; i < m->n; i++)
+        total += isfinite(m->row[i][k]) ? m->row[i][k] : 0;
+    return total;
+}
+
+double report_largest(const struct report_metrics *m, enum report_metric k)
+{
+    double v = NAN;
+    for (int64_t i = 0; i < m->n; i++)
+        v = fmax(v, m->row[i][k]); /* fmax ignores NaN */
+    return v;
+}
+
 void report_escape(struct text *out, const char *s)
 {
     for (; *s != '\0'; s++) {

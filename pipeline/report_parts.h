@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The page up to its title, and its style sheet. */
+extern const char report_head[], report_style[];
+
 enum report_metric {
     M_ITERATION,
     M_POLICY_VERSION,
@@ -56,6 +59,9 @@ void report_metrics_free(struct report_metrics *m);
 /* First row, in file order or backwards, where column k is finite; -1 for none. */
 int64_t report_metrics_find(const struct report_metrics *m, enum report_metric k,
                             bool backwards);
+/* Sum and largest value of a column's finite numbers; without any 0, NaN. */
+double report_sum(const struct report_metrics *m, enum report_metric k);
+double report_largest(const struct report_metrics *m, enum report_metric k);
 
 /* s with &, <, > and quotes escaped. */
 void report_escape(struct text *out, const char *s);
@@ -64,6 +70,15 @@ void report_base64(struct text *out, const void *p, int64_t n);
 void report_number(struct text *out, double v);
 /* "12.3 s", "4 min 10 s", "2 h 05 min". */
 void report_seconds(struct text *out, double v);
+
+/* Tables; nothing where there is nothing to show. root: accounting.json, or NULL. */
+void report_times(struct text *out, const struct report_metrics *m);
+void report_accounting(struct text *out, const struct json *root);
+/* Every iteration, or evenly chosen ones of a long run; always the last. */
+void report_iterations(struct text *out, const struct report_metrics *m, bool open);
+void report_events(struct text *out, const struct report_metrics *m);
+/* One row per leaf of a JSON value, its name the path to it. */
+void report_leaves(struct text *out, const struct json *v, const char *name);
 
 /* All curves as pictures. False: gnuplot is absent or failed, nothing was appended. */
 bool report_plots(struct text *out, const struct report_metrics *m);
