@@ -1,0 +1,572 @@
+/* Members of a sweep: from axes or a list to checked configurations with names. */
+#include "pipeline/sweep.h"
+
+#include "io/config_tree.h"
+#include "io/sys/digest.h"
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/mem.h"
+#include "io/sys/rng.h"
+#include "pipeline/schema.h"
+#include "pipeline/sweep_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEYS = 64, MEMBERS = 100000 };
+
+/* clang-format off */
+const struct config_key sweep_settings[] = {
+    {"sweep.config", CONFIG_TEXT, "", 0, 0, NULL, true, "configuration that the members change"},
+    {"sweep.dir", CONFIG_TEXT, "", 0, 0, NULL, false, "folder for members and results"},
+    {"sweep.kind", CONFIG_CHOICE, "grid", 0, 0, "grid|random|list|halving", true,
+     "grid: all combinations of the axes; random: samples draws from them; list: members; "
+     "halving: any of these, of which the best go on"},
+    {"sweep.samples", CONFIG_INT, "0", 0, MEMBERS, NULL, true,
+     "random, halving: how many members are drawn; halving: 0: the grid, or members"},
+    {"sweep.seed", CONFIG_INT, "0", 0, 9007199254740992.0, NULL, true, "random: key of the draws"},
+    {"sweep.eta", CONFIG_INT, "3", 2, 1000, NULL, true,
+     "halving: one in so many goes on, with so many times the iterations"},
+    {"sweep.min_iterations", CONFIG_INT, "2", 1, 1e9, NULL, true,
+     "halving: least iterations of the first rung; the last one has run.iterations"},
+    {"sweep.metric", CONFIG_CHOICE, "reward_mean", 0, 0, "reward_mean|guard_mean", true,
+     "what makes a member better"},
+    {"sweep.ranks", CONFIG_INT, "1", 1, 100000, NULL, false, "MPI ranks of a member"},
+    {"sweep.at_once", CONFIG_INT, "auto", 1, 100000, "auto", false,
+     "members that run at a time; auto: as many as the cores (several nodes: tasks) carry"},
+    {"sweep.launch", CONFIG_TEXT, "auto", 0, 0, NULL, false,
+     "words before a member's program; auto: none for one rank on one node, else srun inside "
+     "a Slurm job and mpirun elsewhere; none"},
+    {"sweep.array_tasks", CONFIG_INT, "auto", 1, MEMBERS, "auto", false,
+     "--array-script: tasks of the array; auto: ten members each, below MaxArraySize's default"},
+    {"sweep.array_at_once", CONFIG_INT, "0", 0, MEMBERS, NULL, false,
+     "--array-script: tasks that Slurm runs at a time; 0: no limit"},
+    {.key = NULL},
+};
+/* clang-format on */
+
+/* One key and what it may be. */
+struct axis {
+    char *key;
+    char **value; /* [values] */
+    int64_t values, line;
+    bool range, log;
+    double from, to;
+    int64_t points; /* of a grid over the range */
+};
+
+struct plan {
+    struct sweep *s;
+    const char *path;
+    struct axis axis[KEYS];
+    int axes;
+};
+
+static int refuse(const struct plan *p, int64_t line, const char *what,
+                  const char *name)
+{
+    return err_set(ERR_USAGE, "%s:%lld: %s: %s", p->path, (long long)line, name, what);
+}
+
+/* Scalars, and lists of numbers as "[0, 3]". NULL: ERR_USAGE. */
+static char *text_of(const struct plan *p, const struct config_node *n, const char *key)
+{
+    struct text t = {0};
+    if (n->kind == CONFIG_NODE_TEXT)
+        return mem_text(n->text);
+    text_add(&t, "[");
+    for (int64_t i = 0; i < n->children; i++) {
+        if (n->kind == CONFIG_NODE_MAP || n->child[i].kind != CONFIG_NODE_TEXT) {
+            text_free(&t);
+            refuse(p, n->line, "a value must be a word, a number or a list of numbers",
+                   key);
+            return NULL;
+        }
+        text_add(&t, "%s%s", i > 0 ? ", " : "", n->child[i].text);
+    }
+    text_add(&t, "]");
+    return t.s;
+}
+
+static int take_range(struct plan *p, struct axis *a, const struct config_node *n)
+{
+    static const char *const names[] = {"from", "to", "points", "scale"};
+    const struct config_node *v[4];
+    int64_t known = 0;
+    for (int k = 0; k < 4; k++) {
+        v[k] = config_tree_get(n, names[k]);
+        known += v[k] != NULL;
+        if (v[k] != NULL && v[k]->kind != CONFIG_NODE_TEXT)
+            return refuse(p, v[k]->line, "a number is expected", names[k]);
+    }
+    if (known != n->children)
+        return refuse(p, n->line, "a range has from, to, points, scale", a->key);
+    a->range = true;
+    a->log = v[3] != NULL && strcmp(v[3]->text, "log") == 0;
+    if (v[0] == NULL || v[1] == NULL || !text_to_f64(v[0]->text, &a->from) ||
+        !text_to_f64(v[1]->text, &a->to) || !isfinite(a->from) || !isfinite(a->to) ||
+        a->from >= a->to)
+        return refuse(p, n->line, "a range needs numbers: from < to", a->key);
+    if (v[3] != NULL && !a->log && strcmp(v[3]->text, "linear") != 0)
+        return refuse(p, v[3]->line, "scale is linear or log", a->key);
+    if (a->log && a->from <= 0)
+        return refuse(p, n->line, "scale: log needs from > 0", a->key);
+    if (v[2] != NULL &&
+        (!text_to_i64(v[2]->text, &a->points) || a->points < 2 || a->points > MEMBERS))
+        return refuse(p, v[2]->line, "points is a whole number from 2 on", a->key);
+    return 0;
+}
+
+static int take_values(struct plan *p, struct axis *a, const struct config_node *n)
+{
+    bool list = n->kind == CONFIG_NODE_LIST;
+    a->values = list ? n->children : 1;
+    if (a->values == 0)
+        return refuse(p, n->line, "the axis has no values", a->key);
+    a->value = mem_alloc(a->values, sizeof *a->value);
+    for (int64_t i = 0; i < a->values; i++)
+        if ((a->value[i] = text_of(p, list ? &n->child[i] : n, a->key)) == NULL)
+            return -1;
+    return 0;
+}
+
+/* section.key: [..], or section: {key: [..]} */
+static int take_axes(struct plan *p, const struct config_node *map, const char *section)
+{
+    if (map->kind != CONFIG_NODE_MAP)
+        return refuse(p, map->line, "'section.key: [values]' lines must follow",
+                      section != NULL ? section : "axes");
+    for (int64_t i = 0; i < map->children; i++) {
+        const struct config_node *n = &map->child[i];
+        bool range =
+            n->kind == CONFIG_NODE_MAP &&
+            (config_tree_get(n, "from") != NULL || config_tree_get(n, "to") != NULL);
+        char *key =
+            section == NULL ? mem_text(n->name) : text_new("%s.%s", section, n->name);
+        if (n->kind == CONFIG_NODE_MAP && !range) {
+            int rc = take_axes(p, n, key);
+            mem_free(key);
+            if (rc != 0)
+                return -1;
+            continue;
+        }
+        struct axis *a = &p->axis[p->axes];
+        if (p->axes == KEYS) {
+            mem_free(key);
+            return refuse(p, n->line, "too many axes, 64 are possible", n->name);
+        }
+        *a = (struct axis){.key = key, .line = n->line};
+        p->axes++;
+        if ((range ? take_range(p, a, n) : take_values(p, a, n)) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static const struct config_key *find_key(const char *key)
+{
+    for (const struct config_key *k = schema; k->key != NULL; k++)
+        if (strcmp(k->key, key) == 0)
+            return k;
+    return NULL;
+}
+
+/* A range's value at u in [0, 1]. */
+static char *point(const struct axis *a, double u)
+{
+    const struct config_key *k = find_key(a->key);
+    double v =
+        a->log ? a->from * pow(a->to / a->from, u) : a->from + (a->to - a->from) * u;
+    if (k != NULL && k->type == CONFIG_INT)
+        return text_new("%.0f", round(v));
+    return text_new("%.6g", v);
+}
+
+static struct sweep_member *new_member(struct sweep *s)
+{
+    if ((s->members & (s->members - 1)) == 0) /* a power of two, or 0 */
+        s->member = mem_resize(s->member, s->members,
+                               s->members == 0 ? 1 : s->members * 2, sizeof *s->member);
+    struct sweep_member *m = &s->member[s->members++];
+    *m = (struct sweep_member){.id = ""};
+    m->value = mem_alloc(s->keys, sizeof *m->value);
+    return m;
+}
+
+/* Every combination; the last axis turns fastest. */
+static int make_grid(struct plan *p)
+{
+    int64_t n = 1;
+    for (int a = 0; a < p->axes; a++) {
+        struct axis *x = &p->axis[a];
+        if (x->range && x->points == 0)
+            return refuse(p, x->line, "a grid needs the range's points", x->key);
+        int64_t size = x->range ? x->points : x->values;
+        if (n > MEMBERS / size)
+            return refuse(p, x->line, "more than 100000 members", x->key);
+        n *= size;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        struct sweep_member *m = new_member(p->s);
+        int64_t rest = i;
+        for (int a = p->axes - 1; a >= 0; a--) {
+            struct axis *x = &p->axis[a];
+            int64_t size = x->range ? x->points : x->values, at = rest % size;
+            rest /= size;
+            m->value[a] = x->range ? point(x, (double)at / (double)(size - 1))
+                                   : mem_text(x->value[at]);
+        }
+    }
+    return 0;
+}
+
+/* Draw i of an axis depends on the seed, its name and i alone. */
+static void make_random(struct plan *p, int64_t samples, int64_t seed)
+{
+    for (int64_t i = 0; i < samples; i++) {
+        struct sweep_member *m = new_member(p->s);
+        for (int a = 0; a < p->axes; a++) {
+            struct axis *x = &p->axis[a];
+            uint64_t key = rng_name_key(x->key, (uint64_t)seed);
+            m->value[a] = x->range ? point(x, rng_uniform(key, i))
+                                   : mem_text(x->value[rng_below(key, i, x->values)]);
+        }
+    }
+}
+
+static int64_t key_at(struct plan *p, const char *key)
+{
+    for (int64_t k = 0; k < p->s->keys; k++)
+        if (strcmp(p->s->key[k], key) == 0)
+            return k;
+    if (p->s->keys == KEYS)
+        return -1;
+    p->s->key[p->s->keys] = mem_text(key);
+    return p->s->keys++;
+}
+
+/* Entries of members: maps of section.key; pass 0 finds the keys. */
+static int make_list(struct plan *p, const struct config_node *list)
+{
+    if (list->kind != CONFIG_NODE_LIST || list->children == 0)
+        return refuse(p, list->line, "'- {section.key: value, ...}' lines must follow",
+                      "members");
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < list->children; i++) {
+            const struct config_node *n = &list->child[i];
+            if (n->kind != CONFIG_NODE_MAP)
+                return refuse(p, n->line, "a member is a map {section.key: value}",
+                              "members");
+            struct sweep_member *m = pass == 1 ? new_member(p->s) : NULL;
+            for (int64_t e = 0; e < n->children; e++) {
+                int64_t k = key_at(p, n->child[e].name);
+                if (k < 0)
+                    return refuse(p, n->line, "too many keys, 64 are possible",
+                                  "members");
+                if (m != NULL &&
+                    (m->value[k] = text_of(p, &n->child[e], p->s->key[k])) == NULL)
+                    return -1;
+            }
+        }
+    return 0;
+}
+
+static int make_members(struct plan *p, const struct config_node *root)
+{
+    struct sweep *s = p->s;
+    const struct config_node *axes = config_tree_get(root, "axes"),
+                             *list = config_tree_get(root, "members");
+    int64_t samples = config_int(s->settings, "sweep.samples");
+    const char *kind = config_text(s->settings, "sweep.kind");
+    bool halving = strcmp(kind, "halving") == 0;
+    bool listed =
+        strcmp(kind, "list") == 0 || (halving && list != NULL && axes == NULL);
+    s->key = mem_alloc(KEYS, sizeof *s->key);
+    if (listed ? list == NULL || axes != NULL : axes == NULL || list != NULL)
+        return err_set(ERR_USAGE, "%s: sweep.kind=%s wants the section %s, and no %s",
+                       p->path, kind, listed ? "members" : "axes",
+                       listed ? "axes" : "members");
+    if (listed)
+        return make_list(p, list);
+    if (take_axes(p, axes, NULL) != 0)
+        return -1;
+    if (p->axes == 0)
+        return refuse(p, axes->line, "no axis is given", "axes");
+    for (int a = 0; a < p->axes; a++)
+        if (key_at(p, p->axis[a].key) != a)
+            return refuse(p, p->axis[a].line, "is given twice", p->axis[a].key);
+    bool drawn = strcmp(kind, "random") == 0 || (halving && samples > 0);
+    if (drawn && samples == 0)
+        return err_set(ERR_USAGE,
+                       "%s: sweep.samples must say how many members are drawn",
+                       p->path);
+    if (!drawn)
+        return make_grid(p);
+    make_random(p, samples, config_int(s->settings, "sweep.seed"));
+    return 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The name: a digest of the parameters and the run's seed. */
+static void name_member(const struct sweep *s, struct sweep_member *m)
+{
+    char *line[KEYS + 1], hex[DIGEST_HEX];
+    int64_t n = 0;
+    struct digest *d = digest_create();
+    for (int64_t k = 0; k < s->keys; k++)
+        if (m->value[k] != NULL && strcmp(s->key[k], "run.seed") != 0)
+            line[n++] = text_new("%s=%s", s->key[k], m->value[k]);
+    line[n++] = text_new("run.seed=%lld", (long long)m->seed);
+    qsort(line, (size_t)n, sizeof *line, by_text);
+    for (int64_t i = 0; i < n; i++) {
+        digest_add_text(d, line[i]);
+        mem_free(line[i]);
+    }
+    digest_finish(d, hex);
+    snprintf(m->id, sizeof m->id, "%.*s", SWEEP_ID, hex);
+}
+
+/* The member's values in a configuration, which settles their spelling. */
+static int assign(const struct plan *p, struct sweep_member *m, struct config *c)
+{
+    const struct sweep *s = p->s;
+    for (int64_t k = 0; k < s->keys; k++) {
+        if (m->value[k] == NULL)
+            continue;
+        if (strcmp(s->key[k], "run.dir") == 0 ||
+            strcmp(s->key[k], "run.max_walltime") == 0)
+            return err_set(ERR_USAGE, "%s: %s is the sweep's own and no axis", p->path,
+                           s->key[k]);
+        char *word = text_new("%s=%s", s->key[k], m->value[k]), where[400];
+        snprintf(where, sizeof where, "%s", p->path);
+        if (k < p->axes)
+            snprintf(where, sizeof where, "%s:%lld", p->path,
+                     (long long)p->axis[k].line);
+        int rc = config_assign(c, word, where);
+        mem_free(word);
+        if (rc != 0)
+            return -1;
+        if (find_key(s->key[k]) != NULL) {
+            mem_free(m->value[k]);
+            m->value[k] = mem_text(config_text(c, s->key[k]));
+        }
+    }
+    return 0;
+}
+
+/* A member's folder may hold a run of an earlier state of the sweep's base. */
+static int check_old(const struct sweep_member *m, const struct config *c)
+{
+    char *path = text_new("%s/run/config.yaml", m->dir);
+    int rc = 0;
+    if (file_exists(path)) {
+        struct config *old = config_create(schema);
+        rc = config_read(old, path);
+        const char *key = rc == 0 ? config_difference(old, c) : NULL;
+        if (key != NULL)
+            rc = err_set(ERR_USAGE,
+                         "%s: this member was run with another %s; choose another "
+                         "sweep.dir, or restore the value",
+                         path, key);
+        config_destroy(old);
+    }
+    mem_free(path);
+    return rc;
+}
+
+static int settle_member(const struct plan *p, struct sweep_member *m)
+{
+    const struct sweep *s = p->s;
+    struct config *c = config_create(schema);
+    int rc = config_read(c, s->base);
+    for (int64_t i = 0; i < s->overrides && rc == 0; i++)
+        rc = config_override(c, s->override[i]);
+    if (rc == 0)
+        rc = assign(p, m, c);
+    if (rc == 0 && config_is(c, "groups.threads", "auto"))
+        rc = config_assign(c, "groups.threads=1", p->path);
+    if (rc == 0) {
+        m->seed = config_int(c, "run.seed");
+        m->iterations = config_int(c, "run.iterations");
+        m->threads = config_int(c, "groups.threads");
+        name_member(s, m);
+        m->dir = text_new("%s/members/%s", s->dir, m->id);
+        rc = check_old(m, c);
+    }
+    config_destroy(c);
+    return rc;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct sweep_member *x = *(struct sweep_member *const *)a,
+                              *y = *(struct sweep_member *const *)b;
+    int c = strcmp(x->id, y->id);
+    return c != 0 ? c : x < y ? -1 : x > y;
+}
+
+void sweep_free_member(const struct sweep *s, struct sweep_member *m)
+{
+    for (int64_t k = 0; k < s->keys; k++)
+        mem_free(m->value[k]);
+    mem_free(m->value);
+    mem_free(m->dir);
+    *m = (struct sweep_member){.id = ""};
+}
+
+/* Keeps the first of equal members. */
+static void drop_twins(struct sweep *s)
+{
+    struct sweep_member **order = mem_alloc(s->members, sizeof *order);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < s->members; i++)
+        order[i] = &s->member[i];
+    qsort(order, (size_t)s->members, sizeof *order, by_id);
+    for (int64_t i = s->members - 1; i > 0; i--)
+        if (strcmp(order[i]->id, order[i - 1]->id) == 0)
+            sweep_free_member(s, order[i]);
+    mem_free(order);
+    for (int64_t i = 0; i < s->members; i++)
+        if (s->member[i].value != NULL)
+            s->member[kept++] = s->member[i];
+    s->twins = s->members - kept;
+    s->members = kept;
+}
+
+/* As many rungs as members and iterations allow. */
+static int make_rungs(const struct plan *p)
+{
+    struct sweep *s = p->s;
+    int64_t eta = config_int(s->settings, "sweep.eta"), divisor = 1,
+            least = config_int(s->settings, "sweep.min_iterations"),
+            last = s->member[0].iterations, n = 1;
+    if (!config_is(s->settings, "sweep.kind", "halving"))
+        return 0;
+    for (int64_t k = 0; k < s->keys; k++)
+        if (strcmp(s->key[k], "run.iterations") == 0)
+            return err_set(ERR_USAGE, "%s: halving sets run.iterations itself",
+                           p->path);
+    for (int64_t f = eta; n < SWEEP_RUNGS && f <= s->members && last / f >= least;
+         f *= eta)
+        n++;
+    s->rungs = n;
+    for (int64_t k = 0; k < n; k++, divisor *= eta) {
+        s->count[k] = s->members / divisor;
+        s->iterations[n - 1 - k] = last / divisor;
+    }
+    return 0;
+}
+
+static int take_settings(struct plan *p, const struct config_node *root)
+{
+    static const char *const names[] = {"sweep", "axes", "members"};
+    for (int64_t i = 0; i < root->children; i++) {
+        const struct config_node *n = &root->child[i];
+        if (strcmp(n->name, names[0]) != 0 && strcmp(n->name, names[1]) != 0 &&
+            strcmp(n->name, names[2]) != 0)
+            return err_set(ERR_USAGE,
+                           "%s:%lld: unknown section '%.60s'; a sweep file has "
+                           "sweep, axes, members",
+                           p->path, (long long)n->line, n->name);
+        if (strcmp(n->name, "sweep") != 0)
+            continue;
+        if (n->kind != CONFIG_NODE_MAP)
+            return refuse(p, n->line, "indented 'key: value' lines must follow",
+                          "sweep");
+        for (int64_t e = 0; e < n->children; e++) {
+            char where[400], *text = text_of(p, &n->child[e], n->child[e].name);
+            if (text == NULL)
+                return -1;
+            snprintf(where, sizeof where, "%s:%lld", p->path,
+                     (long long)n->child[e].line);
+            char *word = text_new("sweep.%s=%s", n->child[e].name, text);
+            int rc = config_assign(p->s->settings, word, where);
+            mem_free(word);
+            mem_free(text);
+            if (rc != 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int take_words(struct plan *p, int n, char *const *words)
+{
+    struct sweep *s = p->s;
+    s->override = mem_alloc(n + 1, sizeof *s->override);
+    for (int i = 0; i < n; i++) {
+        if (strncmp(words[i], "sweep.", 6) != 0)
+            s->override[s->overrides++] = mem_text(words[i]);
+        else if (config_override(s->settings, words[i]) != 0)
+            return -1;
+    }
+    s->dir = mem_text(config_text(s->settings, "sweep.dir"));
+    s->base = mem_text(config_text(s->settings, "sweep.config"));
+    snprintf(s->metric, sizeof s->metric, "%s",
+             config_text(s->settings, "sweep.metric"));
+    if (s->dir[0] == '\0' || s->base[0] == '\0')
+        return err_set(ERR_USAGE, "%s: sweep.%s is not set: %s", p->path,
+                       s->dir[0] == '\0' ? "dir" : "config",
+                       s->dir[0] == '\0'
+                           ? "name the folder of the sweep"
+                           : "name the configuration that members change");
+    return 0;
+}
+
+struct sweep *sweep_plan(const char *path, int n, char *const *words)
+{
+    struct plan p = {.path = path, .s = mem_alloc(1, sizeof *p.s)};
+    struct config_node *root = config_tree_read(path);
+    struct sweep *s = p.s;
+    *s = (struct sweep){.settings = config_create(sweep_settings)};
+    int rc = root == NULL ? -1 : 0;
+    if (rc == 0)
+        rc = take_settings(&p, root);
+    if (rc == 0)
+        rc = take_words(&p, n, words);
+    if (rc == 0)
+        rc = make_members(&p, root);
+    for (int64_t i = 0; i < s->members && rc == 0; i++)
+        rc = settle_member(&p, &s->member[i]);
+    if (rc == 0) {
+        drop_twins(s);
+        rc = make_rungs(&p);
+    }
+    for (int a = 0; a < p.axes; a++) {
+        for (int64_t i = 0; p.axis[a].value != NULL && i < p.axis[a].values; i++)
+            mem_free(p.axis[a].value[i]);
+        mem_free(p.axis[a].value);
+        mem_free(p.axis[a].key);
+    }
+    config_tree_destroy(root);
+    if (rc == 0)
+        return s;
+    sweep_destroy(s);
+    return NULL;
+}
+
+void sweep_destroy(struct sweep *s)
+{
+    if (s == NULL)
+        return;
+    for (int64_t i = 0; i < s->members; i++)
+        if (s->member[i].value != NULL)
+            sweep_free_member(s, &s->member[i]);
+    for (int64_t k = 0; k < s->keys; k++)
+        mem_free(s->key[k]);
+    for (int64_t i = 0; i < s->overrides; i++)
+        mem_free(s->override[i]);
+    mem_free(s->member);
+    mem_free(s->key);
+    mem_free(s->override);
+    mem_free(s->dir);
+    mem_free(s->base);
+    config_destroy(s->settings);
+    mem_free(s);
+}
