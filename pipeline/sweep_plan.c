@@ -35,7 +35,8 @@ const struct config_key sweep_settings[] = {
      "what makes a member better"},
     {"sweep.ranks", CONFIG_INT, "1", 1, 100000, NULL, false, "MPI ranks of a member"},
     {"sweep.at_once", CONFIG_INT, "auto", 1, 100000, "auto", false,
-     "members that run at a time; auto: as many as the cores (several nodes: tasks) carry"},
+     "members that run at a time; auto: as many as the cores (several nodes: tasks) carry, and "
+     "up to three per core where members of one thread leave cores idle"},
     {"sweep.launch", CONFIG_TEXT, "auto", 0, 0, NULL, false,
      "words before a member's program; auto: none for one rank on one node, else srun inside "
      "a Slurm job and mpirun elsewhere; none"},

@@ -19,9 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { WORDS = 16 };
+enum { SPREAD = 3 }; /* most members per core */
 static const double WAKE_S = 0.25; /* between looks at the clock, STOP and locks */
 
 struct slot {
@@ -31,11 +32,19 @@ struct slot {
     int lock;
 };
 
+/* Since when the cores' use is measured: ends of members, processor time of those that have
+ * ended. */
+struct window {
+    double since, cpu_s;
+    int64_t ends;
+};
+
 struct queue {
     const struct sweep *s;
     const struct sweep_options *o;
-    struct slot *slot; /* [at_once] */
-    int64_t at_once, running;
+    struct slot *slot; /* [most] */
+    int64_t at_once, most, running;
+    struct window window;
     char self[4096], launch[512];
     sigset_t signals;
     int asked; /* times that this process was told to stop */
@@ -101,6 +110,9 @@ static int settle(struct queue *q)
                                                        : config_int(c, "sweep.at_once");
     if (q->at_once > q->s->members)
         q->at_once = q->s->members;
+    q->most = q->at_once;
+    if (config_is(c, "sweep.at_once", "auto") && q->launch[0] == '\0' && threads == 1)
+        q->most = SPREAD * q->at_once;
     /* A single rank needs no daemon beside it; several launchers must not all bind
      * their ranks to the first cores. */
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
@@ -253,9 +265,31 @@ static int end_member(struct queue *q, struct slot *slot, int code)
     return rc;
 }
 
+static double cpu_s(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_CHILDREN, &u);
+    return (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
+           1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+/* Short runs wait for disks and for their own start: where those that have ended left cores
+ * idle, one more runs at a time. */
+static void fill_cores(struct queue *q)
+{
+    struct window *w = &q->window;
+    int64_t cores = q->most / SPREAD;
+    if (++w->ends < 2 * q->at_once || q->at_once >= q->most)
+        return;
+    double now = clock_s(), cpu = cpu_s();
+    if (cpu - w->cpu_s < 0.95 * (double)cores * (now - w->since))
+        q->at_once++;
+    *w = (struct window){.since = now, .cpu_s = cpu};
+}
+
 static void tell_all(const struct queue *q, int sig)
 {
-    for (int64_t i = 0; i < q->at_once; i++)
+    for (int64_t i = 0; i < q->most; i++)
         if (q->slot[i].member >= 0)
             kill(q->slot[i].pid, sig);
 }
@@ -274,10 +308,11 @@ static int attend(struct queue *q)
     q->stopping = q->stopping || rundir_flag(q->s->dir, "STOP") ||
                   (q->deadline > 0 && clock_s() >= q->deadline);
     while ((code = child_ended(&pid)) >= 0)
-        for (int64_t i = 0; i < q->at_once; i++)
-            if (q->slot[i].member >= 0 && q->slot[i].pid == pid &&
-                end_member(q, &q->slot[i], code) != 0)
-                rc = -1;
+        for (int64_t i = 0; i < q->most; i++)
+            if (q->slot[i].member >= 0 && q->slot[i].pid == pid) {
+                rc = end_member(q, &q->slot[i], code) != 0 ? -1 : rc;
+                fill_cores(q);
+            }
     if (q->stopping && !before) {
         printf("stopping: %lld members finish what they are at\n",
                (long long)q->running);
@@ -407,8 +442,9 @@ int sweep_run(const struct sweep *s, const struct sweep_options *o)
     if (settle(&q) != 0)
         return -1;
     q.deadline = o->max_walltime_s > 0 ? clock_s() + o->max_walltime_s : 0;
-    q.slot = mem_alloc(q.at_once, sizeof *q.slot);
-    for (int64_t i = 0; i < q.at_once; i++)
+    q.window = (struct window){.since = clock_s()};
+    q.slot = mem_alloc(q.most, sizeof *q.slot);
+    for (int64_t i = 0; i < q.most; i++)
         q.slot[i].member = -1;
     sigemptyset(&q.signals);
     sigaddset(&q.signals, SIGCHLD);
