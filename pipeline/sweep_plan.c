@@ -1,21 +1,17 @@
-/* Members of a sweep: from axes or a list to checked configurations with names. */
+/* Members of a sweep: held against the schema and the base, named, freed of twins. */
 #include "pipeline/sweep.h"
 
-#include "io/config_tree.h"
 #include "io/sys/digest.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
-#include "io/sys/rng.h"
 #include "pipeline/schema.h"
+#include "pipeline/sweep_axes.h"
 #include "pipeline/sweep_parts.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { KEYS = 64, MEMBERS = 100000 };
 
 /* clang-format off */
 const struct config_key sweep_settings[] = {
@@ -24,7 +20,7 @@ const struct config_key sweep_settings[] = {
     {"sweep.kind", CONFIG_CHOICE, "grid", 0, 0, "grid|random|list|halving", true,
      "grid: all combinations of the axes; random: samples draws from them; list: members; "
      "halving: any of these, of which the best go on"},
-    {"sweep.samples", CONFIG_INT, "0", 0, MEMBERS, NULL, true,
+    {"sweep.samples", CONFIG_INT, "0", 0, SWEEP_MEMBERS, NULL, true,
      "random, halving: how many members are drawn; halving: 0: the grid, or members"},
     {"sweep.seed", CONFIG_INT, "0", 0, 9007199254740992.0, NULL, true, "random: key of the draws"},
     {"sweep.eta", CONFIG_INT, "3", 2, 1000, NULL, true,
@@ -40,133 +36,15 @@ const struct config_key sweep_settings[] = {
     {"sweep.launch", CONFIG_TEXT, "auto", 0, 0, NULL, false,
      "words before a member's program; auto: none for one rank on one node, else srun inside "
      "a Slurm job and mpirun elsewhere; none"},
-    {"sweep.array_tasks", CONFIG_INT, "auto", 1, MEMBERS, "auto", false,
+    {"sweep.array_tasks", CONFIG_INT, "auto", 1, SWEEP_MEMBERS, "auto", false,
      "--array-script: tasks of the array; auto: ten members each, below MaxArraySize's default"},
-    {"sweep.array_at_once", CONFIG_INT, "0", 0, MEMBERS, NULL, false,
+    {"sweep.array_at_once", CONFIG_INT, "0", 0, SWEEP_MEMBERS, NULL, false,
      "--array-script: tasks that Slurm runs at a time; 0: no limit"},
     {.key = NULL},
 };
 /* clang-format on */
 
-/* One key and what it may be. */
-struct axis {
-    char *key;
-    char **value; /* [values] */
-    int64_t values, line;
-    bool range, log;
-    double from, to;
-    int64_t points; /* of a grid over the range */
-};
-
-struct plan {
-    struct sweep *s;
-    const char *path;
-    struct axis axis[KEYS];
-    int axes;
-};
-
-static int refuse(const struct plan *p, int64_t line, const char *what,
-                  const char *name)
-{
-    return err_set(ERR_USAGE, "%s:%lld: %s: %s", p->path, (long long)line, name, what);
-}
-
-/* Scalars, and lists of numbers as "[0, 3]". NULL: ERR_USAGE. */
-static char *text_of(const struct plan *p, const struct config_node *n, const char *key)
-{
-    struct text t = {0};
-    if (n->kind == CONFIG_NODE_TEXT)
-        return mem_text(n->text);
-    text_add(&t, "[");
-    for (int64_t i = 0; i < n->children; i++) {
-        if (n->kind == CONFIG_NODE_MAP || n->child[i].kind != CONFIG_NODE_TEXT) {
-            text_free(&t);
-            refuse(p, n->line, "a value must be a word, a number or a list of numbers",
-                   key);
-            return NULL;
-        }
-        text_add(&t, "%s%s", i > 0 ? ", " : "", n->child[i].text);
-    }
-    text_add(&t, "]");
-    return t.s;
-}
-
-static int take_range(struct plan *p, struct axis *a, const struct config_node *n)
-{
-    static const char *const names[] = {"from", "to", "points", "scale"};
-    const struct config_node *v[4];
-    int64_t known = 0;
-    for (int k = 0; k < 4; k++) {
-        v[k] = config_tree_get(n, names[k]);
-        known += v[k] != NULL;
-        if (v[k] != NULL && v[k]->kind != CONFIG_NODE_TEXT)
-            return refuse(p, v[k]->line, "a number is expected", names[k]);
-    }
-    if (known != n->children)
-        return refuse(p, n->line, "a range has from, to, points, scale", a->key);
-    a->range = true;
-    a->log = v[3] != NULL && strcmp(v[3]->text, "log") == 0;
-    if (v[0] == NULL || v[1] == NULL || !text_to_f64(v[0]->text, &a->from) ||
-        !text_to_f64(v[1]->text, &a->to) || !isfinite(a->from) || !isfinite(a->to) ||
-        a->from >= a->to)
-        return refuse(p, n->line, "a range needs numbers: from < to", a->key);
-    if (v[3] != NULL && !a->log && strcmp(v[3]->text, "linear") != 0)
-        return refuse(p, v[3]->line, "scale is linear or log", a->key);
-    if (a->log && a->from <= 0)
-        return refuse(p, n->line, "scale: log needs from > 0", a->key);
-    if (v[2] != NULL &&
-        (!text_to_i64(v[2]->text, &a->points) || a->points < 2 || a->points > MEMBERS))
-        return refuse(p, v[2]->line, "points is a whole number from 2 on", a->key);
-    return 0;
-}
-
-static int take_values(struct plan *p, struct axis *a, const struct config_node *n)
-{
-    bool list = n->kind == CONFIG_NODE_LIST;
-    a->values = list ? n->children : 1;
-    if (a->values == 0)
-        return refuse(p, n->line, "the axis has no values", a->key);
-    a->value = mem_alloc(a->values, sizeof *a->value);
-    for (int64_t i = 0; i < a->values; i++)
-        if ((a->value[i] = text_of(p, list ? &n->child[i] : n, a->key)) == NULL)
-            return -1;
-    return 0;
-}
-
-/* section.key: [..], or section: {key: [..]} */
-static int take_axes(struct plan *p, const struct config_node *map, const char *section)
-{
-    if (map->kind != CONFIG_NODE_MAP)
-        return refuse(p, map->line, "'section.key: [values]' lines must follow",
-                      section != NULL ? section : "axes");
-    for (int64_t i = 0; i < map->children; i++) {
-        const struct config_node *n = &map->child[i];
-        bool range =
-            n->kind == CONFIG_NODE_MAP &&
-            (config_tree_get(n, "from") != NULL || config_tree_get(n, "to") != NULL);
-        char *key =
-            section == NULL ? mem_text(n->name) : text_new("%s.%s", section, n->name);
-        if (n->kind == CONFIG_NODE_MAP && !range) {
-            int rc = take_axes(p, n, key);
-            mem_free(key);
-            if (rc != 0)
-                return -1;
-            continue;
-        }
-        struct axis *a = &p->axis[p->axes];
-        if (p->axes == KEYS) {
-            mem_free(key);
-            return refuse(p, n->line, "too many axes, 64 are possible", n->name);
-        }
-        *a = (struct axis){.key = key, .line = n->line};
-        p->axes++;
-        if ((range ? take_range(p, a, n) : take_values(p, a, n)) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-static const struct config_key *find_key(const char *key)
+const struct config_key *sweep_find_key(const char *key)
 {
     for (const struct config_key *k = schema; k->key != NULL; k++)
         if (strcmp(k->key, key) == 0)
@@ -174,140 +52,11 @@ static const struct config_key *find_key(const char *key)
     return NULL;
 }
 
-/* A range's value at u in [0, 1]. */
-static char *point(const struct axis *a, double u)
-{
-    const struct config_key *k = find_key(a->key);
-    double v =
-        a->log ? a->from * pow(a->to / a->from, u) : a->from + (a->to - a->from) * u;
-    if (k != NULL && k->type == CONFIG_INT)
-        return text_new("%.0f", round(v));
-    return text_new("%.6g", v);
-}
-
-static struct sweep_member *new_member(struct sweep *s)
-{
-    if ((s->members & (s->members - 1)) == 0) /* a power of two, or 0 */
-        s->member = mem_resize(s->member, s->members,
-                               s->members == 0 ? 1 : s->members * 2, sizeof *s->member);
-    struct sweep_member *m = &s->member[s->members++];
-    *m = (struct sweep_member){.id = ""};
-    m->value = mem_alloc(s->keys, sizeof *m->value);
-    return m;
-}
-
-/* Every combination; the last axis turns fastest. */
-static int make_grid(struct plan *p)
-{
-    int64_t n = 1;
-    for (int a = 0; a < p->axes; a++) {
-        struct axis *x = &p->axis[a];
-        if (x->range && x->points == 0)
-            return refuse(p, x->line, "a grid needs the range's points", x->key);
-        int64_t size = x->range ? x->points : x->values;
-        if (n > MEMBERS / size)
-            return refuse(p, x->line, "more than 100000 members", x->key);
-        n *= size;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        struct sweep_member *m = new_member(p->s);
-        int64_t rest = i;
-        for (int a = p->axes - 1; a >= 0; a--) {
-            struct axis *x = &p->axis[a];
-            int64_t size = x->range ? x->points : x->values, at = rest % size;
-            rest /= size;
-            m->value[a] = x->range ? point(x, (double)at / (double)(size - 1))
-                                   : mem_text(x->value[at]);
-        }
-    }
-    return 0;
-}
-
-/* Draw i of an axis depends on the seed, its name and i alone. */
-static void make_random(struct plan *p, int64_t samples, int64_t seed)
-{
-    for (int64_t i = 0; i < samples; i++) {
-        struct sweep_member *m = new_member(p->s);
-        for (int a = 0; a < p->axes; a++) {
-            struct axis *x = &p->axis[a];
-            uint64_t key = rng_name_key(x->key, (uint64_t)seed);
-            m->value[a] = x->range ? point(x, rng_uniform(key, i))
-                                   : mem_text(x->value[rng_below(key, i, x->values)]);
-        }
-    }
-}
-
-static int64_t key_at(struct plan *p, const char *key)
-{
-    for (int64_t k = 0; k < p->s->keys; k++)
-        if (strcmp(p->s->key[k], key) == 0)
-            return k;
-    if (p->s->keys == KEYS)
-        return -1;
-    p->s->key[p->s->keys] = mem_text(key);
-    return p->s->keys++;
-}
-
-/* Entries of members: maps of section.key; pass 0 finds the keys. */
-static int make_list(struct plan *p, const struct config_node *list)
-{
-    if (list->kind != CONFIG_NODE_LIST || list->children == 0)
-        return refuse(p, list->line, "'- {section.key: value, ...}' lines must follow",
-                      "members");
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < list->children; i++) {
-            const struct config_node *n = &list->child[i];
-            if (n->kind != CONFIG_NODE_MAP)
-                return refuse(p, n->line, "a member is a map {section.key: value}",
-                              "members");
-            struct sweep_member *m = pass == 1 ? new_member(p->s) : NULL;
-            for (int64_t e = 0; e < n->children; e++) {
-                int64_t k = key_at(p, n->child[e].name);
-                if (k < 0)
-                    return refuse(p, n->line, "too many keys, 64 are possible",
-                                  "members");
-                if (m != NULL &&
-                    (m->value[k] = text_of(p, &n->child[e], p->s->key[k])) == NULL)
-                    return -1;
-            }
-        }
-    return 0;
-}
-
-static int make_members(struct plan *p, const struct config_node *root)
-{
-    struct sweep *s = p->s;
-    const struct config_node *axes = config_tree_get(root, "axes"),
-                             *list = config_tree_get(root, "members");
-    int64_t samples = config_int(s->settings, "sweep.samples");
-    const char *kind = config_text(s->settings, "sweep.kind");
-    bool halving = strcmp(kind, "halving") == 0;
-    bool listed =
-        strcmp(kind, "list") == 0 || (halving && list != NULL && axes == NULL);
-    s->key = mem_alloc(KEYS, sizeof *s->key);
-    if (listed ? list == NULL || axes != NULL : axes == NULL || list != NULL)
-        return err_set(ERR_USAGE, "%s: sweep.kind=%s wants the section %s, and no %s",
-                       p->path, kind, listed ? "members" : "axes",
-                       listed ? "axes" : "members");
-    if (listed)
-        return make_list(p, list);
-    if (take_axes(p, axes, NULL) != 0)
-        return -1;
-    if (p->axes == 0)
-        return refuse(p, axes->line, "no axis is given", "axes");
-    for (int a = 0; a < p->axes; a++)
-        if (key_at(p, p->axis[a].key) != a)
-            return refuse(p, p->axis[a].line, "is given twice", p->axis[a].key);
-    bool drawn = strcmp(kind, "random") == 0 || (halving && samples > 0);
-    if (drawn && samples == 0)
-        return err_set(ERR_USAGE,
-                       "%s: sweep.samples must say how many members are drawn",
-                       p->path);
-    if (!drawn)
-        return make_grid(p);
-    make_random(p, samples, config_int(s->settings, "sweep.seed"));
-    return 0;
-}
+struct plan {
+    struct sweep *s;
+    const char *path;
+    int64_t line[SWEEP_KEYS]; /* of the keys' axes */
+};
 
 static int by_text(const void *a, const void *b)
 {
@@ -317,7 +66,7 @@ static int by_text(const void *a, const void *b)
 /* The name: a digest of the parameters and the run's seed. */
 static void name_member(const struct sweep *s, struct sweep_member *m)
 {
-    char *line[KEYS + 1], hex[DIGEST_HEX];
+    char *line[SWEEP_KEYS + 1], hex[DIGEST_HEX];
     int64_t n = 0;
     struct digest *d = digest_create();
     for (int64_t k = 0; k < s->keys; k++)
@@ -346,14 +95,13 @@ static int assign(const struct plan *p, struct sweep_member *m, struct config *c
                            s->key[k]);
         char *word = text_new("%s=%s", s->key[k], m->value[k]), where[400];
         snprintf(where, sizeof where, "%s", p->path);
-        if (k < p->axes)
-            snprintf(where, sizeof where, "%s:%lld", p->path,
-                     (long long)p->axis[k].line);
+        if (p->line[k] > 0)
+            snprintf(where, sizeof where, "%s:%lld", p->path, (long long)p->line[k]);
         int rc = config_assign(c, word, where);
         mem_free(word);
         if (rc != 0)
             return -1;
-        if (find_key(s->key[k]) != NULL) {
+        if (sweep_find_key(s->key[k]) != NULL) {
             mem_free(m->value[k]);
             m->value[k] = mem_text(config_text(c, s->key[k]));
         }
@@ -478,10 +226,11 @@ static int take_settings(struct plan *p, const struct config_node *root)
         if (strcmp(n->name, "sweep") != 0)
             continue;
         if (n->kind != CONFIG_NODE_MAP)
-            return refuse(p, n->line, "indented 'key: value' lines must follow",
-                          "sweep");
+            return sweep_refuse(p->path, n->line,
+                                "indented 'key: value' lines must follow", "sweep");
         for (int64_t e = 0; e < n->children; e++) {
-            char where[400], *text = text_of(p, &n->child[e], n->child[e].name);
+            char where[400],
+                *text = sweep_text(p->path, &n->child[e], n->child[e].name);
             if (text == NULL)
                 return -1;
             snprintf(where, sizeof where, "%s:%lld", p->path,
@@ -532,18 +281,12 @@ struct sweep *sweep_plan(const char *path, int n, char *const *words)
     if (rc == 0)
         rc = take_words(&p, n, words);
     if (rc == 0)
-        rc = make_members(&p, root);
+        rc = sweep_make(s, root, path, p.line);
     for (int64_t i = 0; i < s->members && rc == 0; i++)
         rc = settle_member(&p, &s->member[i]);
     if (rc == 0) {
         drop_twins(s);
         rc = make_rungs(&p);
-    }
-    for (int a = 0; a < p.axes; a++) {
-        for (int64_t i = 0; p.axis[a].value != NULL && i < p.axis[a].values; i++)
-            mem_free(p.axis[a].value[i]);
-        mem_free(p.axis[a].value);
-        mem_free(p.axis[a].key);
     }
     config_tree_destroy(root);
     if (rc == 0)

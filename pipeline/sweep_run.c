@@ -22,7 +22,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { SPREAD = 3 }; /* most members per core */
+enum { SPREAD = 3 };               /* most members per core */
 static const double WAKE_S = 0.25; /* between looks at the clock, STOP and locks */
 
 struct slot {
@@ -32,8 +32,8 @@ struct slot {
     int lock;
 };
 
-/* Since when the cores' use is measured: ends of members, processor time of those that have
- * ended. */
+/* Since when the cores' use is measured: ends of members, processor time of those that
+ * have ended. */
 struct window {
     double since, cpu_s;
     int64_t ends;
@@ -273,8 +273,8 @@ static double cpu_s(void)
            1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
-/* Short runs wait for disks and for their own start: where those that have ended left cores
- * idle, one more runs at a time. */
+/* Short runs wait for disks and for their own start: where those that have ended left
+ * cores idle, one more runs at a time. */
 static void fill_cores(struct queue *q)
 {
     struct window *w = &q->window;
