@@ -184,7 +184,7 @@ static void add_scatter(struct text *t, const struct sweep *s,
     }
     if (!(f.x0 < f.x1))
         return;
-    f.log = f.x0 > 0 && f.x1 / f.x0 >= 20;
+    f.log = f.x0 > 0 && f.x1 / f.x0 >= 10;
     widen(&f.y0, &f.y1);
     text_add(t, "<figure class=\"plot\">");
     open_plot(t, &f, s->key[key]);

@@ -81,7 +81,7 @@ started+=("$job" "${children[@]}")
 [ ${#children[@]} -ge 1 ]
 ok $? "members are at work"
 kill -9 "$job"
-wait 2>/dev/null
+{ wait; } 2>/dev/null
 until_true gone "${children[@]}"
 ok $? "they end with the sweep that was killed"
 sweep status "$work/grid"
