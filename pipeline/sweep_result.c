@@ -164,7 +164,11 @@ void sweep_result_read(const struct sweep *s, const struct sweep_member *m,
         r->state = r->code == ERR_STOPPED ? SWEEP_STOPPED : SWEEP_FAILED;
     if (r->code > 0 && r->code != ERR_STOPPED && r->state != SWEEP_RUNNING) {
         r->state = SWEEP_FAILED; /* in a later rung, perhaps */
-        last_words(m, r->message, sizeof r->message);
+        if (r->code > 128)
+            snprintf(r->message, sizeof r->message, "ended by signal %lld",
+                     (long long)r->code - 128);
+        else
+            last_words(m, r->message, sizeof r->message);
     }
     mem_free(path);
     json_free(own);
