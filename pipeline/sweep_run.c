@@ -274,16 +274,20 @@ static double cpu_s(void)
 }
 
 /* Short runs wait for disks and for their own start: where those that have ended left
- * cores idle, one more runs at a time. */
+ * cores idle, more of them run at a time. */
 static void fill_cores(struct queue *q)
 {
     struct window *w = &q->window;
-    int64_t cores = q->most / SPREAD;
+    double cores = (double)(q->most / SPREAD), now, cpu, busy;
     if (++w->ends < 2 * q->at_once || q->at_once >= q->most)
         return;
-    double now = clock_s(), cpu = cpu_s();
-    if (cpu - w->cpu_s < 0.95 * (double)cores * (now - w->since))
-        q->at_once++;
+    now = clock_s();
+    cpu = cpu_s();
+    busy = (cpu - w->cpu_s) / (cores * fmax(now - w->since, 1e-3));
+    if (busy < 0.95) {
+        q->at_once = (int64_t)ceil((double)q->at_once / fmax(busy, 1.0 / SPREAD));
+        q->at_once = q->at_once < q->most ? q->at_once : q->most;
+    }
     *w = (struct window){.since = now, .cpu_s = cpu};
 }
 
