@@ -302,42 +302,48 @@ int config_unknown(const struct config *c, const char *key, const char *where)
 }
 
 /* key: "PART.KEY" */
-static int override_part(struct config *c, const char *key, const char *value)
+static int assign_part(struct config *c, const char *key, const char *value,
+                       const char *where)
 {
     const char *dot = strchr(key, '.');
     if (dot == NULL)
-        return config_unknown(c, key, "command line");
+        return config_unknown(c, key, where);
     char *name = text_new("%.*s", (int)(dot - key), key);
-    struct config *part = config_part_named(c, name, "command line");
+    struct config *part = config_part_named(c, name, where);
     int64_t at = part == NULL ? -1 : config_part_find(part, dot + 1);
     int rc = part == NULL ? -1
-             : at < 0     ? config_part_unknown(part, dot + 1, "command line")
-                          : config_set(part, at, value, "command line");
+             : at < 0     ? config_part_unknown(part, dot + 1, where)
+                          : config_set(part, at, value, where);
     mem_free(name);
     return rc;
 }
 
-int config_override(struct config *c, const char *assignment)
+int config_assign(struct config *c, const char *assignment, const char *where)
 {
     const char *eq = strchr(assignment, '=');
     if (eq == NULL || eq == assignment)
         return err_set(ERR_USAGE,
-                       "command line: '%.100s' is not of the form section.key=value",
+                       "%s: '%.100s' is not of the form section.key=value", where,
                        assignment);
     char *key = text_new("%.*s", (int)(eq - assignment), assignment);
     int64_t at = config_find(c, key), parts = config_parts_key(c);
     size_t len = parts >= 0 ? strlen(c->table[parts].key) : 0;
     int rc;
     if (len > 0 && strncmp(key, c->table[parts].key, len) == 0 && key[len] == '.')
-        rc = override_part(c, key + len + 1, eq + 1);
+        rc = assign_part(c, key + len + 1, eq + 1, where);
     else if (at >= 0 && at == parts)
-        rc = err_set(ERR_USAGE, "command line: %s: set keys one by one, as in %s.NAME.KEY=VALUE",
+        rc = err_set(ERR_USAGE, "%s: %s: set keys one by one, as in %s.NAME.KEY=VALUE", where,
                      key, key);
     else
-        rc = at < 0 ? config_unknown(c, key, "command line")
-                    : config_set(c, at, eq + 1, "command line");
+        rc = at < 0 ? config_unknown(c, key, where)
+                    : config_set(c, at, eq + 1, where);
     mem_free(key);
     return rc;
+}
+
+int config_override(struct config *c, const char *assignment)
+{
+    return config_assign(c, assignment, "command line");
 }
 
 /* Asking for a key that is not in the table, or as another type, is our bug. */

@@ -45,6 +45,8 @@ void config_destroy(struct config *c);
 int config_read(struct config *c, const char *path);
 /* "section.key=value". */
 int config_override(struct config *c, const char *assignment);
+/* The same from another place, as "sweep.yaml:7". */
+int config_assign(struct config *c, const char *assignment, const char *where);
 
 /* Parts: under a key of type PARTS, maps with a name each, whose keys are those of some
  * sections (choices), of the first with or without "section.":

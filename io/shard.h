@@ -19,7 +19,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum shard_kind { SHARD_ROLLOUT, SHARD_REWARD, SHARD_ADVANTAGE, SHARD_POLICY };
+enum shard_kind {
+    SHARD_ROLLOUT,
+    SHARD_REWARD,
+    SHARD_ADVANTAGE,
+    SHARD_POLICY,
+    SHARD_TABLE /* of a sweep: no part of a run */
+};
 const char *shard_kind_name(enum shard_kind k); /* "rollout", ... */
 
 enum column_type {

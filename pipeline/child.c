@@ -17,8 +17,6 @@
 
 extern char **environ;
 
-enum { NOT_STARTED = 127 }; /* as shells have it */
-
 static bool start_filter(char *const *argv, int in, int out, pid_t *pid)
 {
     posix_spawn_file_actions_t act;
@@ -98,7 +96,7 @@ int child_become(int argc, char **argv)
         return ERR_STOPPED;
     execvp(argv[2], argv + 2);
     fprintf(stderr, "sluice: cannot start %s: %s\n", argv[2], strerror(errno));
-    return NOT_STARTED;
+    return CHILD_NOT_STARTED;
 }
 
 /* The words of a child that becomes argv; to be freed, and their third one. */
@@ -116,11 +114,25 @@ static char **becoming(char *const *argv)
     return words;
 }
 
-pid_t child_start(char *const *argv, const char *log)
+/* Signals that this program holds back are not held back in the child, which is not of
+ * its process group: the keyboard's signals reach this program alone. */
+static int start_attributes(posix_spawnattr_t *attr)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    int rc = posix_spawnattr_setsigmask(attr, &none);
+    if (rc == 0)
+        rc = posix_spawnattr_setpgroup(attr, 0);
+    return rc != 0 ? rc
+                   : posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK |
+                                                        POSIX_SPAWN_SETPGROUP);
+}
+
+static int start(char *const *argv, const char *log, int keep,
+                 const posix_spawnattr_t *attr, pid_t *pid)
 {
     posix_spawn_file_actions_t act;
     char **words = becoming(argv);
-    pid_t pid = -1;
     int rc = posix_spawn_file_actions_init(&act);
     if (rc == 0) {
         rc = posix_spawn_file_actions_addopen(&act, 0, "/dev/null", O_RDONLY, 0);
@@ -129,16 +141,35 @@ pid_t child_start(char *const *argv, const char *log)
                                                   O_WRONLY | O_CREAT | O_APPEND, 0666);
         if (rc == 0)
             rc = posix_spawn_file_actions_adddup2(&act, 1, 2);
+        if (rc == 0 && keep >= 0)
+            rc = posix_spawn_file_actions_adddup2(&act, keep, keep);
         if (rc == 0)
-            rc = posix_spawn(&pid, words[0], &act, NULL, words, environ);
+            rc = posix_spawn(pid, words[0], &act, attr, words, environ);
         posix_spawn_file_actions_destroy(&act);
     }
     mem_free(words[2]);
     mem_free(words);
-    if (rc == 0)
-        return pid;
-    return err_set(ERR_ENV, "cannot start %s (output to %s): %s", argv[0], log,
-                   strerror(rc));
+    if (rc != 0)
+        return err_set(ERR_ENV, "cannot start %s (output to %s): %s", argv[0], log,
+                       strerror(rc));
+    return 0;
+}
+
+int child_launch(char *const *argv, const char *log, int keep, pid_t *pid)
+{
+    posix_spawnattr_t attr;
+    int rc = posix_spawnattr_init(&attr);
+    if (rc != 0 || (rc = start_attributes(&attr)) != 0)
+        return err_set(ERR_ENV, "cannot start %s: %s", argv[0], strerror(rc));
+    rc = start(argv, log, keep, &attr, pid);
+    posix_spawnattr_destroy(&attr);
+    return rc;
+}
+
+pid_t child_start(char *const *argv, const char *log)
+{
+    pid_t pid = -1;
+    return start(argv, log, -1, NULL, &pid) == 0 ? pid : -1;
 }
 
 static int code_of(int status)
@@ -155,6 +186,14 @@ bool child_ended(pid_t pid, int *code)
     return true;
 }
 
+int child_next(pid_t *pid)
+{
+    int status = 0;
+    while ((*pid = waitpid(-1, &status, WNOHANG)) < 0 && errno == EINTR)
+        continue;
+    return *pid <= 0 ? -1 : code_of(status);
+}
+
 int child_wait(pid_t pid)
 {
     int status = 0;
@@ -169,7 +208,7 @@ int child_run(char *const *argv, const char *log)
     if (pid < 0)
         return -1;
     int code = child_wait(pid);
-    if (code == NOT_STARTED)
+    if (code == CHILD_NOT_STARTED)
         return err_set(ERR_ENV, "cannot start %s; %s says why", argv[0], log);
     return code;
 }

@@ -16,6 +16,14 @@ int child_run(char *const *argv, const char *log);
 pid_t child_start(char *const *argv, const char *log);
 bool child_ended(pid_t pid, int *code);
 int child_wait(pid_t pid);
+
+enum { CHILD_NOT_STARTED = 127 }; /* the code of a program that is not there, as in shells */
+/* One of many: in a process group of its own and with no signal held back. keep: a
+ * descriptor that the child has too, closed or not at an exec; -1: none. 0 or -1. */
+int child_launch(char *const *argv, const char *log, int keep, pid_t *pid);
+/* A child that has ended since: its code as above, *pid its number; -1, without an error: no
+ * further one has. */
+int child_next(pid_t *pid);
 /* The part of such a child: `sluice child PARENT PROGRAM ...` becomes PROGRAM. An exit code
  * where it cannot. */
 int child_become(int argc, char **argv);

@@ -12,6 +12,7 @@ int cmd_evaluate(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_reward_check(int argc, char **argv);
 int cmd_front(int argc, char **argv);
+int cmd_sweep(int argc, char **argv);
 int cmd_pretrain(int argc, char **argv);
 int cmd_classifier(int argc, char **argv);
 int cmd_graft(int argc, char **argv);

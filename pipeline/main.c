@@ -24,6 +24,7 @@ static const struct command commands[] = {
     {"score", "score stored samples with any reward (MPI)", cmd_score},
     {"reward-check", "ask every reward of a configuration for a sample", cmd_reward_check},
     {"front", "reward against fidelity as a curve: runs and evaluations", cmd_front},
+    {"sweep", "many runs over a grid, random draws or a list; by halving", cmd_sweep},
     {"pretrain", "train a network on a data set by denoising (MPI)", cmd_pretrain},
     {"classifier", "train a classifier on labelled data, as a reward (MPI)", cmd_classifier},
     {"graft", "add labels to a trained network, for conditional control", cmd_graft},
