@@ -1,6 +1,5 @@
-/* The coordinator. State per rank: what it works on and what is queued for it. Work of a
- * whole group (advantage, update) is queued for all its ranks at once, in one order for
- * everybody, so ranks with several roles cannot wait for each other in a circle. */
+/* The coordinator: clocks, flags, failures, records, and what letters say. Who is given
+ * what: leases.c. */
 #include "pipeline/coordinator.h"
 
 #include "io/rundir.h"
@@ -8,10 +7,10 @@
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
+#include "pipeline/leases.h"
 #include "pipeline/retention.h"
 #include "pipeline/settings.h"
 #include "stages/policy.h"
-#include "stages/watch.h"
 
 #include <math.h>
 #include <mpi.h>
@@ -19,52 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-enum { QUEUE = 4 };
-
-struct rank {
-    bool busy, gone;
-    bool ahead, recalled; /* it holds a second lease, next; which is asked back */
-    bool scores; /* it holds a reward lease, aside, beside whatever else it does */
-    struct lease work, next, aside, queue[QUEUE];
-    int queued;
-    double heard;   /* when it last wrote */
-    double leased, aside_leased; /* when its work began */
-    char phase[96];
-};
-
-/* A sealed policy file's content digest; leases carry it. */
-struct known {
-    int64_t version;
-    char content[DIGEST_HEX];
-};
-
-struct coordinator {
-    struct coordinator_options o;
-    struct rank *rank; /* [world] */
-    struct record_account *account; /* [world, GROUPS], from the farewells */
-    struct record_rank *farewell;   /* [world] */
-    struct record_account *spent;   /* [window, GROUPS], of iterations at hand */
-    struct known *known;            /* [window] policies sealed in this job */
-    int64_t window;
-    int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
-    double metric[METRICS];
-
-    double started, checked, pinged, longest, iteration_began;
-    double moved; /* when any rank last finished or entered another phase */
-    double group_from[GROUPS], group_to[GROUPS]; /* of the iteration at hand */
-    double walltime, stall, end_of_job;
-    double rss_max;
-
-    struct watch watch;
-    bool over; /* a rule ended the run */
-    char why[640];
-    int code; /* first failure, or ERR_STOPPED */
-    char text[640];
-    bool quitting, closed;
-    int64_t done; /* leases sealed in this session */
-    int gone;
-};
 
 static void forget_times(struct coordinator *c)
 {
@@ -171,180 +124,10 @@ bool coordinator_closed(const struct coordinator *c)
     return c->closed;
 }
 
-static void send_lease(struct coordinator *c, int r, const struct lease *lease)
-{
-    struct letter l = {.kind = LETTER_LEASE, .lease = *lease};
-    const struct known *policy = &c->known[lease->version % c->window];
-    if (policy->version == lease->version)
-        snprintf(l.text, sizeof l.text, "%s", policy->content);
-    mailbox_send(c->o.mailbox, r, &l);
-}
-
-static void note_begin(struct coordinator *c, const struct lease *lease, double now)
-{
-    if (lease->iteration == ledger_version(c->o.ledger) &&
-        !(c->group_from[lease->group] <= now))
-        c->group_from[lease->group] = now;
-}
-
-/* The rank works on this lease from now on. */
-static void begin(struct coordinator *c, struct rank *k, const struct lease *lease)
-{
-    double now = clock_s();
-    k->busy = true;
-    k->work = *lease;
-    k->heard = k->leased = now;
-    snprintf(k->phase, sizeof k->phase, "received its lease");
-    note_begin(c, lease, now);
-}
-
-static bool is_gang(enum group g)
-{
-    return g == GROUP_ADVANTAGE || g == GROUP_UPDATE;
-}
-
-static void queue_gangs(struct coordinator *c)
-{
-    struct lease lease;
-    static const enum group gangs[] = {GROUP_UPDATE, GROUP_ADVANTAGE};
-    for (int i = 0; i < 2; i++) {
-        enum group g = gangs[i];
-        if (c->gang_left[g] > 0 || !ledger_next(c->o.ledger, g, &lease))
-            continue;
-        c->gang_left[g] = c->o.layout->size[g];
-        for (int r = 0; r < c->o.layout->world; r++)
-            if (layout_has(c->o.layout, g, r)) {
-                ERR_BUG_IF(c->rank[r].queued == QUEUE);
-                c->rank[r].queue[c->rank[r].queued++] = lease;
-            }
-    }
-}
-
 bool coordinator_asides(const struct task *t, const struct layout *l, int rank)
 {
     return reward_aside(t) && layout_has(l, GROUP_REWARD, rank) &&
            layout_shares(l, GROUP_REWARD, rank);
-}
-
-/* Does the rank do the group's work in turn with its other work? */
-static bool takes(const struct coordinator *c, enum group g, int r)
-{
-    return layout_has(c->o.layout, g, r) &&
-           !(g == GROUP_REWARD && coordinator_asides(c->o.task, c->o.layout, r));
-}
-
-/* Asks the second lease back; the rank keeps it if it has begun it already. */
-static void recall(struct coordinator *c, int r)
-{
-    struct rank *k = &c->rank[r];
-    if (!k->ahead || k->recalled)
-        return;
-    struct letter l = {.kind = LETTER_RECALL, .lease = k->next};
-    k->recalled = true;
-    mailbox_send(c->o.mailbox, r, &l);
-}
-
-/* A rank with a second lease waits neither for this rank's next tick, which may be a
- * network evaluation away, nor for the disk: it begins while its last file is sealed. That
- * must cost nobody else work: one lease stays for each rank that has no second one. */
-static void hand_out_ahead(struct coordinator *c, enum group g)
-{
-    const struct layout *l = c->o.layout;
-    int64_t lacking = l->size[g];
-    struct lease lease;
-    for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++)
-        lacking -= c->rank[r].ahead || !takes(c, g, r);
-    for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
-        struct rank *k = &c->rank[r];
-        if (!k->busy || k->ahead || k->queued > 0 || !takes(c, g, r) ||
-            is_gang(k->work.group) || ledger_ready(c->o.ledger, g) < lacking ||
-            !ledger_next(c->o.ledger, g, &lease))
-            continue;
-        k->ahead = true;
-        k->next = lease;
-        lacking--;
-        send_lease(c, r, &lease);
-    }
-}
-
-/* Second leases go back when others could begin them now, when a gang waits for the rank,
- * and when the job is to end. */
-static void recall_needed(struct coordinator *c, enum group g)
-{
-    const struct layout *l = c->o.layout;
-    int idle = 0;
-    for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
-        struct rank *k = &c->rank[r];
-        idle += !k->busy && k->queued == 0 && takes(c, g, r);
-        idle -= k->recalled && k->next.group == g;
-        if (k->queued > 0 || ledger_draining(c->o.ledger))
-            recall(c, r);
-    }
-    while (idle-- > 0) { /* from the rank that will come to it last */
-        int from = -1;
-        for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
-            const struct rank *k = &c->rank[r];
-            if (k->ahead && !k->recalled && k->next.group == g &&
-                (from < 0 || k->leased > c->rank[from].leased))
-                from = r;
-        }
-        if (from < 0)
-            return;
-        recall(c, from);
-    }
-}
-
-/* Rewards that ranks put aside: one at a time to each, whatever else it does. To those
- * without other work first, which see it sooner. */
-static void hand_out_aside(struct coordinator *c)
-{
-    const struct layout *l = c->o.layout;
-    struct lease lease;
-    for (int busy = 0; busy < 2; busy++)
-        for (int r = l->start[GROUP_REWARD];
-             r < l->start[GROUP_REWARD] + l->size[GROUP_REWARD]; r++) {
-            struct rank *k = &c->rank[r];
-            if (k->scores || k->busy != busy || !coordinator_asides(c->o.task, l, r))
-                continue;
-            if (!ledger_next(c->o.ledger, GROUP_REWARD, &lease))
-                return;
-            k->scores = true;
-            k->aside = lease;
-            k->aside_leased = clock_s();
-            if (!k->busy)
-                k->heard = k->aside_leased;
-            note_begin(c, &lease, k->aside_leased);
-            send_lease(c, r, &lease);
-        }
-}
-
-static void hand_out(struct coordinator *c)
-{
-    struct lease lease;
-    queue_gangs(c);
-    hand_out_aside(c);
-    for (int r = 0; r < c->o.layout->world; r++) {
-        struct rank *k = &c->rank[r];
-        if (k->busy)
-            continue;
-        if (k->queued > 0) {
-            lease = k->queue[0];
-            k->queued--;
-            memmove(k->queue, k->queue + 1, (size_t)k->queued * sizeof *k->queue);
-            begin(c, k, &lease);
-            send_lease(c, r, &lease);
-        } else if ((takes(c, GROUP_REWARD, r) &&
-                    ledger_next(c->o.ledger, GROUP_REWARD, &lease)) ||
-                   (takes(c, GROUP_ROLLOUT, r) &&
-                    ledger_next(c->o.ledger, GROUP_ROLLOUT, &lease))) {
-            begin(c, k, &lease);
-            send_lease(c, r, &lease);
-        }
-    }
-    hand_out_ahead(c, GROUP_REWARD);
-    hand_out_ahead(c, GROUP_ROLLOUT);
-    recall_needed(c, GROUP_REWARD);
-    recall_needed(c, GROUP_ROLLOUT);
 }
 
 /* An iteration is complete: records and retention. */
@@ -395,7 +178,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         c->longest = fmax(c->longest, now - k->leased);
         k->busy = false;
         if (k->ahead) /* begun by now: what is given back comes before this letter */
-            begin(c, k, &k->next);
+            leases_begin(c, k, &k->next);
         k->ahead = k->recalled = false;
     }
     c->rss_max = fmax(c->rss_max, l->value[METRICS]);
@@ -404,7 +187,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
     struct record_account a;
     memcpy(&a, &l->value[METRICS + 1], sizeof a);
     record_add(&c->spent[lease->iteration % c->window * GROUPS + lease->group], &a);
-    if (is_gang(lease->group)) {
+    if (leases_gang(lease->group)) {
         if (lease->group == GROUP_UPDATE && from == c->o.layout->start[GROUP_UPDATE]) {
             struct known *policy = &c->known[(lease->iteration + 1) % c->window];
             memcpy(c->metric, l->value, sizeof c->metric);
@@ -576,7 +359,7 @@ void coordinator_step(struct coordinator *c)
         return;
     }
     check_clocks(c);
-    hand_out(c);
+    leases_hand_out(c);
     if (!ledger_finished(c->o.ledger))
         return;
     if (c->code == ERR_STOPPED &&
