@@ -59,7 +59,7 @@ ask() {
             timeout -k 5 60 "$sluice" run run.dir="$work/run$n" model.path="$work/model" \
                 run.iterations=1 sampler.steps=2 rollout.samples=12 rollout.shard_samples=12 \
                 update.batch=12 reward.name=http http.url="$url" "$item" http.batch=4 \
-                http.attempts=3 http.timeout=20 http.backoff=0.02 http.patience=0.2 \
+                http.attempts=3 http.timeout=20 http.backoff=0.02 http.patience=0.2 http.breaker=100 \
                 http.token_env=SLUICE_TEST_TOKEN reward.max_failed_fraction=0.9 "$@" \
                 >"$work/log$n" 2>&1
             echo $? >"$work/exit$n"
