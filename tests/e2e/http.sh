@@ -130,6 +130,8 @@ cases() {
 
     ask 7 1 "a service that repeats the token" token
     told "wrong token Bearer \*\*\*" "it is masked"
+    ask 7 1 "one that repeats it in a reply that is no JSON" echo
+    told "expected near .*Bearer \*\*\*" "it is masked there too"
     ask 0 0 "the token from a file" ok http.token_env= http.token_file="$work/token"
     told "http.token_file: .* can be read by others" "warns of its mode"
     ask 2 - "a password in the address" "http://joe:sesame-b7f1-open@127.0.0.1:$main/ok"
