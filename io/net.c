@@ -303,6 +303,14 @@ int net_submit(struct net *n, struct text *body, int64_t tag)
     return 0;
 }
 
+void net_mask(const struct net *n, char *s)
+{
+    for (char *p = s; *p != '\0'; p++)
+        if (*p < ' ' || *p > '~')
+            *p = *p == '\n' || *p == '\r' || *p == '\t' ? ' ' : '?';
+    net_token_mask(n->token, s);
+}
+
 /* "WHERE: what" into out, printable and without the token. */
 static void explain(const struct net *n, int64_t endpoint, char *out, size_t size,
                     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
@@ -314,10 +322,7 @@ static void explain(const struct net *n, int64_t endpoint, char *out, size_t siz
     va_start(ap, fmt);
     vsnprintf(out + at, size - (size_t)at, fmt, ap);
     va_end(ap);
-    for (char *p = out; *p != '\0'; p++)
-        if (*p < ' ' || *p > '~')
-            *p = *p == '\n' || *p == '\r' || *p == '\t' ? ' ' : '?';
-    net_token_mask(n->token, out);
+    net_mask(n, out);
 }
 
 /* Takes over r and, where it is not NULL, the body. */

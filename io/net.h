@@ -68,6 +68,9 @@ int net_step(struct net *n, int timeout_ms);
 /* The next completion, in any order; false: none. Free r->body with text_free. */
 bool net_take(struct net *n, struct net_reply *r);
 
+/* Stars for the token in a message about a reply's body, printable from then on. */
+void net_mask(const struct net *n, char *s);
+
 /* Forgets all that was submitted. */
 void net_cancel(struct net *n);
 

@@ -9,6 +9,7 @@
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "pipeline/schema.h"
+#include "pipeline/score_units.h"
 #include "pipeline/settings.h"
 
 #include <errno.h>
@@ -280,10 +281,39 @@ static int found(const struct task *t, struct ledger *l, enum group g, int64_t i
     return 0;
 }
 
-int prepare_ledger(const struct task *t, int64_t version, struct ledger *l)
+/* A service that was down must not spoil the run for good: as long as nobody has used the
+ * iteration's scores, a shard with samples that failed or timed out is scored again. What
+ * is kept (memory.h) is not asked again. */
+static int forget_failures(const struct task *t, int64_t iteration)
+{
+    char rel[96], path[4096];
+    int rc = 0;
+    if (file_exists(task_path(t, rundir_advantage(rel, iteration), path)))
+        return 0;
+    for (int64_t s = 0; s < t->shards && rc == 0; s++) {
+        if (!file_exists(task_path(t, rundir_reward(rel, iteration, s), path)))
+            continue;
+        struct shard *in = shard_open(path, SHARD_REWARD);
+        int64_t failed = in == NULL ? -1 : score_units_failed(in);
+        shard_close(in);
+        if (failed < 0) { /* found() says what is wrong with it */
+            err_clear();
+        } else if (failed > 0) {
+            log_info("%s: %lld samples failed or timed out: scored again", rel,
+                     (long long)failed);
+            if (unlink(path) != 0)
+                rc = err_set_errno("cannot remove", path);
+        }
+    }
+    return rc;
+}
+
+int prepare_ledger(const struct task *t, int64_t version, bool again, struct ledger *l)
 {
     char rel[96];
     for (int64_t i = version; i <= version + t->max_staleness; i++) {
+        if (again && forget_failures(t, i) != 0)
+            return -1;
         for (int64_t s = 0; s < t->shards; s++)
             if (found(t, l, GROUP_ROLLOUT, i, s, rundir_rollout(rel, i, s)) != 0 ||
                 found(t, l, GROUP_REWARD, i, s, rundir_reward(rel, i, s)) != 0)

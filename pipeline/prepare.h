@@ -26,8 +26,10 @@ int prepare_directory(const char *dir, const struct config *c, const bool only[G
 int prepare_run(struct task *t, const struct config *c, const bool only[GROUPS],
                 struct prepared *out);
 
-/* Tells the ledger which work of the window is sealed, after checking each file wholly. */
-int prepare_ledger(const struct task *t, int64_t version, struct ledger *ledger);
+/* Tells the ledger which work of the window is sealed, after checking each file wholly.
+ * again: this job holds the reward and the advantage group, so reward files with samples
+ * that failed or timed out, which no advantage has used, are removed, to be scored again. */
+int prepare_ledger(const struct task *t, int64_t version, bool again, struct ledger *ledger);
 
 /* A new run's id: the time, and what else tells runs apart. */
 void prepare_run_id(char id[48], uint64_t seed);

@@ -157,8 +157,7 @@ static bool same(const char *a, const char *b)
     return a != NULL && strcmp(a, b) == 0;
 }
 
-/* Samples whose scores another try may give; -1 on error. */
-static int64_t failed_in(struct shard *s)
+int64_t score_units_failed(struct shard *s)
 {
     int64_t dim[SHARD_MAX_ND], failed = 0;
     uint8_t *status = shard_get(s, "status", COLUMN_U8, 1, NULL, dim);
@@ -184,7 +183,7 @@ static int stands(const struct task *t, const struct score_place *p,
             : h->parents == 1 && same(h->parent[0].content, l->parent.content);
     bool settings = same(h->config_digest, t->config_digest) &&
                     same(shard_attribute(s, "reward_name"), t->reward->name);
-    int64_t failed = p->retry ? failed_in(s) : 0;
+    int64_t failed = p->retry ? score_units_failed(s) : 0;
     shard_close(s);
     if (failed < 0)
         return -1;

@@ -3,6 +3,7 @@
 #ifndef SLUICE_PIPELINE_SCORE_UNITS_H
 #define SLUICE_PIPELINE_SCORE_UNITS_H
 
+#include "io/shard.h"
 #include "pipeline/given.h"
 #include "stages/task.h"
 
@@ -23,6 +24,10 @@ struct score_place {
     const struct given *given; /* NULL: a run */
     bool retry;                /* score again what failed or timed out */
 };
+
+/* Samples of a reward shard that failed or timed out, whose scores another try may give. -1:
+ * ERR_INPUT. */
+int64_t score_units_failed(struct shard *s);
 
 /* Scores a unit with t's reward into t->dir. 1: done; 0: it was there; -1: an error:
  * ERR_USAGE where what is there is of other samples or settings. */

@@ -187,7 +187,10 @@ static int make_coordinator(struct session *s)
     struct record *record = NULL;
     for (int r = 0; r < s->world.size; r++)
         text_add(&hosts, "%s%s", r > 0 ? "," : "", s->hosts + (size_t)r * HOST);
-    int rc = prepare_ledger(t, s->prepared.version, ledger);
+    int rc = prepare_ledger(t, s->prepared.version,
+                            lo.only[GROUP_REWARD] && lo.only[GROUP_ADVANTAGE] &&
+                                !s->prepared.replay,
+                            ledger);
     if (rc == 0)
         record = record_open(t, s->o->config, s->prepared.version);
     if (record == NULL ||

@@ -145,7 +145,9 @@ static void take(struct job *j, struct net_reply *r)
     else
         rc = http_reply_scores(s->response, r->body.s, r->body.len, n, score, status);
     if (rc != 0 && r->kind == NET_OK) {
-        count(j, MALFORMED, err_text(), n);
+        snprintf(r->why, sizeof r->why, "%s", err_text());
+        net_mask(s->net, r->why); /* it may quote the reply */
+        count(j, MALFORMED, r->why, n);
         err_clear();
     }
     for (int64_t k = 0; k < n; k++) {

@@ -133,10 +133,14 @@ static int read_score(const struct http_path *p, const struct json *entry, int64
                       double *score, uint8_t *status)
 {
     bool infeasible = false;
-    const struct json *v = walk(entry, p->after, p->afters), *error = NULL;
+    const struct json *v = walk(entry, p->after, p->afters), *error = NULL, *said;
     *score = (double)NAN;
     if (json_kind(entry) == JSON_MAP_T) {
-        json_to_bool(json_get(entry, "infeasible"), &infeasible);
+        said = json_get(entry, "infeasible");
+        if (said != NULL && json_kind(said) != JSON_NULL_T &&
+            !json_to_bool(said, &infeasible))
+            return err_set(ERR_INPUT, "the reply's entry %lld: infeasible is neither true "
+                                      "nor false", (long long)i);
         error = json_get(entry, "error");
     }
     if (infeasible)

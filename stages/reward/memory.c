@@ -138,6 +138,23 @@ static int read_all(struct memory *m)
     return rc;
 }
 
+/* What the numbers of a sample stand for: in a folder that several runs share, the same
+ * numbers are another text in another alphabet, and another series at another scale. */
+static void add_meaning(struct digest *d, const struct reward_scene *s)
+{
+    const struct coding *c = s->coding;
+    digest_add_i64(d, s->channels);
+    digest_add_i64(d, s->height);
+    digest_add_i64(d, s->width);
+    digest_add_i64(d, c != NULL ? (int64_t)c->kind : CODING_NONE);
+    if (c == NULL)
+        return;
+    digest_add_i64(d, c->log);
+    digest_add(d, &c->mean, sizeof c->mean);
+    digest_add(d, &c->std, sizeof c->std);
+    digest_add_text(d, c->alphabet);
+}
+
 struct memory *memory_open(const char *folder, const struct reward *r, void *ctx,
                            const struct reward_scene *s, bool deterministic)
 {
@@ -152,6 +169,7 @@ struct memory *memory_open(const char *folder, const struct reward *r, void *ctx
     m->folder = mem_text(folder);
     m->fd = -1;
     digest_add_text(d, r->name);
+    add_meaning(d, s);
     if (r->identify != NULL)
         r->identify(ctx, d);
     digest_finish(d, m->self);

@@ -130,6 +130,8 @@ cases() {
 
     ask 7 1 "a service that repeats the token" token
     told "wrong token Bearer \*\*\*" "it is masked"
+    ask 7 1 "one that repeats it in a reply that is no JSON" echo
+    told "expected near .*Bearer \*\*\*" "it is masked there too"
     ask 0 0 "the token from a file" ok http.token_env= http.token_file="$work/token"
     told "http.token_file: .* can be read by others" "warns of its mode"
     ask 2 - "a password in the address" "http://joe:sesame-b7f1-open@127.0.0.1:$main/ok"
@@ -194,6 +196,23 @@ run_mpi "$work/log" 4 run run.dir="$work/mpi" model.path="$work/model" run.itera
 is_code $? 0 "two ranks that score, in a job of four" "$work/log"
 check "$work/mpi" 0 >"$work/check" 2>&1
 ok $? "right" || note <"$work/check"
+
+# A service that is down ends the run; once it is back the same command goes on, to the bits
+# of a run that met no trouble.
+back() { # DIR RANKS PORT
+    run_mpi "$work/log" "$2" run run.dir="$work/$1" model.path="$work/model" run.iterations=2 \
+        sampler.steps=2 rollout.samples=12 rollout.shard_samples=6 update.batch=12 \
+        reward.name=http http.url="http://127.0.0.1:$3/ok" "$item" http.batch=2 \
+        http.attempts=2 http.backoff=0.01 http.patience=0.1
+}
+back calm 1 "$port"
+is_code $? 0 "a run without trouble" "$work/log"
+digests "$work/calm" >"$work/calm.ref"
+back down 2 1
+is_code $? 7 "a service that is down" "$work/log"
+back down 3 "$port"
+is_code $? 0 "once it is back, the same run" "$work/log"
+same_bits "$work/down" "$work/calm.ref" "it"
 
 # Much at once, with faults: nothing is lost, nothing is wrong.
 serve load

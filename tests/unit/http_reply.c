@@ -50,6 +50,9 @@ static void lists(void)
            "iof");
     scores("r[].s", "{\"r\": [{\"infeasible\": false, \"s\": 0.5, \"error\": null}]}", 1, "o");
     scores("scores", "{\"scores\": [{\"infeasible\": true}, 1.5, null]}", 3, "iof");
+    scores("r[].s", "{\"r\": [{\"infeasible\": null, \"s\": 0.5}]}", 1, "o");
+    scores("r[].s", "{\"r\": [{\"infeasible\": 1, \"s\": 0.5}]}", 1, "x");
+    scores("r[].s", "{\"r\": [{\"infeasible\": \"true\", \"s\": 0.5}]}", 1, "x");
     scores("scores", "{\"scores\": [NaN, 1.5, Infinity, -Infinity, 1e999, -1e999]}", 6,
            "nonnnn");
     scores("scores", "{\"note\": \"NaN \\\" NaN [1e999\", \"scores\": [0.5]}", 1, "o");

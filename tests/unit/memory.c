@@ -210,6 +210,40 @@ static void test_keys(void)
         }
 }
 
+/* Samples of the same numbers that mean something else, in a folder of several runs. */
+static void test_meaning(void)
+{
+    static const struct coding coding[] = {
+        {.kind = CODING_TEXT, .alphabet = "ACG"},
+        {.kind = CODING_TEXT, .alphabet = "CNO"},
+        {.kind = CODING_SERIES, .mean = 1, .std = 2},
+        {.kind = CODING_SERIES, .mean = 1, .std = 3},
+        {.kind = CODING_SERIES, .mean = 2, .std = 2},
+        {.kind = CODING_SERIES, .mean = 1, .std = 2, .log = true},
+    };
+    static const struct reward_scene scene[] = {
+        {.channels = 1, .height = 1, .width = D, .name = "part"},
+        {.channels = 1, .height = D, .width = 1, .name = "part"},
+        {.channels = D, .height = 1, .width = 1, .name = "part"},
+    };
+    char *folder = fresh();
+    struct peer p = new_peer();
+    int bad = 0;
+    for (int again = 0; again < 2; again++)
+        for (int k = 0; k < 9; k++) {
+            struct reward_scene s = scene[k < 3 ? k : 0];
+            struct batch *b = make(4, 0);
+            int64_t before = p.asked;
+            s.coding = k < 3 ? NULL : &coding[k - 3];
+            struct memory *m = memory_open(folder, &peer_reward, &p, &s, true);
+            memory_score(m, &b->b);
+            memory_close(m);
+            bad += wrong(b, 0) + (p.asked - before != (again ? 0 : 4));
+        }
+    tap_ok(bad == 0, "the same numbers in another shape or coding are another question");
+    mem_free(folder);
+}
+
 static void test_failures(void)
 {
     char *folder = fresh();
@@ -425,6 +459,7 @@ int main(void)
     test_again();
     test_equal();
     test_keys();
+    test_meaning();
     test_failures();
     test_damage();
     test_processes();
