@@ -31,7 +31,8 @@ void shard_software(const char *version, const char *commit)
 
 const char *shard_kind_name(enum shard_kind k)
 {
-    static const char *const name[] = {"rollout", "reward", "advantage", "policy"};
+    static const char *const name[] = {"rollout", "reward", "advantage", "policy",
+                                       "statistics"};
     return name[k];
 }
 

@@ -19,7 +19,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum shard_kind { SHARD_ROLLOUT, SHARD_REWARD, SHARD_ADVANTAGE, SHARD_POLICY };
+enum shard_kind {
+    SHARD_ROLLOUT,
+    SHARD_REWARD,
+    SHARD_ADVANTAGE,
+    SHARD_POLICY,
+    SHARD_STATISTICS /* `sluice stats`, not of a run directory */
+};
 const char *shard_kind_name(enum shard_kind k); /* "rollout", ... */
 
 enum column_type {

@@ -32,6 +32,7 @@ static const struct command commands[] = {
     {"config", "explain or resolve the configuration", cmd_config},
     {"inspect", "what a sealed file or a run directory holds", cmd_inspect},
     {"verify", "check checksums, completeness and lineage", cmd_verify},
+    {"stats", "rewards, groups, steps, diversity, over-optimisation of runs", cmd_stats},
     {"report", "write a run's report.html", cmd_report},
     {"export", "write a policy as a diffusers folder", cmd_export},
     {NULL, NULL, NULL},
