@@ -32,7 +32,7 @@ void shard_software(const char *version, const char *commit)
 const char *shard_kind_name(enum shard_kind k)
 {
     static const char *const name[] = {"rollout", "reward", "advantage", "policy",
-                                       "table"};
+                                       "table", "statistics"};
     return name[k];
 }
 

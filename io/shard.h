@@ -24,7 +24,8 @@ enum shard_kind {
     SHARD_REWARD,
     SHARD_ADVANTAGE,
     SHARD_POLICY,
-    SHARD_TABLE /* of a sweep: no part of a run */
+    SHARD_TABLE,     /* of a sweep: no part of a run */
+    SHARD_STATISTICS /* `sluice stats`, not of a run directory */
 };
 const char *shard_kind_name(enum shard_kind k); /* "rollout", ... */
 

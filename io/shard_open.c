@@ -89,9 +89,9 @@ static int read_kind(struct shard *s, int kind)
     if (want_text(s, "kind", name, sizeof name) != 0)
         return -1;
     int k = SHARD_ROLLOUT;
-    while (k <= SHARD_TABLE && strcmp(name, shard_kind_name((enum shard_kind)k)) != 0)
+    while (k <= SHARD_STATISTICS && strcmp(name, shard_kind_name((enum shard_kind)k)) != 0)
         k++;
-    if (k > SHARD_TABLE)
+    if (k > SHARD_STATISTICS)
         return err_set(ERR_INPUT, "%s: is of the unknown kind '%s'", s->path, name);
     if (kind >= 0 && kind != k)
         return err_set(ERR_INPUT, "%s: is a %s file, a %s file was expected", s->path,

@@ -35,6 +35,7 @@ static const struct command commands[] = {
     {"selftest", "try out what a run needs of this machine (MPI)", cmd_selftest},
     {"inspect", "what a sealed file or a run directory holds", cmd_inspect},
     {"verify", "check checksums, completeness and lineage", cmd_verify},
+    {"stats", "rewards, groups, steps, diversity, over-optimisation of runs", cmd_stats},
     {"report", "write a run's report.html", cmd_report},
     {"export", "write a policy as a diffusers folder", cmd_export},
     {NULL, NULL, NULL},

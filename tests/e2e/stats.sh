@@ -1,0 +1,77 @@
+#!/bin/bash
+# Statistics of runs, compared with numpy's from the same files; the verdict about
+# over-optimisation; refusals.
+. tests/e2e/lib.sh
+
+python=/usr/bin/python3
+"$python" -c 'import h5py, numpy' 2>/dev/null || python=
+model "$work/class" class
+ok $? "the tiny network is made" || finish
+config "$work/config.yaml" 4 "$work/class"
+sed -i -e 's/^rollout: {/&classes: [0, 2], copies: 2, /' -e 's/lr: 1e-4/lr: 2e-7/' \
+    -e 's/^algorithm: {/&kl_weight: 0.01, /' \
+    -e '$ a reward: {name: brightness, guard: jpeg_compressibility}' "$work/config.yaml"
+run_mpi "$work/log" 1 run "$work/config.yaml" run.dir="$work/run" run.kl_budget=1e6
+is_code $? 0 "a run with a guard" "$work/log"
+
+stats() { # LOG ARGUMENTS...
+    local log=$1
+    shift
+    timeout -k 5 60 "$sluice" stats "$@" >"$log" 2>&1
+}
+
+# checked NAME FIRST LAST ARGUMENTS...
+checked() {
+    local name=$1 first=$2 last=$3
+    shift 3
+    stats "$work/log" "$work/run" --json "$work/s.json" --hdf5 "$work/s.h5" "$@"
+    is_code $? 0 "stats, $name" "$work/log"
+    if [ -n "$python" ]; then
+        "$python" -B tests/e2e/stats_check.py "$work/run" "$work/s.json" "$work/s.h5" \
+            "$first" "$last" >"$work/check" 2>&1
+        is_code $? 0 "$name: numpy has the same numbers" "$work/check"
+    else
+        skip "$name: numpy has the same numbers" "no h5py"
+    fi
+}
+checked "the whole run" 0 3
+checked "two iterations" 1 2 --iterations 1:2
+checked "policy 0 through the network" 0 3 --policy 0
+"$sluice" inspect "$work/s.h5" >"$work/log" 2>&1
+is_code $? 0 "the file of statistics is sealed and whole" "$work/log"
+
+# A run in which the reward rises and the guard falls, by construction.
+stats "$work/log" "$work/run" "$work/run" --iterations 0
+is_code $? 0 "two runs side by side" "$work/log"
+says "$work/log" '^reward.mean +(-?[0-9.e-]+) +\1$' "in one table"
+says "$work/log" 'Fewer than three iterations' "one iteration has no trend"
+"$BUILD/tests/tools/make_rewards" "$work/rigged" 5 0.25 -0.5
+is_code $? 0 "rewards that rise by 0.25 while the guard falls by 0.5"
+stats "$work/log" "$work/rigged"
+is_code $? 0 "their statistics" "$work/log"
+says "$work/log" 'Over-optimisation: the reward rises by 0.25 .* falls by 0.5 .*highest in iteration 0' \
+    "over-optimisation is named"
+"$BUILD/tests/tools/make_rewards" "$work/good" 5 0.25 0.5
+stats "$work/log" "$work/good"
+says "$work/log" 'No over-optimisation seen: the reward rises and the guard rises' \
+    "and is not named where both rise"
+
+cp -r "$work/run" "$work/old"
+rm -r "$work/old/rollout" "$work/old/advantage"
+stats "$work/log" "$work/old"
+is_code $? 0 "rewards alone" "$work/log"
+stats "$work/log" "$work/run" --iterations 7:9
+is_code $? 3 "iterations that are not there" "$work/log"
+stats "$work/log" "$work/run" --iterations 3:1
+is_code $? 2 "a range upside down" "$work/log"
+stats "$work/log" "$work/run" --policy 99
+is_code $? 3 "a version that is not there" "$work/log"
+stats "$work/log" "$work/run" --data "$work/none.npy"
+is_code $? 3 "a data file that is not there" "$work/log"
+stats "$work/log" "$work/run" "$work/old" --hdf5 "$work/x.h5"
+is_code $? 2 "one file for two runs" "$work/log"
+printf x | dd of="$work/run/reward/i000001/s00001.h5" bs=1 seek=3000 conv=notrunc 2>/dev/null
+stats "$work/log" "$work/run"
+[ $? != 139 ]
+ok $? "a damaged shard does not crash it"
+finish
