@@ -130,6 +130,7 @@ int cmd_selftest(int argc, char **argv)
                                .json = config_bool(o, "json"),
                                .compute = compute_of(c)},
                       .parent = config_text(o, "dir")};
+    selftest_watch("MPI_Init", 180);
     code = job_run("selftest", c, work, &a);
     if (code == 0 && a.leads)
         code = conclude(&a.test);

@@ -28,7 +28,6 @@ struct selftest {
     struct compute compute;
     struct selftest_line line[SELFTEST_LINES];
     int lines;
-    const char *trial; /* name of the check that a watchdog waits for */
 };
 
 /* Adds a line and, unless the result is JSON, prints it at once. */
@@ -38,7 +37,7 @@ void selftest_say(struct selftest *t, enum selftest_status status, const char *n
 void selftest_fail(struct selftest *t, const char *name, const char *remedy);
 /* Begins a check: a line on stderr and the end of the process (ERR_STALL) where it
  * takes longer than `seconds`; 0: none is running. */
-void selftest_watch(struct selftest *t, const char *name, int seconds);
+void selftest_watch(const char *name, int seconds);
 /* The exit code: 0, or that of the first FAILED. */
 int selftest_code(const struct selftest *t);
 /* The verdict, in words or with all lines as JSON, on stdout. */

@@ -144,7 +144,7 @@ void selftest_arithmetic(struct selftest *t)
     float out[VALUES] = {0};
     double apart = 0;
     uint64_t bits = 0;
-    selftest_watch(t, "arithmetic", 120);
+    selftest_watch("arithmetic", 120);
     const struct backend *b = backend_get(t->compute.backend, t->compute.threads);
     int rc = b == NULL ? -1 : closed_form(&t->compute);
     if (rc == 0)
@@ -204,7 +204,7 @@ void selftest_throughput(struct selftest *t)
 {
     const struct comm *all = t->all;
     double seconds = t->quick ? 0.3 : 2, alone = 0, rate = 0;
-    selftest_watch(t, "throughput", 120);
+    selftest_watch("throughput", 120);
     struct model *m = selftest_network(32, 16);
     struct tape *tape = m == NULL ? NULL : compute_open(&t->compute, NULL);
     int rc = tape == NULL ? -1 : evaluate(tape, m, 0.05, &rate);

@@ -198,7 +198,7 @@ void selftest_files(struct selftest *t)
     int64_t rows = (t->quick ? 2048 : 16384) / t->all->size; /* 8 or 64 MiB together */
     double s[3], turn = 0;
     bool works = false;
-    selftest_watch(t, "files", 300);
+    selftest_watch("files", 300);
     rows = rows < 64 ? 64 : rows;
     if (round_trip(t, rows, s) != 0) {
         selftest_fail(t, "files", remedy);

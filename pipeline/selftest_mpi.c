@@ -166,7 +166,7 @@ void selftest_mpi(struct selftest *t)
     const struct comm *all = t->all;
     int64_t n = (1 << 20) / all->size;
     double seconds = 0;
-    selftest_watch(t, "exchange", 120);
+    selftest_watch("exchange", 120);
     n = n < 1 ? 1 : n;
     if (comm_agree(all, exchange(all, n, t->quick ? 2 : 10, &seconds)) != 0) {
         selftest_fail(t, "exchange", remedy);
@@ -188,6 +188,6 @@ void selftest_mpi(struct selftest *t)
                    "(ompi_info, UCX_TLS)"
                  : "");
     }
-    selftest_watch(t, "letters", 120);
+    selftest_watch("letters", 120);
     letters(t);
 }

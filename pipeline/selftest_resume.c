@@ -183,7 +183,7 @@ void selftest_resume(struct selftest *t)
     char *folder = text_new("%s/model", t->dir);
     double start = clock_s();
     struct model *m = selftest_network(8, 8);
-    selftest_watch(t, "resume", 0);
+    selftest_watch("resume", 0);
     forget_launcher();
     int rc = m == NULL ? -1 : model_export(m, NULL, scheduler, folder);
     if (rc == 0)
