@@ -246,18 +246,16 @@ bash tests/tools/slurm_mini.sh node "$mini" "$node"
 scontrol update nodename="$node" state=resume
 
 long preempted
+long mpirun --ranks 2 --launcher mpirun # which gets TERM too
 send pair --het rollout=1:main,update=1:big run.iterations=2000 --time 10m
 ids[pair]=$id
-at_work preempted
-at_work pair
+for name in preempted mpirun pair; do at_work $name; done
 scancel --batch --signal=USR1 "${ids[pair]}"
 urgent=$(sbatch --parsable -p urgent -n 8 -o /dev/null --wrap true)
 soon has_ended "$urgent"
-goes_on preempted
-goes_on pair
+for name in preempted mpirun pair; do goes_on $name; done
 scontrol update jobid="${ids[pair]}+1" StartTime=now
-ends_well preempted
-ends_well pair
+for name in preempted mpirun pair; do ends_well $name; done
 
 # Stopped for good.
 long stop
