@@ -31,7 +31,7 @@ struct job {
     struct given given; /* else */
     struct coding coding;
     struct task task; /* as much of it as scoring needs */
-    char *out;
+    char *out, identity[DIGEST_HEX];
     struct score_unit *unit;
     int64_t units, first_open; /* first_open: units before it have their file */
     int64_t scored;
@@ -101,6 +101,8 @@ static int open_reward(struct job *j)
     };
     int rc = t->reward->open(&scene, &t->reward_ctx);
     mem_free(memory);
+    if (rc == 0)
+        scorer_identity(t->reward_ctx, j->identity);
     return rc;
 }
 
@@ -152,6 +154,7 @@ static int score_units(struct job *j)
 {
     const struct score_place place = {.source = j->o->source,
                                       .given = j->run ? NULL : &j->given,
+                                      .identity = j->identity,
                                       .retry = j->o->retry};
     j->told = clock_s();
     for (int64_t i = j->all->rank; i < j->units; i += j->all->size) {

@@ -183,15 +183,20 @@ static int stands(const struct task *t, const struct score_place *p,
             : h->parents == 1 && same(h->parent[0].content, l->parent.content);
     bool settings = same(h->config_digest, t->config_digest) &&
                     same(shard_attribute(s, "reward_name"), t->reward->name);
+    const char *said = shard_attribute(s, "scorer");
+    bool scorer = same(said != NULL ? said : "", p->identity);
     int64_t failed = p->retry ? score_units_failed(s) : 0;
     shard_close(s);
     if (failed < 0)
         return -1;
-    if (source && settings)
+    if (source && settings && scorer)
         return failed == 0;
     return err_set(ERR_USAGE,
-                   "%s: holds scores of other %s: name another --out, or remove it",
-                   path, source ? "settings" : "samples");
+                   "%s: holds scores %s: name another --out, or remove it", path,
+                   !source     ? "of other samples"
+                   : !settings ? "of other settings"
+                               : "of another service or program (address, question, "
+                                 "command, or the content of a file in it)");
 }
 
 int score_unit(struct task *t, const struct score_place *p, const struct score_unit *u)
@@ -203,6 +208,7 @@ int score_unit(struct task *t, const struct score_place *p, const struct score_u
     if (there == 0 && p->given == NULL)
         rc = load_run(t, p, u, true, &l);
     if (there == 0 && rc == 0) {
+        l.rows.identity = p->identity;
         l.rows.iteration = u->iteration;
         l.rows.number = u->number;
         l.rows.sample = l.sample;

@@ -22,6 +22,7 @@ int score_units_of_given(const struct given *g, int64_t size, struct score_unit 
 struct score_place {
     const char *source;        /* run directory, or what given is from */
     const struct given *given; /* NULL: a run */
+    const char *identity;      /* of t's scorer (scorer_identity) */
     bool retry;                /* score again what failed or timed out */
 };
 

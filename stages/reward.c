@@ -37,6 +37,7 @@ struct scores {
     int64_t parents;
     int64_t version, iteration, number, first; /* its policy; number of sample 0 */
     const char *source, *source_content; /* where there is no rollout file, or NULL */
+    const char *identity;                /* of the scorer, or NULL */
 };
 
 /* Takes over the shard's rollout; NULL: an error is pending. */
@@ -167,6 +168,9 @@ static int put_parts(const struct task *t, struct shard_writer *w, const struct 
 
 static int put_source(struct shard_writer *w, const struct scores *s)
 {
+    if (s->identity != NULL && s->identity[0] != '\0' &&
+        shard_note(w, "scorer", s->identity) != 0)
+        return -1;
     if (s->source == NULL)
         return 0;
     int rc = shard_note(w, "source", s->source);
@@ -254,6 +258,7 @@ int reward_rows(struct task *t, const struct reward_rows *r, const char *path)
         .version = r->version,
         .iteration = r->iteration,
         .number = r->number,
+        .identity = r->identity,
         .first = r->n > 0 ? r->index[0] : 0,
         .source = r->source,
         .source_content = r->source_content,

@@ -265,6 +265,7 @@ struct reward_rows {
     int64_t *label, *index;      /* [n]; label counts where t has classes */
     struct shard_parent *parent; /* one, or NULL */
     const char *source, *source_content; /* where there is none: attributes, or NULL */
+    const char *identity; /* of the scorer (scorer_identity), an attribute; "" for none */
 };
 /* The same for them: seals `path`. Method, guard and learned reward are left out. */
 int reward_rows(struct task *t, const struct reward_rows *r, const char *path);

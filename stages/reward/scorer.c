@@ -410,6 +410,24 @@ const struct scorer_part *scorer_part(const void *ctx, int64_t k)
     return &s->part[k].p;
 }
 
+void scorer_identity(const void *ctx, char hex[DIGEST_HEX])
+{
+    const struct scorer *s = ctx;
+    struct digest *d = digest_create();
+    bool any = false;
+    for (int64_t k = 0; k < s->parts; k++) {
+        const struct scorer_part *p = &s->part[k].p;
+        if (p->reward->identify == NULL)
+            continue;
+        any = true;
+        digest_add_text(d, p->name);
+        p->reward->identify(s->part[k].ctx, d);
+    }
+    digest_finish(d, hex);
+    if (!any)
+        hex[0] = '\0';
+}
+
 struct reward_part *scorer_parts_create(const void *ctx, int64_t n)
 {
     const int64_t parts = scorer_parts(ctx);

@@ -33,6 +33,10 @@ int64_t scorer_parts(const void *ctx);
 bool scorer_mixes(const void *ctx); /* it is a mixture, may be of one */
 const struct scorer_part *scorer_part(const void *ctx, int64_t k);
 
+/* Digest of what the parts that ask other programs say of themselves (reward.identify): of
+ * services and programs that may change under one configuration. "" where there are none. */
+void scorer_identity(const void *ctx, char hex[DIGEST_HEX]);
+
 /* Space for the parts' scores of n samples, for reward_batch.part: NaN, not asked. */
 struct reward_part *scorer_parts_create(const void *ctx, int64_t n);
 void scorer_parts_free(struct reward_part *p, const void *ctx);

@@ -103,7 +103,7 @@ cases() {
     ask 7 013414013414 "the same with reward.on_failure=stop" each \
         'http.response=results[].score' http.batch=12 reward.on_failure=stop
     ask 0 404040404040 "NaN, Infinity and 1e999" nan
-    ask 7 1 "always 500" 500
+    ask 7 1 "always 500" 500 http.breaker=100
     told "12 of 12 samples failed after all attempts: .*HTTP 500: always" "says so"
     ask 7 1 "404" 404
     told "were refused: .*HTTP 404: no such model" "with the service's words"
@@ -131,7 +131,7 @@ cases() {
     ask 7 1 "a service that repeats the token" token
     told "wrong token Bearer \*\*\*" "it is masked"
     ask 7 1 "one that repeats it in a reply that is no JSON" echo
-    told "expected near .*Bearer \*\*\*" "it is masked there too"
+    told "expected near ..\*\*\*" "it is masked there too"
     ask 0 0 "the token from a file" ok http.token_env= http.token_file="$work/token"
     told "http.token_file: .* can be read by others" "warns of its mode"
     ask 2 - "a password in the address" "http://joe:sesame-b7f1-open@127.0.0.1:$main/ok"

@@ -67,6 +67,14 @@ alike "$work/one" "what is missing"
 score "$work/log" 1 "$work/run" "${other[@]}" --out "$work/one" run.seed=9
 is_code $? 2 "other settings in the same folder" "$work/log"
 says "$work/log" "one/i000000/s00000.h5: holds scores of other settings" "named"
+cp tests/tools/exec_peer.pl "$work/peer.pl"
+for program in one other; do # the same command, and then with other content
+    score "$work/log" 1 "$work/run" --reward exec "exec.command=perl $work/peer.pl good" --out \
+        "$work/peer"
+    is_code $? $([ $program = one ] && echo 0 || echo 2) "$program program" "$work/log"
+    echo "# changed" >>"$work/peer.pl"
+done
+says "$work/log" "holds scores of another service or program" "what differs is named"
 score "$work/log" 1 "$work/run" --out "$work/one"
 is_code $? 2 "another reward in the same folder" "$work/log"
 

@@ -155,7 +155,7 @@ async def answer(path, raw, headers, writer):
     if path == "/token":  # as careless services do
         return reply("wrong token " + headers.get("authorization", ""), 401)
     if path == "/echo":  # in a reply that looks well until it is read
-        return reply('{"scores" "%s"}' % headers.get("authorization", ""))
+        return reply('{"scores" "%s"}' % headers.get("authorization", " ").split(" ")[-1])
     short = {"scores": good(samples)["scores"][:-1]}
     table = {
         "/500": lambda: reply("always", 500),
