@@ -168,7 +168,10 @@ int http_reply_scores(const struct http_path *p, const char *body, int64_t len, 
     const struct json *list = walk(root, p->before, p->befores);
     bool single = list != NULL && json_kind(list) != JSON_LIST_T && n == 1;
     int rc = 0;
-    if (list == NULL || (json_kind(list) != JSON_LIST_T && !single))
+    if (single && list == root && json_kind(root) != JSON_MAP_T)
+        rc = err_set(ERR_INPUT, "the reply is a number by itself, which may be the beginning "
+                                "of another: put it into a list or a map");
+    else if (list == NULL || (json_kind(list) != JSON_LIST_T && !single))
         rc = err_set(ERR_INPUT, "the reply has no list of scores where http.response says");
     else if (!single && json_count(list) != n)
         rc = err_set(ERR_INPUT, "the reply has %lld scores for %lld samples",

@@ -42,6 +42,8 @@ static void lists(void)
     scores("scores", "{\"scores\": [0.5, 1.5, 25e-1]}", 3, "ooo");
     scores("", "[0.5, 1.5]", 2, "oo");
     scores("[]", "[0.5, 1.5]", 2, "oo");
+    scores("", "[0.5]", 1, "o");
+    scores("", "0.5", 1, "x"); /* of 0.53, where a connection's end is the reply's end */
     scores("[].v", "[{\"v\": 0.5}, {\"v\": 1.5}]", 2, "oo");
     scores("a.b", "{\"a\": {\"b\": [0.5]}}", 1, "o");
     scores("results[].score", "{\"results\": [{\"score\": 0.5}, {\"score\": null}]}", 2, "of");
