@@ -35,6 +35,7 @@ static const struct command commands[] = {
     {"stats", "rewards, groups, steps, diversity, over-optimisation of runs", cmd_stats},
     {"report", "write a run's report.html", cmd_report},
     {"merge", "shards of a run as one file", cmd_merge},
+    {"prune", "remove shards of old iterations", cmd_prune},
     {"export", "a policy as a diffusers folder; a run as pictures, CSV, TensorBoard", cmd_export},
     {NULL, NULL, NULL},
 };

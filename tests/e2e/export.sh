@@ -53,6 +53,47 @@ refused 3 "an iteration that is not there" "$work/run" --samples "$work/y" --ite
 refused 3 "a folder without metrics" "$work/board" --csv "$work/y"
 refused 2 "pictures as text" "$work/run" --samples "$work/y.txt"
 
+# Pruning: what is left is whole, and the run goes on to the same bits.
+cp -r "$work/run" "$work/pruned"
+prune() {
+    "$sluice" prune "$work/pruned" "$@" >"$work/log" 2>&1
+}
+shards() { find "$work/pruned" -path '*/i00*' -name '*.h5' | wc -l; }
+before=$(shards)
+prune --keep-iterations 1 --dry-run
+is_code $? 0 "a dry run" "$work/log"
+says "$work/log" 'would remove 7 files of 1 iterations' "says what would go"
+[ "$(shards)" = "$before" ]
+ok $? "and removes nothing"
+cp -r "$work/pruned" "$work/kept"
+printf x | dd of="$work/pruned/policy/v000003.h5" bs=1 seek=4000 conv=notrunc 2>/dev/null
+prune --keep-iterations 9 --dry-run
+says "$work/log" 'iteration 1: stays, the run needs it' \
+    "the newest policy is damaged: what made the one before it stays"
+rm -r "$work/pruned" && mv "$work/kept" "$work/pruned"
+flock "$work/pruned/log/update.lock" "$sluice" prune "$work/pruned" --keep-iterations 9 \
+    >"$work/log" 2>&1
+is_code $? 4 "refused while a job is at work" "$work/log"
+for list in x 3:1 last:x every:0 "" 1,,y; do
+    prune --keep-iterations "$list"
+    is_code $? 2 "refused: --keep-iterations '$list'" "$work/log"
+done
+[ "$(shards)" = "$before" ]
+ok $? "nothing was removed so far"
+prune --keep-iterations last:0
+is_code $? 0 "all that can go goes" "$work/log"
+[ "$(shards)" = 7 ] && [ -d "$work/pruned/rollout/i000002" ]
+ok $? "the newest iteration stays"
+"$sluice" verify "$work/pruned" >"$work/log" 2>&1
+is_code $? 0 "verify finds it whole, its index too" "$work/log"
+for dir in run pruned; do
+    run_mpi "$work/log" 1 run "$work/config.yaml" run.dir="$work/$dir" run.iterations=5
+done
+digests "$work/run" | grep -E 'policy|i00000[234]' >"$work/want"
+digests "$work/pruned" >"$work/got"
+cmp -s "$work/want" "$work/got"
+ok $? "the pruned run goes on to the same bits" || diff "$work/want" "$work/got" | head | note
+
 # Texts.
 perl -e '@b = split //, "ACGT"; print "seq,score\n";
     for $i (0 .. 65535) { print join("", map { $b[$i >> 14 - 2 * $_ & 3] } 0 .. 7), ",",
