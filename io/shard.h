@@ -9,7 +9,7 @@
  * names; attributes do not enter, so equal content gives equal digests. The first 512 bytes
  * (io/seal.h) hold a digest of the whole file, which shard_verify checks.
  *
- * shard*.c and index.c are the only users of HDF5. Nothing here is collective. */
+ * shard*.c, index*.c and merge.c are the only users of HDF5. Nothing here is collective. */
 #ifndef SLUICE_IO_SHARD_H
 #define SLUICE_IO_SHARD_H
 

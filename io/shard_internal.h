@@ -1,4 +1,4 @@
-/* What the files that speak HDF5 (shard*.c, index.c) share. No one else includes it. */
+/* What the files that speak HDF5 (shard*.c, index*.c, merge.c) share. No one else includes it. */
 #ifndef SLUICE_IO_SHARD_INTERNAL_H
 #define SLUICE_IO_SHARD_INTERNAL_H
 

@@ -37,7 +37,9 @@ static const struct command commands[] = {
     {"verify", "check checksums, completeness and lineage", cmd_verify},
     {"stats", "rewards, groups, steps, diversity, over-optimisation of runs", cmd_stats},
     {"report", "write a run's report.html", cmd_report},
-    {"export", "write a policy as a diffusers folder", cmd_export},
+    {"merge", "shards of a run as one file", cmd_merge},
+    {"prune", "remove shards of old iterations", cmd_prune},
+    {"export", "a policy as a diffusers folder; a run as pictures, CSV, TensorBoard", cmd_export},
     {NULL, NULL, NULL},
 };
 

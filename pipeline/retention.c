@@ -62,31 +62,46 @@ static int drop_policies(const struct task *t, const struct config *c, int64_t n
     return 0;
 }
 
-/* Whether anything was there. */
-static bool drop_iteration(const struct task *t, int64_t gone)
+static bool remove_file(const char *dir, const char *relative)
 {
-    char rel[96], path[4096];
-    bool any = unlink(task_path(t, rundir_advantage(rel, gone), path)) == 0;
-    for (int64_t s = 0; s < t->shards; s++) {
-        any |= unlink(task_path(t, rundir_rollout(rel, gone, s), path)) == 0;
-        any |= unlink(task_path(t, rundir_reward(rel, gone, s), path)) == 0;
+    char *path = rundir_path(dir, relative);
+    bool was = unlink(path) == 0;
+    mem_free(path);
+    return was;
+}
+
+bool retention_drop_iteration(const char *dir, int64_t shards, int64_t gone)
+{
+    char rel[96];
+    bool any = remove_file(dir, rundir_advantage(rel, gone));
+    for (int64_t s = 0; s < shards; s++) {
+        any |= remove_file(dir, rundir_rollout(rel, gone, s));
+        any |= remove_file(dir, rundir_reward(rel, gone, s));
     }
     for (int k = 0; k < 2; k++) {
         snprintf(rel, sizeof rel, "%s/i%06lld", k == 0 ? "rollout" : "reward",
                  (long long)gone);
-        rmdir(task_path(t, rel, path));
+        char *path = rundir_path(dir, rel);
+        rmdir(path);
+        mem_free(path);
     }
     return any;
 }
 
-/* Shards of iteration i serve the update that made version i + 1; after it they are only
- * for the analyst. The newest advantage file carries the tracker. Goes back as long as
- * there is something: a killed job, or one that kept more, may have left it. */
+/* The newest advantage file carries the tracker. */
+int64_t retention_first_needed(int64_t newest)
+{
+    return newest - 1;
+}
+
+/* Goes back as long as there is something: a killed job, or one that kept more, may have
+ * left it. */
 static void drop_shards(const struct task *t, int64_t keep, int64_t newest)
 {
     if (keep == 0)
         return;
-    for (int64_t gone = newest - 1 - keep; gone >= 0 && drop_iteration(t, gone); gone--)
+    for (int64_t gone = retention_first_needed(newest) - keep;
+         gone >= 0 && retention_drop_iteration(t->dir, t->shards, gone); gone--)
         ;
 }
 

@@ -10,6 +10,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/pretrain_data.h"
+#include "pipeline/run_coding.h"
 #include "stages/linalg/frechet.h"
 #include "stages/metric/fidelity.h"
 #include "stages/reward/nearest.h"
@@ -111,33 +112,6 @@ static int frechet(const struct set *a, const struct set *b, double *distance)
     return rc;
 }
 
-/* The text model_config of the newest policy gives how samples are coded. */
-static int read_coding(const char *dir, struct coding *coding)
-{
-    int64_t *version, n, texts, stride;
-    char rel[96];
-    *coding = (struct coding){0};
-    if (rundir_policies(dir, &version, &n) != 0)
-        return -1;
-    if (n == 0) {
-        mem_free(version);
-        return 0;
-    }
-    char *path = rundir_path(dir, rundir_policy(rel, version[n - 1])), *text = NULL;
-    mem_free(version);
-    struct shard *f = shard_open(path, SHARD_POLICY);
-    if (f != NULL)
-        text = shard_get_text(f, "model_config", &texts, &stride);
-    struct json *j =
-        text == NULL || texts < 1 ? NULL : json_parse(text, (int64_t)strlen(text), path);
-    int rc = j == NULL ? -1 : coding_read(j, path, coding);
-    json_free(j);
-    mem_free(text);
-    shard_close(f);
-    mem_free(path);
-    return rc;
-}
-
 /* A data file as the run's network would be trained on it. */
 static int read_data(const char *dir, const char *path, const char *option,
                      const struct set *like, struct dataset *d)
@@ -148,7 +122,7 @@ static int read_data(const char *dir, const char *path, const char *option,
                    mem_text("pretrain.labels="), mem_text("pretrain.flip=false"),
                    text_new("pretrain.length=%lld", (long long)like->width),
                    mem_text("pretrain.format=text")};
-    int rc = c == NULL ? -1 : read_coding(dir, &coding);
+    int rc = c == NULL ? -1 : run_coding(dir, &coding);
     for (int i = 0; i < 6 && rc == 0; i++)
         if (i < 4 || coding.kind == CODING_TEXT)
             rc = config_override(c, key[i]);
@@ -255,7 +229,7 @@ static int decode(const char *dir, const struct coding *coding, struct stats_sam
 int stats_decode(const struct stats_options *o, struct stats *s)
 {
     struct coding coding;
-    int rc = read_coding(o->dir, &coding);
+    int rc = run_coding(o->dir, &coding);
     if (rc != 0 || coding.kind != CODING_TEXT)
         return rc;
     for (int64_t i = 0; i < s->bests && rc == 0; i++)

@@ -40,6 +40,72 @@ checked "policy 0 through the network" 0 3 --policy 0
 "$sluice" inspect "$work/s.h5" >"$work/log" 2>&1
 is_code $? 0 "the file of statistics is sealed and whole" "$work/log"
 
+# Against data that are the first iteration's own samples.
+"$sluice" export "$work/run" --samples "$work/first.npy" --iteration 0 >"$work/log" 2>&1
+is_code $? 0 "samples of iteration 0 as data" "$work/log"
+stats "$work/log" "$work/run" --data "$work/first.npy" --training "$work/first.npy"
+is_code $? 0 "distances to data" "$work/log"
+says "$work/log" '^diversity.first.nearest_mean +0$' "each is its own nearest sample"
+says "$work/log" '^diversity.first.copied_share +1$' "so all are copies"
+says "$work/log" '^diversity.last.copied_share +0$' "the last iteration's are none"
+perl -ne '$f{$1} = $2 if /^diversity\.(\S+) +(\S+)$/; END {
+    exit !(abs($f{"first.frechet_data"}) < 1e-6 && $f{"last.frechet_data"} > 1 &&
+        abs($f{"last.frechet_data"} - $f{"frechet_first_last"}) < 1e-4) }' "$work/log"
+ok $? "Frechet distance 0 to themselves, that of the iterations from the last"
+
+# Components of a mixture.
+{
+    sed '/^reward:/d' "$work/config.yaml"
+    echo 'reward: {name: mixture}'
+    echo 'components: {light: {name: brightness, weight: 1}, size: {name: jpeg_compressibility, weight: 0.5}}'
+} >"$work/mixed.yaml"
+run_mpi "$work/log" 1 run "$work/mixed.yaml" run.dir="$work/mixed" run.iterations=2
+is_code $? 0 "a mixture" "$work/log"
+stats "$work/log" "$work/mixed" --json "$work/s.json"
+is_code $? 0 "its statistics" "$work/log"
+if [ -n "$python" ]; then
+    "$python" - "$work/mixed" "$work/s.json" >"$work/check" 2>&1 <<'PY'
+import glob, json, sys
+import h5py, numpy as np
+f = [h5py.File(p) for p in sorted(glob.glob(sys.argv[1] + "/reward/*/*.h5"))]
+get = lambda name: np.concatenate([x[name][:] for x in f])
+c = json.load(open(sys.argv[2]))["runs"][0]["components"]
+assert set(c) == {"light", "size"}, c
+for name in c:
+    x = get("reward_" + name)
+    assert abs(c[name]["mean"] - x.mean()) < 1e-12 and abs(c[name]["std"] - x.std()) < 1e-12
+    assert abs(c[name]["correlation"] - np.corrcoef(get("reward"), x)[0, 1]) < 1e-9
+PY
+    is_code $? 0 "numpy has the same numbers of its components" "$work/check"
+fi
+
+# The index and a merged file, read without our code.
+"$sluice" merge "$work/run" "$work/all.h5" >"$work/log" 2>&1
+is_code $? 0 "merge" "$work/log"
+"$sluice" merge "$work/run" "$work/all.h5" >"$work/log" 2>&1
+is_code $? 2 "merge writes over nothing" "$work/log"
+if [ -n "$python" ]; then
+    for file in "$work/run/index.h5" "$work/all.h5"; do
+        "$python" -B tests/e2e/index_readers.py "$file" "$work/run" 40 5 >"$work/check" 2>&1
+        is_code $? 0 "${file##*/}: columns, scales, $(tail -n 1 "$work/check")" "$work/check"
+        from=$work/run
+        [ "${file##*/}" = index.h5 ] || from=$file
+        "$python" -B examples/analysis.py "$from" "$work/analysis" >"$work/check" 2>&1
+        is_code $? 0 "examples/analysis.py reads it" "$work/check"
+        mean=$(perl -MJSON::PP -ne '$j = decode_json($_);
+            printf "%.6g", $j->{reward_mean} if ($j->{iteration} // -1) == 2' \
+            "$work/run/metrics.jsonl")
+        says "$work/check" "^ +2 +$mean " "and has the mean of iteration 2: $mean"
+        [ ! -e "$work/analysis/reward.png" ] || [ -s "$work/analysis/best.png" ]
+        ok $? "pictures where there is matplotlib"
+        rm -rf "$work/analysis"
+    done
+else
+    skip "readers of index.h5" "no h5py"
+fi
+"$sluice" merge "$work/run" "$work/some.h5" --iterations 1:2 >"$work/log" 2>&1
+says "$work/log" '20 samples of 14 files' "merge of two iterations"
+
 # A run in which the reward rises and the guard falls, by construction.
 stats "$work/log" "$work/run" "$work/run" --iterations 0
 is_code $? 0 "two runs side by side" "$work/log"
@@ -70,8 +136,18 @@ stats "$work/log" "$work/run" --data "$work/none.npy"
 is_code $? 3 "a data file that is not there" "$work/log"
 stats "$work/log" "$work/run" "$work/old" --hdf5 "$work/x.h5"
 is_code $? 2 "one file for two runs" "$work/log"
+cp -r "$work/run" "$work/gone"
+rm "$work/gone/rollout/i000001/s00001.h5"
+if [ -n "$python" ]; then
+    "$python" -B examples/analysis.py "$work/gone" "$work/analysis" >"$work/check" 2>&1
+    is_code $? 1 "analysis.py names sources that are gone" "$work/check"
+fi
 printf x | dd of="$work/run/reward/i000001/s00001.h5" bs=1 seek=3000 conv=notrunc 2>/dev/null
 stats "$work/log" "$work/run"
 [ $? != 139 ]
 ok $? "a damaged shard does not crash it"
+"$sluice" merge "$work/run" "$work/bad.h5" >"$work/log" 2>&1
+is_code $? 3 "merge refuses a damaged shard" "$work/log"
+[ -z "$(ls "$work" | grep bad.h5)" ]
+ok $? "and leaves nothing"
 finish
