@@ -21,7 +21,7 @@ struct gathered {
     struct scored {
         double reward, guard;
         int64_t prompt_id;
-    } *row;
+    } * row;
     int64_t n, cap;
 };
 
@@ -40,7 +40,8 @@ static void rows_free(struct stats_rows *r)
     mem_free(r->prompt);
 }
 
-static bool column_is(struct shard *f, const char *name, enum column_type type, int64_t n)
+static bool column_is(struct shard *f, const char *name, enum column_type type,
+                      int64_t n)
 {
     enum column_type has;
     int nd;
@@ -86,7 +87,8 @@ static int take_parts(struct stats *s, struct stats_iteration *it,
     int64_t n = shard_columns(f, &name);
     int rc = 0;
     for (int64_t i = 0; i < n && rc == 0; i++) {
-        if (strncmp(name[i], "reward_", 7) != 0 || strcmp(name[i], "reward_guard") == 0 ||
+        if (strncmp(name[i], "reward_", 7) != 0 ||
+            strcmp(name[i], "reward_guard") == 0 ||
             !column_is(f, name[i], COLUMN_F64, r->n))
             continue;
         int64_t k = part_of(s, name[i] + 7);
@@ -104,7 +106,8 @@ static int take_parts(struct stats *s, struct stats_iteration *it,
     return rc;
 }
 
-/* Keeps the STATS_BEST samples of the largest sign * reward, the earlier of equal ones. */
+/* Keeps the STATS_BEST samples of the largest sign * reward, the earlier of equal ones.
+ */
 static void keep(struct stats_sample *list, int64_t *n, double sign,
                  const struct stats_rows *r, int64_t i)
 {
@@ -125,7 +128,8 @@ static void keep(struct stats_sample *list, int64_t *n, double sign,
         .prompt_id = r->prompt_id[i],
     };
     if (r->prompt != NULL)
-        snprintf(list[at].prompt, sizeof list[at].prompt, "%s", r->prompt + i * r->prompt_len);
+        snprintf(list[at].prompt, sizeof list[at].prompt, "%s",
+                 r->prompt + i * r->prompt_len);
 }
 
 /* The statistics of a prompt; by binary search, so that many prompts cost little. */
@@ -140,7 +144,8 @@ static struct moments *prompt_of(struct stats *s, int64_t id)
             high = middle;
     }
     if (low == s->prompts || s->prompt[low].prompt_id != id) {
-        s->prompt = mem_resize(s->prompt, s->prompts, s->prompts + 1, sizeof *s->prompt);
+        s->prompt =
+            mem_resize(s->prompt, s->prompts, s->prompts + 1, sizeof *s->prompt);
         memmove(s->prompt + low + 1, s->prompt + low,
                 (size_t)(s->prompts - low) * sizeof *s->prompt);
         s->prompt[low] = (struct stats_prompt){.prompt_id = id};
@@ -177,8 +182,8 @@ static void take_rows(struct stats *s, struct stats_iteration *it,
 }
 
 static int read_shard(struct stats *s, struct stats_iteration *it, const char *reward,
-                      const char *rollout, struct gathered *g, struct stats_policy *other,
-                      int64_t number)
+                      const char *rollout, struct gathered *g,
+                      struct stats_policy *other, int64_t number)
 {
     struct stats_rows r = {.iteration = it->iteration, .shard = number};
     struct shard *f = shard_open(reward, SHARD_REWARD);
@@ -210,7 +215,8 @@ static int by_prompt(const void *a, const void *b)
 /* Groups of an iteration, and the quantiles. */
 static void finish_iteration(struct stats_iteration *it, struct gathered *g)
 {
-    double *reward = mem_alloc(g->n, sizeof *reward), *guard = mem_alloc(g->n, sizeof *guard);
+    double *reward = mem_alloc(g->n, sizeof *reward),
+           *guard = mem_alloc(g->n, sizeof *guard);
     int64_t rewards = 0, guards = 0;
     if (g->n > 1)
         qsort(g->row, (size_t)g->n, sizeof *g->row, by_prompt);
@@ -241,8 +247,8 @@ static int take_step_advantages(struct stats *s, struct shard *f, const uint8_t 
     enum column_type type;
     int nd, rc = 0;
     int64_t dim[SHARD_MAX_ND];
-    if (!shard_has(f, "step_advantage", &type, &nd, dim) || type != COLUMN_F64 || nd != 2 ||
-        dim[0] != n || dim[1] != s->steps || s->steps < 1)
+    if (!shard_has(f, "step_advantage", &type, &nd, dim) || type != COLUMN_F64 ||
+        nd != 2 || dim[0] != n || dim[1] != s->steps || s->steps < 1)
         return 0;
     const int64_t most = BLOCK_VALUES / s->steps;
     double *block = mem_alloc((n < most ? n : most) * s->steps, sizeof *block);
@@ -265,9 +271,11 @@ static int read_advantage(struct stats *s, struct stats_iteration *it, const cha
     int rc = 0;
     if (file_exists(path)) {
         struct shard *f = shard_open(path, SHARD_ADVANTAGE);
-        double *v = f == NULL ? NULL : shard_get(f, "advantage", COLUMN_F64, 1, &any, dim);
+        double *v =
+            f == NULL ? NULL : shard_get(f, "advantage", COLUMN_F64, 1, &any, dim);
         n = v == NULL ? 0 : dim[0];
-        uint8_t *usable = v == NULL ? NULL : shard_get(f, "usable", COLUMN_U8, 1, &n, NULL);
+        uint8_t *usable =
+            v == NULL ? NULL : shard_get(f, "usable", COLUMN_U8, 1, &n, NULL);
         rc = usable == NULL ? -1 : take_step_advantages(s, f, usable, n);
         for (int64_t i = 0; i < n && rc == 0; i++) {
             if (!usable[i])
@@ -323,12 +331,15 @@ static int count_rewards(const struct stats_options *o, struct stats *s)
         for (int64_t i = 0; i < files && rc == 0; i++) {
             char *path = rundir_path(dir, name[i]);
             struct shard *f = shard_open(path, SHARD_REWARD);
-            double *v = f == NULL ? NULL : shard_get(f, "reward", COLUMN_F64, 1, &any, dim);
+            double *v =
+                f == NULL ? NULL : shard_get(f, "reward", COLUMN_F64, 1, &any, dim);
             rc = v == NULL ? -1 : 0;
             for (int64_t j = 0; rc == 0 && j < dim[0]; j++) {
                 double bin = width > 0 ? floor((v[j] - low) / width) : 0;
                 if (isfinite(v[j]))
-                    s->count[bin < 0 ? 0 : bin < STATS_BINS ? (int)bin : STATS_BINS - 1]++;
+                    s->count[bin < 0            ? 0
+                             : bin < STATS_BINS ? (int)bin
+                                                : STATS_BINS - 1]++;
             }
             mem_free(v);
             shard_close(f);
@@ -353,10 +364,11 @@ static int list_iterations(const struct stats_options *o, struct stats *s)
             s->iteration[s->n++].iteration = number;
     }
     if (rc == 0 && s->n == 0)
-        rc = err_set(ERR_INPUT,
-                     "%s: holds no reward shards of these iterations; is it a run directory, "
-                     "and did run.keep_shards keep them?",
-                     o->dir);
+        rc = err_set(
+            ERR_INPUT,
+            "%s: holds no reward shards of these iterations; is it a run directory, "
+            "and did run.keep_shards keep them?",
+            o->dir);
     file_list_free(name, n);
     mem_free(dir);
     return rc;
