@@ -132,28 +132,6 @@ static void keep(struct stats_sample *list, int64_t *n, double sign,
                  r->prompt + i * r->prompt_len);
 }
 
-/* The statistics of a prompt; by binary search, so that many prompts cost little. */
-static struct moments *prompt_of(struct stats *s, int64_t id)
-{
-    int64_t low = 0, high = s->prompts;
-    while (low < high) {
-        int64_t middle = (low + high) / 2;
-        if (s->prompt[middle].prompt_id < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == s->prompts || s->prompt[low].prompt_id != id) {
-        s->prompt =
-            mem_resize(s->prompt, s->prompts, s->prompts + 1, sizeof *s->prompt);
-        memmove(s->prompt + low + 1, s->prompt + low,
-                (size_t)(s->prompts - low) * sizeof *s->prompt);
-        s->prompt[low] = (struct stats_prompt){.prompt_id = id};
-        s->prompts++;
-    }
-    return &s->prompt[low].reward;
-}
-
 static void take_rows(struct stats *s, struct stats_iteration *it,
                       const struct stats_rows *r, struct gathered *g)
 {
@@ -173,7 +151,6 @@ static void take_rows(struct stats *s, struct stats_iteration *it,
         if (!isfinite(r->reward[i]))
             continue;
         moments_add(&s->reward, r->reward[i]);
-        moments_add(prompt_of(s, r->prompt_id[i]), r->reward[i]);
         keep(s->best, &s->bests, 1, r, i);
         keep(s->worst, &s->worsts, -1, r, i);
     }
@@ -212,8 +189,38 @@ static int by_prompt(const void *a, const void *b)
     return (x->prompt_id > y->prompt_id) - (x->prompt_id < y->prompt_id);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    const struct stats_prompt *x = a, *y = b;
+    return (x->prompt_id > y->prompt_id) - (x->prompt_id < y->prompt_id);
+}
+
+/* Adds the rows, sorted by prompt, to their prompts' statistics. Prompts that are new come
+ * behind the others and are sorted in at the end. */
+static void take_prompts(struct stats *s, const struct gathered *g, int64_t groups)
+{
+    const int64_t known = s->prompts;
+    s->prompt = mem_resize(s->prompt, known, known + groups, sizeof *s->prompt);
+    for (int64_t i = 0, end; i < g->n; i = end) {
+        const struct stats_prompt key = {.prompt_id = g->row[i].prompt_id};
+        struct stats_prompt *p =
+            known == 0 ? NULL
+                       : bsearch(&key, s->prompt, (size_t)known, sizeof key, by_id);
+        if (p == NULL) {
+            p = &s->prompt[s->prompts++];
+            *p = key;
+        }
+        for (end = i; end < g->n && g->row[end].prompt_id == key.prompt_id; end++)
+            moments_add(&p->reward, g->row[end].reward);
+    }
+    s->prompt = mem_resize(s->prompt, known + groups, s->prompts, sizeof *s->prompt);
+    if (s->prompts > 1)
+        qsort(s->prompt, (size_t)s->prompts, sizeof *s->prompt, by_id);
+}
+
 /* Groups of an iteration, and the quantiles. */
-static void finish_iteration(struct stats_iteration *it, struct gathered *g)
+static void finish_iteration(struct stats *s, struct stats_iteration *it,
+                             struct gathered *g)
 {
     double *reward = mem_alloc(g->n, sizeof *reward),
            *guard = mem_alloc(g->n, sizeof *guard);
@@ -229,6 +236,7 @@ static void finish_iteration(struct stats_iteration *it, struct gathered *g)
             moments_add(&it->group_std, moments_std(&m));
         it->constant += m.n > 1 && m.min == m.max;
     }
+    take_prompts(s, g, it->groups);
     for (int64_t i = 0; i < g->n; i++) {
         if (isfinite(g->row[i].reward))
             reward[rewards++] = g->row[i].reward;
@@ -309,7 +317,7 @@ static int read_iteration(const struct stats_options *o, struct stats *s,
         mem_free(b);
     }
     if (rc == 0)
-        finish_iteration(it, &g);
+        finish_iteration(s, it, &g);
     if (rc == 0)
         rc = read_advantage(s, it, o->dir);
     file_list_free(name, n);
