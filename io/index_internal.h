@@ -1,5 +1,5 @@
-/* What index.c and merge.c share: the table of a run's files of one kind and of the columns
- * that they have in common, and how it is laid out in a file. */
+/* What index.c and merge.c share: the table of a run's files of one kind and of the
+ * columns that they have in common, and how it is laid out in a file. */
 #ifndef SLUICE_IO_INDEX_INTERNAL_H
 #define SLUICE_IO_INDEX_INTERNAL_H
 
@@ -19,7 +19,8 @@ struct index_column {
     char axis[SHARD_MAX_ND][64];
     enum column_type type;
     int nd;
-    int64_t dim[SHARD_MAX_ND], text_len; /* dim[0] is the table's samples where by_sample */
+    int64_t dim[SHARD_MAX_ND],
+        text_len;   /* dim[0] is the table's samples where by_sample */
     bool by_sample; /* rows are samples; else it is the same in every source: [step] */
     bool usable;    /* every source agrees on type and shape */
     bool *has;
@@ -39,12 +40,12 @@ int index_table_read(struct index_table *t, const char *rundir, int kind, int64_
                      int64_t last);
 void index_table_free(struct index_table *t);
 
-/* Writes the group of a kind and sources/KIND into `file`: `iteration`, each column by `put`,
- * which returns the new data set or a negative number, and the dimension scales. -1: HDF5's
- * stack tells. */
+/* Writes the group of a kind and sources/KIND into `file`: `iteration`, each column by
+ * `put`, which returns the new data set or a negative number, and the dimension scales.
+ * -1: HDF5's stack tells. */
 typedef hid_t (*index_put_f)(void *ctx, hid_t group, const struct index_table *t,
                              const struct index_column *c);
-int index_table_write(hid_t file, const struct index_table *t, int kind, index_put_f put,
-                      void *ctx);
+int index_table_write(hid_t file, const struct index_table *t, int kind,
+                      index_put_f put, void *ctx);
 
 #endif

@@ -1,4 +1,5 @@
-/* Tables of the files of a run directory: what index.h5 and merged files are made of. */
+/* Tables of the files of a run directory: what index.h5 and merged files are made of.
+ */
 #include "io/index_internal.h"
 
 #include "io/rundir.h"
@@ -195,7 +196,8 @@ static int put_plain(hid_t group, const char *name, enum column_type type,
 
 static int put_sources(hid_t group, const struct index_table *t)
 {
-    char *path = mem_alloc(t->n, INDEX_PATH), *content = mem_alloc(t->n, DIGEST_HEX - 1);
+    char *path = mem_alloc(t->n, INDEX_PATH),
+         *content = mem_alloc(t->n, DIGEST_HEX - 1);
     int64_t *number = mem_alloc(t->n * 3, sizeof *number);
     for (int64_t i = 0; i < t->n; i++) {
         const struct index_source *s = &t->source[i];
@@ -243,25 +245,31 @@ static hid_t make_scale(hid_t group, const char *axis, int64_t length)
     for (int64_t i = 0; values && i < length; i++)
         index[i] = i;
     const hsize_t dim[1] = {(hsize_t)length};
-    const hsize_t chunk[1] = {(hsize_t)(length < 1 ? 1 : length < CHUNK ? length : CHUNK)};
+    const hsize_t chunk[1] = {(hsize_t)(length < 1       ? 1
+                                        : length < CHUNK ? length
+                                                         : CHUNK)};
     hid_t space = H5Screate_simple(1, dim, NULL), how = H5Pcreate(H5P_DATASET_CREATE);
-    snprintf(label, sizeof label, "This is a netCDF dimension but not a netCDF variable.%10lld",
+    snprintf(label, sizeof label,
+             "This is a netCDF dimension but not a netCDF variable.%10lld",
              (long long)length);
     hid_t set = H5I_INVALID_HID;
     if (H5Pset_chunk(how, 1, chunk) >= 0 && H5Pset_fletcher32(how) >= 0)
-        set = H5Dcreate2(group, axis, H5T_STD_I64LE, space, H5P_DEFAULT, how, H5P_DEFAULT);
-    bool bad = set < 0 ||
-               (values && length > 0 && H5Dwrite(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL,
-                                                 H5P_DEFAULT, index) < 0) ||
-               shard_put_i64(set, SHARD_AXIS_ONLY, 1) != 0 ||
-               H5DSset_scale(set, values ? axis : label) < 0;
+        set = H5Dcreate2(group, axis, H5T_STD_I64LE, space, H5P_DEFAULT, how,
+                         H5P_DEFAULT);
+    bool bad =
+        set < 0 ||
+        (values && length > 0 &&
+         H5Dwrite(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, index) < 0) ||
+        shard_put_i64(set, SHARD_AXIS_ONLY, 1) != 0 ||
+        H5DSset_scale(set, values ? axis : label) < 0;
     mem_free(index);
     H5Pclose(how);
     H5Sclose(space);
     return bad ? H5I_INVALID_HID : set;
 }
 
-/* The scales of a group: one for each name, while lengths agree and no column has it. */
+/* The scales of a group: one for each name, while lengths agree and no column has it.
+ */
 struct scales {
     struct {
         char name[64];
@@ -276,7 +284,8 @@ static hid_t scale_of(struct scales *all, hid_t group, const char *axis, int64_t
     for (int i = 0; i < all->n; i++)
         if (strcmp(all->of[i].name, axis) == 0)
             return all->of[i].length == length ? all->of[i].set : H5I_INVALID_HID;
-    if (all->n == AXES_MOST || axis[0] == '\0' || H5Lexists(group, axis, H5P_DEFAULT) > 0)
+    if (all->n == AXES_MOST || axis[0] == '\0' ||
+        H5Lexists(group, axis, H5P_DEFAULT) > 0)
         return H5I_INVALID_HID;
     hid_t set = make_scale(group, axis, length);
     snprintf(all->of[all->n].name, sizeof all->of[all->n].name, "%s", axis);
@@ -312,7 +321,8 @@ static int put_scales(hid_t group, const struct index_table *t)
     return rc;
 }
 
-static int put_columns(hid_t group, const struct index_table *t, index_put_f put, void *ctx)
+static int put_columns(hid_t group, const struct index_table *t, index_put_f put,
+                       void *ctx)
 {
     int64_t *iteration = mem_alloc(t->samples, sizeof *iteration);
     for (int64_t i = 0; i < t->n; i++)
@@ -333,12 +343,13 @@ static int put_columns(hid_t group, const struct index_table *t, index_put_f put
     return rc == 0 ? put_scales(group, t) : -1;
 }
 
-int index_table_write(hid_t file, const struct index_table *t, int kind, index_put_f put,
-                      void *ctx)
+int index_table_write(hid_t file, const struct index_table *t, int kind,
+                      index_put_f put, void *ctx)
 {
     char name[32];
     snprintf(name, sizeof name, "sources/%s", index_kind[kind]);
-    hid_t group = H5Gcreate2(file, index_kind[kind], H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t group =
+        H5Gcreate2(file, index_kind[kind], H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     hid_t sources = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     if (group < 0 || sources < 0 || put_sources(sources, t) != 0 ||
         put_columns(group, t, put, ctx) != 0)

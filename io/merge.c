@@ -1,5 +1,5 @@
-/* Merging: each source is verified, then its rows are copied block by block, so that memory
- * does not grow with the run. */
+/* Merging: each source is verified, then its rows are copied block by block, so that
+ * memory does not grow with the run. */
 #include "io/merge.h"
 
 #include "io/finish.h"
@@ -21,7 +21,8 @@ struct merge {
     const char *rundir;
 };
 
-static int verify_sources(struct merge *m, const struct index_table *t, struct merged *out)
+static int verify_sources(struct merge *m, const struct index_table *t,
+                          struct merged *out)
 {
     char hex[DIGEST_HEX];
     int rc = 0;
@@ -30,10 +31,11 @@ static int verify_sources(struct merge *m, const struct index_table *t, struct m
         struct shard *s = shard_open(path, -1);
         rc = s == NULL ? -1 : shard_recompute(s, hex);
         if (rc == 0 && strcmp(hex, t->source[i].content) != 0)
-            rc = err_set(ERR_INPUT,
-                         "%s: the values do not belong to the stored content_sha256; see "
-                         "`sluice verify`",
-                         path);
+            rc = err_set(
+                ERR_INPUT,
+                "%s: the values do not belong to the stored content_sha256; see "
+                "`sluice verify`",
+                path);
         shard_close(s);
         out->files++;
         out->bytes += file_size(path);
@@ -44,7 +46,8 @@ static int verify_sources(struct merge *m, const struct index_table *t, struct m
 }
 
 /* Rows are filled where a source lacks the column, as in the index. */
-static int set_layout(hid_t how, const struct index_column *c, hid_t type, int64_t row_bytes)
+static int set_layout(hid_t how, const struct index_column *c, hid_t type,
+                      int64_t row_bytes)
 {
     const float f32 = NAN;
     const double f64 = NAN;
@@ -61,7 +64,8 @@ static int set_layout(hid_t how, const struct index_column *c, hid_t type, int64
         chunk[i] = chunk[i] > 0 ? chunk[i] : 1;
     return H5Pset_chunk(how, c->nd, chunk) < 0 || H5Pset_fletcher32(how) < 0 ||
                    H5Pset_attr_phase_change(how, 32, 24) < 0 ||
-                   (c->type != COLUMN_TEXT && H5Pset_fill_value(how, type, fill[c->type]) < 0)
+                   (c->type != COLUMN_TEXT &&
+                    H5Pset_fill_value(how, type, fill[c->type]) < 0)
                ? -1
                : 0;
 }
@@ -80,14 +84,15 @@ static int copy_rows(hid_t from, hid_t to, hid_t type, const struct index_column
         count[0] = (hsize_t)(n - k < most ? n - k : most);
         hid_t memory = H5Screate_simple(c->nd, count, NULL);
         start[0] = (hsize_t)k;
-        rc = H5Sselect_hyperslab(source, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-                     H5Dread(from, type, memory, source, H5P_DEFAULT, block) < 0
-                 ? -1
-                 : 0;
+        rc =
+            H5Sselect_hyperslab(source, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+                    H5Dread(from, type, memory, source, H5P_DEFAULT, block) < 0
+                ? -1
+                : 0;
         start[0] = (hsize_t)(at + k);
-        if (rc == 0 &&
-            (H5Sselect_hyperslab(target, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-             H5Dwrite(to, type, memory, target, H5P_DEFAULT, block) < 0))
+        if (rc == 0 && (H5Sselect_hyperslab(target, H5S_SELECT_SET, start, NULL, count,
+                                            NULL) < 0 ||
+                        H5Dwrite(to, type, memory, target, H5P_DEFAULT, block) < 0))
             rc = -1;
         H5Sclose(memory);
     }
@@ -140,7 +145,8 @@ static hid_t put_values(void *ctx, hid_t group, const struct index_table *t,
 {
     const struct merge *m = ctx;
     hsize_t dim[SHARD_MAX_ND];
-    int64_t values = 1, row = shard_type_size(c->type, c->text_len > 0 ? c->text_len : 1);
+    int64_t values = 1,
+            row = shard_type_size(c->type, c->text_len > 0 ? c->text_len : 1);
     for (int i = 0; i < c->nd; i++) {
         dim[i] = (hsize_t)c->dim[i];
         values *= c->dim[i];
@@ -161,13 +167,15 @@ static hid_t put_values(void *ctx, hid_t group, const struct index_table *t,
     return set;
 }
 
-static int put_head(hid_t file, const struct index_table *table, int64_t first, int64_t last)
+static int put_head(hid_t file, const struct index_table *table, int64_t first,
+                    int64_t last)
 {
     const char *run_id = "";
     for (int k = 0; k < INDEX_KINDS; k++)
         run_id = table[k].run_id[0] != '\0' ? table[k].run_id : run_id;
     hid_t group = H5Gcreate2(file, "sources", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    return group < 0 || H5Gclose(group) < 0 || shard_put_origin(file, MERGE_FORMAT) != 0 ||
+    return group < 0 || H5Gclose(group) < 0 ||
+                   shard_put_origin(file, MERGE_FORMAT) != 0 ||
                    shard_put_text(file, "run_id", run_id) != 0 ||
                    shard_put_i64(file, "first_iteration", first) != 0 ||
                    shard_put_i64(file, "last_iteration", last) != 0

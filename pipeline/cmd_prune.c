@@ -23,11 +23,15 @@
 
 static const char usage[] =
     "usage: sluice prune RUNDIR --keep-iterations LIST [--dry-run]\n\n"
-    "Removes the rollout, reward and advantage files of all iterations that LIST does not\n"
-    "name: A:B (both included; either may be absent), A, last:N, every:N (0, N, 2 N, ...),\n"
-    "with commas between. Whatever LIST says, the files stay that the run needs to go on:\n"
+    "Removes the rollout, reward and advantage files of all iterations that LIST does "
+    "not\n"
+    "name: A:B (both included; either may be absent), A, last:N, every:N (0, N, 2 N, "
+    "...),\n"
+    "with commas between. Whatever LIST says, the files stay that the run needs to go "
+    "on:\n"
     "those of the iteration that made the newest undamaged policy, and of later ones.\n"
-    "Policies stay (run.keep_policies), index.h5 is written again. Refuses where a job is at\n"
+    "Policies stay (run.keep_policies), index.h5 is written again. Refuses where a job "
+    "is at\n"
     "work.\n\n";
 
 /* clang-format off */
@@ -46,15 +50,17 @@ struct prune {
     int64_t iterations, files, bytes;
 };
 
-/* The locks of the stages: held until the program ends, so that no job begins meanwhile. */
+/* The locks of the stages: held until the program ends, so that no job begins
+ * meanwhile. */
 static int lock(const char *dir)
 {
     for (int g = 0; g < GROUPS; g++) {
         char *path = text_new("%s/log/%s.lock", dir, group_name((enum group)g));
         int fd = open(path, O_RDWR | O_CLOEXEC), rc = 0;
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-            rc = err_set(ERR_ENV, "%s: a job is at work in this directory; prune when it has "
-                                  "ended, or let run.keep_shards do it",
+            rc = err_set(ERR_ENV,
+                         "%s: a job is at work in this directory; prune when it has "
+                         "ended, or let run.keep_shards do it",
                          path);
         mem_free(path);
         if (rc != 0)
@@ -63,7 +69,8 @@ static int lock(const char *dir)
     return 0;
 }
 
-/* The newest policy whose every value is as it was written: a run goes on from there. */
+/* The newest policy whose every value is as it was written: a run goes on from there.
+ */
 static int find_newest(struct prune *p)
 {
     int64_t *version, n;
@@ -76,13 +83,15 @@ static int find_newest(struct prune *p)
         if (shard_verify(path) == 0)
             p->newest = version[i];
         else
-            fprintf(stderr, "sluice prune: %s; the policy before it counts\n", err_text());
+            fprintf(stderr, "sluice prune: %s; the policy before it counts\n",
+                    err_text());
         err_clear();
         mem_free(path);
     }
     mem_free(version);
     if (p->newest < 0)
-        return err_set(ERR_INPUT, "%s: holds no undamaged policy, so nothing can be spared",
+        return err_set(ERR_INPUT,
+                       "%s: holds no undamaged policy, so nothing can be spared",
                        p->dir);
     p->needed = retention_first_needed(p->newest);
     return 0;
@@ -92,7 +101,8 @@ static int find_newest(struct prune *p)
 static int named(const struct prune *p, int64_t i, bool *keep)
 {
     *keep = false;
-    for (const char *at = p->list; *at != '\0'; at += strcspn(at, ","), at += *at == ',') {
+    for (const char *at = p->list; *at != '\0';
+         at += strcspn(at, ","), at += *at == ',') {
         char *word = text_new("%.*s", (int)strcspn(at, ","), at);
         int64_t a = 0, b = 0;
         int rc = 0;
@@ -120,8 +130,8 @@ static int measure(const struct prune *p, int64_t i, int64_t *files, int64_t *by
     *shards = 0;
     mem_free(advantage);
     for (int k = 0; k < 2 && rc == 0; k++) {
-        char **name, *dir = text_new("%s/%s/i%06lld", p->dir, k == 0 ? "rollout" : "reward",
-                                     (long long)i);
+        char **name, *dir = text_new("%s/%s/i%06lld", p->dir,
+                                     k == 0 ? "rollout" : "reward", (long long)i);
         int64_t n = 0;
         rc = file_list(dir, "s", ".h5", &name, &n);
         for (int64_t s = 0; s < n && rc == 0; s++) {
@@ -174,8 +184,8 @@ static int prune(struct prune *p)
             continue;
         }
         if (p->dry)
-            printf("iteration %lld: %lld files, %.1f MB\n", (long long)i, (long long)files,
-                   (double)bytes / 1e6);
+            printf("iteration %lld: %lld files, %.1f MB\n", (long long)i,
+                   (long long)files, (double)bytes / 1e6);
         else
             retention_drop_iteration(p->dir, shards, i);
         p->iterations++;
@@ -197,13 +207,15 @@ static int read_words(int argc, char **argv, struct config *c, struct prune *p)
         } else if (p->dir == NULL) {
             p->dir = argv[i];
         } else {
-            return err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help", argv[i]);
+            return err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help",
+                           argv[i]);
         }
     }
     p->list = config_text(c, "keep-iterations");
     p->dry = config_bool(c, "dry-run");
     if (p->dir == NULL || p->list[0] == '\0')
-        return err_set(ERR_USAGE, "name a run directory and --keep-iterations; see --help");
+        return err_set(ERR_USAGE,
+                       "name a run directory and --keep-iterations; see --help");
     bool keep;
     return named(p, 0, &keep); /* the list must be well-formed before anything goes */
 }
@@ -222,8 +234,9 @@ int cmd_prune(int argc, char **argv)
     if (read_words(argc, argv, c, &p) != 0 || prune(&p) != 0)
         code = cmd_fail("prune");
     else
-        printf("%s %lld files of %lld iterations, %.1f MB\n", p.dry ? "would remove" : "removed",
-               (long long)p.files, (long long)p.iterations, (double)p.bytes / 1e6);
+        printf("%s %lld files of %lld iterations, %.1f MB\n",
+               p.dry ? "would remove" : "removed", (long long)p.files,
+               (long long)p.iterations, (double)p.bytes / 1e6);
 done:
     config_destroy(c);
     return code;

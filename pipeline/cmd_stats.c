@@ -14,19 +14,29 @@
 
 static const char usage[] =
     "usage: sluice stats RUNDIR... [OPTIONS]\n\n"
-    "Reads the rollouts, rewards, advantages and metrics of runs, finished or not, and prints\n"
-    "numbers of each side by side, then of each run: histograms of reward and status; per\n"
-    "iteration reward, guard (reward.guard), groups, advantages, KL; per step of the chain\n"
-    "log-density, KL, importance ratio of policy 0 and effective sample size; prompts; best\n"
-    "and worst samples; and whether the reward rises while the guard falls (slopes over the\n"
+    "Reads the rollouts, rewards, advantages and metrics of runs, finished or not, and "
+    "prints\n"
+    "numbers of each side by side, then of each run: histograms of reward and status; "
+    "per\n"
+    "iteration reward, guard (reward.guard), groups, advantages, KL; per step of the "
+    "chain\n"
+    "log-density, KL, importance ratio of policy 0 and effective sample size; prompts; "
+    "best\n"
+    "and worst samples; and whether the reward rises while the guard falls (slopes "
+    "over the\n"
     "iterations beyond two standard errors): over-optimisation.\n\n"
-    "  groups     samples of one prompt in one iteration; constant: all rewards equal, so\n"
+    "  groups     samples of one prompt in one iteration; constant: all rewards equal, "
+    "so\n"
     "             no method learns from them\n"
-    "  diversity  of the first and the last iteration: mean distance of two samples (of the\n"
-    "             first 512), Frechet distance of the two iterations (of the numbers, up to\n"
+    "  diversity  of the first and the last iteration: mean distance of two samples "
+    "(of the\n"
+    "             first 512), Frechet distance of the two iterations (of the numbers, "
+    "up to\n"
     "             512 of them, taken as Gaussians; of the first 2048 samples)\n"
-    "  policy_first, policy_other  mean reward of policy 0, or of --policy, estimated from\n"
-    "             the stored chains by importance sampling: self-normalised with its standard\n"
+    "  policy_first, policy_other  mean reward of policy 0, or of --policy, estimated "
+    "from\n"
+    "             the stored chains by importance sampling: self-normalised with its "
+    "standard\n"
     "             error, and plain; trust neither where effective_samples is small\n\n"
     "Reads shard after shard; needs memory for the numbers of one iteration.\n\n";
 
@@ -99,7 +109,8 @@ static int work(const struct words *w)
                               .policy = or_null(c, "policy")};
     struct stats *s = mem_alloc(w->n, sizeof *s);
     int64_t done = 0;
-    int rc = iterations_parse("--iterations", config_text(c, "iterations"), &o.first, &o.last);
+    int rc = iterations_parse("--iterations", config_text(c, "iterations"), &o.first,
+                              &o.last);
     for (; done < w->n && rc == 0; done++) {
         o.dir = w->dir[done];
         if ((rc = stats_read(&o, &s[done])) != 0)

@@ -71,9 +71,10 @@ static void put_root(struct json_out *o, const char *run, const struct json *fir
     begin_entity(o, "./", "Dataset");
     put_reference(o, "conformsTo", PROFILE);
     json_out_text(o, "name", name);
-    json_out_text(o, "description",
-                  "Reinforcement-learning fine-tuning of a diffusion model: configuration, "
-                  "sampled trajectories, rewards, advantages, policies and metrics.");
+    json_out_text(
+        o, "description",
+        "Reinforcement-learning fine-tuning of a diffusion model: configuration, "
+        "sampled trajectories, rewards, advantages, policies and metrics.");
     json_out_text(o, "identifier", run_id == NULL ? "" : run_id);
     json_out_text(o, "datePublished", started == NULL ? "" : started);
     json_out_text(o, "license", "not stated");
@@ -135,11 +136,13 @@ static void put_software(struct json_out *o, const struct json *session)
 }
 
 /* The last iteration's end before the next job began. */
-static const char *end_of(const struct metrics_log *m, const char *start, const char *next)
+static const char *end_of(const struct metrics_log *m, const char *start,
+                          const char *next)
 {
     const char *end = NULL;
     for (int64_t i = 0; i < m->rows; i++)
-        if (strcmp(m->time[i], start) >= 0 && (next == NULL || strcmp(m->time[i], next) < 0))
+        if (strcmp(m->time[i], start) >= 0 &&
+            (next == NULL || strcmp(m->time[i], next) < 0))
             end = m->time[i];
     return end;
 }
@@ -252,14 +255,16 @@ int export_ro_crate(const char *run)
     for (int k = 0; k < PARTS && rc == 0; k++)
         rc = put_file(o, run, &parts[k]);
     if (rc == 0 && newest != NULL)
-        rc = put_file(o, run, &(struct part){newest, "application/x-hdf5",
-                                             "the newest policy"});
+        rc = put_file(
+            o, run, &(struct part){newest, "application/x-hdf5", "the newest policy"});
     if (rc == 0)
         put_software(o, session[n - 1]);
     for (int64_t i = 0; i < n && rc == 0; i++) {
         const char *start = json_text(json_get(session[i], "started"));
-        const char *next = i + 1 < n ? json_text(json_get(session[i + 1], "started")) : NULL;
-        put_action(o, session[i], i, start == NULL ? NULL : end_of(&m, start, next), newest);
+        const char *next =
+            i + 1 < n ? json_text(json_get(session[i + 1], "started")) : NULL;
+        put_action(o, session[i], i, start == NULL ? NULL : end_of(&m, start, next),
+                   newest);
     }
     json_out_end(o);
     json_out_finish(o, 2, &text);

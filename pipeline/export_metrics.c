@@ -17,7 +17,8 @@ int export_csv(const char *run, const char *path)
     char *from = rundir_path(run, "metrics.jsonl");
     int rc = metrics_log_read(&m, from);
     if (rc == 0 && m.rows == 0)
-        rc = err_set(ERR_INPUT, "%s: has no iteration; is %s a run directory?", from, run);
+        rc = err_set(ERR_INPUT, "%s: has no iteration; is %s a run directory?", from,
+                     run);
     if (rc == 0) {
         text_add(&t, "iteration,time");
         for (int64_t k = 0; k < m.names; k++)

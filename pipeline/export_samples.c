@@ -37,11 +37,13 @@ static int add_rows(struct all *a, const char *path, struct shard *rollout, int6
                  : 0;
     for (int64_t i = 0; i < n && rc == 0; i++) {
         text_add(&a->table, "%lld,%lld,%lld,%lld,%lld,", (long long)(before + i),
-                 (long long)shard, (long long)i, (long long)index[i], (long long)prompt[i]);
+                 (long long)shard, (long long)i, (long long)index[i],
+                 (long long)prompt[i]);
         if (reward != NULL && isfinite(reward[i]))
             text_add(&a->table, "%.17g", reward[i]);
         text_add(&a->table, ",%s\n",
-                 status == NULL ? "" : reward_status_name((enum reward_status)status[i]));
+                 status == NULL ? ""
+                                : reward_status_name((enum reward_status)status[i]));
     }
     mem_free(index);
     mem_free(prompt);
@@ -51,7 +53,8 @@ static int add_rows(struct all *a, const char *path, struct shard *rollout, int6
     return rc;
 }
 
-static int add_shard(struct all *a, const char *rollout, const char *reward, int64_t shard)
+static int add_shard(struct all *a, const char *rollout, const char *reward,
+                     int64_t shard)
 {
     const int64_t any[4] = {-1, -1, -1, -1};
     int64_t dim[SHARD_MAX_ND];
@@ -86,7 +89,8 @@ static int read_all(struct all *a, const char *run, int64_t iteration)
     int rc = file_list(dir, "s", ".h5", &name, &n);
     text_add(&a->table, "file,shard,row,sample_index,prompt_id,reward,status\n");
     if (rc == 0 && n == 0)
-        rc = err_set(ERR_INPUT, "%s: holds no rollouts; see `sluice inspect %s`", dir, run);
+        rc = err_set(ERR_INPUT, "%s: holds no rollouts; see `sluice inspect %s`", dir,
+                     run);
     for (int64_t i = 0; i < n && rc == 0; i++) {
         char *x = rundir_path(dir, name[i]), *y = rundir_path(rewards, name[i]);
         rc = add_shard(a, x, y, strtoll(name[i] + 1, NULL, 10));
@@ -110,7 +114,8 @@ static int newest_iteration(const char *run, int64_t *iteration)
             *iteration = at;
     file_list_free(name, n);
     if (rc == 0 && *iteration < 0)
-        rc = err_set(ERR_INPUT, "%s: holds no rollouts; is %s a run directory?", dir, run);
+        rc = err_set(ERR_INPUT, "%s: holds no rollouts; is %s a run directory?", dir,
+                     run);
     mem_free(dir);
     return rc;
 }
@@ -118,7 +123,8 @@ static int newest_iteration(const char *run, int64_t *iteration)
 /* What is no picture has no folder of pictures: an array, and texts as text. */
 static int write_plain_folder(const struct all *a, const char *path)
 {
-    char *npy = text_new("%s/samples.npy", path), *txt = text_new("%s/samples.txt", path);
+    char *npy = text_new("%s/samples.npy", path),
+         *txt = text_new("%s/samples.txt", path);
     int rc = file_make_dirs(path);
     if (rc == 0)
         rc = sample_files_write(&a->s, npy);
@@ -133,14 +139,16 @@ int export_samples(const char *run, int64_t iteration, const char *path)
 {
     struct all a = {.table = {0}};
     const char *slash = strrchr(path, '/');
-    const bool folder = strchr(slash == NULL ? path : slash, '.') == NULL || file_is_dir(path);
+    const bool folder =
+        strchr(slash == NULL ? path : slash, '.') == NULL || file_is_dir(path);
     int rc = iteration < 0 ? newest_iteration(run, &iteration) : 0;
     if (rc == 0)
         rc = read_all(&a, run, iteration);
     if (rc == 0)
         rc = run_coding(run, &a.s.coding);
     if (rc == 0 && a.s.coding.kind == CODING_SERIES)
-        coding_decode(&a.s.coding, a.data, a.s.n * a.s.channels * a.s.height * a.s.width);
+        coding_decode(&a.s.coding, a.data,
+                      a.s.n * a.s.channels * a.s.height * a.s.width);
     if (rc == 0 && folder &&
         (a.s.coding.kind != CODING_NONE || (a.s.channels != 1 && a.s.channels != 3)))
         rc = write_plain_folder(&a, path);

@@ -1,5 +1,6 @@
-/* A TensorBoard event file. A record is its length (u64), the masked CRC-32C of these eight
- * bytes, the data, and their masked CRC-32C, all little-endian. The data is an Event:
+/* A TensorBoard event file. A record is its length (u64), the masked CRC-32C of these
+ * eight bytes, the data, and their masked CRC-32C, all little-endian. The data is an
+ * Event:
  *
  *   Event          1 wall_time f64, 2 step i64, 3 file_version text, 5 Summary
  *   Summary        1 Value, repeated
@@ -139,7 +140,8 @@ int export_tensorboard(const char *run, const char *dir)
     char *from = rundir_path(run, "metrics.jsonl"), *path = NULL;
     int rc = metrics_log_read(&m, from);
     if (rc == 0 && m.rows == 0)
-        rc = err_set(ERR_INPUT, "%s: has no iteration; is %s a run directory?", from, run);
+        rc = err_set(ERR_INPUT, "%s: has no iteration; is %s a run directory?", from,
+                     run);
     if (rc == 0)
         rc = file_make_dirs(dir);
     if (rc == 0) {

@@ -51,7 +51,7 @@ static void take_map(struct metrics_log *m, double *row, const struct json *map,
             int64_t k = column_for(m, name);
             if (k < 0)
                 continue;
-            row[k] = json_to_f64(v, &number)    ? number
+            row[k] = json_to_f64(v, &number)   ? number
                      : json_to_bool(v, &truth) ? (double)truth
                                                : NAN;
         }
@@ -84,7 +84,8 @@ static void take_line(struct metrics_log *m, const struct json *line, int64_t *c
             *cap = more;
         }
         size_t behind = (size_t)(m->rows++ - at);
-        memmove(m->iteration + at + 1, m->iteration + at, behind * sizeof *m->iteration);
+        memmove(m->iteration + at + 1, m->iteration + at,
+                behind * sizeof *m->iteration);
         memmove(m->value + at + 1, m->value + at, behind * sizeof *m->value);
         memmove(m->time + at + 1, m->time + at, behind * sizeof *m->time);
     }

@@ -1,5 +1,5 @@
-/* metrics.jsonl as a table of numbers, tolerant of a run that was killed (a cut last line) or
- * restarted (an iteration twice: the later line counts). */
+/* metrics.jsonl as a table of numbers, tolerant of a run that was killed (a cut last
+ * line) or restarted (an iteration twice: the later line counts). */
 #ifndef SLUICE_PIPELINE_METRICS_LOG_H
 #define SLUICE_PIPELINE_METRICS_LOG_H
 

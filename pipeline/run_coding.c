@@ -23,8 +23,9 @@ int run_coding(const char *dir, struct coding *coding)
     struct shard *f = shard_open(path, SHARD_POLICY);
     if (f != NULL)
         text = shard_get_text(f, "model_config", &texts, &stride);
-    struct json *j =
-        text == NULL || texts < 1 ? NULL : json_parse(text, (int64_t)strlen(text), path);
+    struct json *j = text == NULL || texts < 1
+                         ? NULL
+                         : json_parse(text, (int64_t)strlen(text), path);
     int rc = j == NULL ? -1 : coding_read(j, path, coding);
     json_free(j);
     mem_free(text);

@@ -4,8 +4,8 @@
 
 #include "io/coding.h"
 
-/* By the network's configuration in the newest policy file of the run directory; kind none
- * where there is no policy. ERR_INPUT. */
+/* By the network's configuration in the newest policy file of the run directory; kind
+ * none where there is no policy. ERR_INPUT. */
 int run_coding(const char *dir, struct coding *coding);
 
 #endif

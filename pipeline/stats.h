@@ -1,6 +1,7 @@
-/* What the files of a run directory say about the run: rewards, groups, advantages, steps,
- * diversity, and whether the reward was over-optimised. Shards are read one by one and in
- * blocks of rows; what is kept of all samples at once is a few numbers of one iteration. */
+/* What the files of a run directory say about the run: rewards, groups, advantages,
+ * steps, diversity, and whether the reward was over-optimised. Shards are read one by
+ * one and in blocks of rows; what is kept of all samples at once is a few numbers of
+ * one iteration. */
 #ifndef SLUICE_PIPELINE_STATS_H
 #define SLUICE_PIPELINE_STATS_H
 
@@ -19,7 +20,7 @@ enum {
 /* Everything is borrowed; NULL: not given. */
 struct stats_options {
     const char *dir;
-    int64_t first, last; /* iterations, both included */
+    int64_t first, last;         /* iterations, both included */
     const char *data, *training; /* data files */
     const char *policy; /* whose reward is estimated: a policy file or a version */
 };
@@ -29,16 +30,17 @@ struct stats_iteration {
     struct summary reward, guard;
     struct moments advantage, part[STATS_PARTS], kl_path;
     struct pairs reward_guard, reward_part[STATS_PARTS]; /* within the iteration */
-    int64_t groups, constant;  /* prompts; those whose rewards are all the same */
-    struct moments group_std;  /* of groups of two samples and more */
-    struct weights first;      /* of whole chains, for policy 0 */
+    int64_t groups, constant; /* prompts; those whose rewards are all the same */
+    struct moments group_std; /* of groups of two samples and more */
+    struct weights first;     /* of whole chains, for policy 0 */
     double approx_kl, clip_fraction, ratio_absdev_max; /* of metrics.jsonl */
 };
 
 struct stats_step { /* over the steps of the chain, usable samples or not */
     int64_t t;
     int live; /* it has a density */
-    struct moments log_prob, kl, log_ratio, advantage; /* log_ratio: policy 0 to its own */
+    struct moments log_prob, kl, log_ratio,
+        advantage;               /* log_ratio: policy 0 to its own */
     struct weights first, other; /* chains up to this step; other: options.policy */
 };
 
@@ -75,13 +77,14 @@ struct stats {
     struct stats_sample best[STATS_BEST], worst[STATS_BEST];
     int64_t bests, worsts;
     struct stats_diversity apart[2]; /* first and last iteration */
-    double frechet; /* of the two */
-    struct pairs watch;             /* of the iterations' mean rewards and guards */
+    double frechet;                  /* of the two */
+    struct pairs watch;              /* of the iterations' mean rewards and guards */
     double slope[2], slope_error[2]; /* per iteration: of the reward, of the guard */
     char verdict[512];
 };
 
-/* Reads a run. ERR_INPUT names what cannot be read, or says that no iteration is there. */
+/* Reads a run. ERR_INPUT names what cannot be read, or says that no iteration is there.
+ */
 int stats_read(const struct stats_options *o, struct stats *s);
 void stats_free(struct stats *s);
 

@@ -20,7 +20,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAIRS_MOST = 512, FRECHET_ROWS = 2048, FRECHET_MOST = 512, VALUES_MOST = 1 << 26 };
+enum {
+    PAIRS_MOST = 512,
+    FRECHET_ROWS = 2048,
+    FRECHET_MOST = 512,
+    VALUES_MOST = 1 << 26
+};
 
 struct set {
     int64_t n, channels, height, width, d;
@@ -28,17 +33,21 @@ struct set {
 };
 
 /* Appends the scored samples of a shard until there are `most`. */
-static int add_samples(struct set *a, const char *rollout, const char *reward, int64_t most)
+static int add_samples(struct set *a, const char *rollout, const char *reward,
+                       int64_t most)
 {
     enum column_type type;
     int nd;
     int64_t dim[SHARD_MAX_ND];
-    struct shard *r = shard_open(rollout, SHARD_ROLLOUT), *w = shard_open(reward, SHARD_REWARD);
+    struct shard *r = shard_open(rollout, SHARD_ROLLOUT),
+                 *w = shard_open(reward, SHARD_REWARD);
     uint8_t *status = NULL;
     int rc = r == NULL || w == NULL ? -1 : 0;
-    if (rc == 0 && (!shard_has(r, "final_sample", &type, &nd, dim) || nd != 4 ||
-                    type != COLUMN_F32 || (a->n > 0 && dim[1] * dim[2] * dim[3] != a->d)))
-        rc = err_set(ERR_INPUT, "%s: final_sample is not as in the shards before", rollout);
+    if (rc == 0 &&
+        (!shard_has(r, "final_sample", &type, &nd, dim) || nd != 4 ||
+         type != COLUMN_F32 || (a->n > 0 && dim[1] * dim[2] * dim[3] != a->d)))
+        rc = err_set(ERR_INPUT, "%s: final_sample is not as in the shards before",
+                     rollout);
     if (rc == 0 && (status = shard_get(w, "status", COLUMN_U8, 1, dim, NULL)) == NULL)
         rc = -1;
     if (rc == 0 && a->x == NULL) {
@@ -46,13 +55,15 @@ static int add_samples(struct set *a, const char *rollout, const char *reward, i
         a->height = dim[2];
         a->width = dim[3];
         a->d = dim[1] * dim[2] * dim[3];
-        a->x = mem_alloc(a->d > 0 && most > VALUES_MOST / a->d ? VALUES_MOST : most * a->d,
-                         sizeof *a->x);
+        a->x =
+            mem_alloc(a->d > 0 && most > VALUES_MOST / a->d ? VALUES_MOST : most * a->d,
+                      sizeof *a->x);
     }
-    for (int64_t i = 0; rc == 0 && i < dim[0] && a->n < most &&
-                        (a->n + 1) * a->d <= VALUES_MOST; i++)
+    for (int64_t i = 0;
+         rc == 0 && i < dim[0] && a->n < most && (a->n + 1) * a->d <= VALUES_MOST; i++)
         if (status[i] == REWARD_OK) {
-            rc = shard_get_rows(r, "final_sample", COLUMN_F32, i, 1, a->x + a->n * a->d);
+            rc =
+                shard_get_rows(r, "final_sample", COLUMN_F32, i, 1, a->x + a->n * a->d);
             a->n++;
         }
     mem_free(status);
@@ -118,8 +129,10 @@ static int read_data(const char *dir, const char *path, const char *option,
 {
     struct coding coding;
     struct config *c = arguments_directory(dir, 0, NULL);
-    char *key[] = {text_new("pretrain.data=%s", path), mem_text("pretrain.rows=0"),
-                   mem_text("pretrain.labels="), mem_text("pretrain.flip=false"),
+    char *key[] = {text_new("pretrain.data=%s", path),
+                   mem_text("pretrain.rows=0"),
+                   mem_text("pretrain.labels="),
+                   mem_text("pretrain.flip=false"),
                    text_new("pretrain.length=%lld", (long long)like->width),
                    mem_text("pretrain.format=text")};
     int rc = c == NULL ? -1 : run_coding(dir, &coding);
@@ -134,13 +147,15 @@ static int read_data(const char *dir, const char *path, const char *option,
     if (rc != 0)
         return err_add("%s", option);
     if (d->n < 1 || d->channels * d->height * d->width != like->d)
-        return err_set(ERR_USAGE, "%s: %s: %lld samples of %lld numbers, the run's have %lld",
-                       option, path, (long long)d->n,
-                       (long long)(d->channels * d->height * d->width), (long long)like->d);
+        return err_set(
+            ERR_USAGE, "%s: %s: %lld samples of %lld numbers, the run's have %lld",
+            option, path, (long long)d->n,
+            (long long)(d->channels * d->height * d->width), (long long)like->d);
     return 0;
 }
 
-static int against_data(const struct stats_options *o, struct stats *s, const struct set a[2])
+static int against_data(const struct stats_options *o, struct stats *s,
+                        const struct set a[2])
 {
     struct dataset d = {0};
     int rc = read_data(o->dir, o->data, "--data", &a[0], &d);
@@ -183,8 +198,8 @@ int stats_apart(const struct stats_options *o, struct stats *s)
     int rc = 0;
     for (int k = 0; k < 2 && rc == 0; k++) {
         struct stats_diversity *v = &s->apart[k];
-        *v = (struct stats_diversity){s->iteration[k * (s->n - 1)].iteration, 0, NAN, NAN,
-                                      NAN, NAN, NAN};
+        *v = (struct stats_diversity){
+            s->iteration[k * (s->n - 1)].iteration, 0, NAN, NAN, NAN, NAN, NAN};
         rc = read_samples(o->dir, v->iteration, &a[k]);
         v->n = a[k].n;
         if (rc == 0)
@@ -210,8 +225,8 @@ static int decode(const char *dir, const struct coding *coding, struct stats_sam
     struct shard *f = file_exists(path) ? shard_open(path, SHARD_ROLLOUT) : NULL;
     int rc = file_exists(path) && f == NULL ? -1 : 0;
     if (f != NULL && shard_has(f, "final_sample", &type, &nd, dim) && nd == 4 &&
-        type == COLUMN_F32 && dim[1] == (int64_t)strlen(coding->alphabet) && dim[2] == 1 &&
-        b->row < dim[0]) {
+        type == COLUMN_F32 && dim[1] == (int64_t)strlen(coding->alphabet) &&
+        dim[2] == 1 && b->row < dim[0]) {
         float *x = mem_alloc(dim[1] * dim[3], sizeof *x);
         char *text = mem_alloc(dim[3] + 1, 1);
         rc = shard_get_rows(f, "final_sample", COLUMN_F32, b->row, 1, x);

@@ -17,8 +17,9 @@ static int read_steps(struct stats *s, struct shard *rollout, int64_t steps)
     if (s->step != NULL)
         return s->steps == steps
                    ? 0
-                   : err_set(ERR_INPUT, "iterations of %lld and of %lld steps have no "
-                                        "common statistics; choose with --iterations",
+                   : err_set(ERR_INPUT,
+                             "iterations of %lld and of %lld steps have no "
+                             "common statistics; choose with --iterations",
                              (long long)s->steps, (long long)steps);
     int64_t *t = shard_get(rollout, "t", COLUMN_I64, 1, &steps, NULL);
     uint8_t *live = shard_get(rollout, "mask", COLUMN_U8, 1, &steps, NULL);
@@ -78,20 +79,22 @@ static int read_chains(struct stats *s, struct stats_iteration *it,
     if (!shard_has(rollout, names[LOG_PROB], &type, &nd, dim) || nd != 2 || dim[1] < 1)
         return 0;
     if (dim[0] != rows->n || dim[1] > STATS_STEPS)
-        return err_set(ERR_INPUT,
-                       "rollout of iteration %lld, shard %lld: log_prob has %lld rows of %lld "
-                       "steps, its rewards %lld rows",
-                       (long long)rows->iteration, (long long)rows->shard, (long long)dim[0],
-                       (long long)dim[1], (long long)rows->n);
+        return err_set(
+            ERR_INPUT,
+            "rollout of iteration %lld, shard %lld: log_prob has %lld rows of %lld "
+            "steps, its rewards %lld rows",
+            (long long)rows->iteration, (long long)rows->shard, (long long)dim[0],
+            (long long)dim[1], (long long)rows->n);
     if (read_steps(s, rollout, dim[1]) != 0)
         return -1;
     most = BLOCK_VALUES / s->steps < rows->n ? BLOCK_VALUES / s->steps : rows->n;
     for (int k = 0; k < CHAIN; k++)
-        if (shard_has(rollout, names[k], &type, &nd, dim) && type == COLUMN_F64 && nd == 2 &&
-            dim[0] == rows->n && dim[1] == s->steps)
+        if (shard_has(rollout, names[k], &type, &nd, dim) && type == COLUMN_F64 &&
+            nd == 2 && dim[0] == rows->n && dim[1] == s->steps)
             value[k] = mem_alloc(most * s->steps, sizeof **value);
     if (value[LOG_PROB] == NULL)
-        rc = err_set(ERR_INPUT, "rollout of iteration %lld, shard %lld: log_prob is no f64",
+        rc = err_set(ERR_INPUT,
+                     "rollout of iteration %lld, shard %lld: log_prob is no f64",
                      (long long)rows->iteration, (long long)rows->shard);
     if (other != NULL)
         own = mem_alloc(most * s->steps, sizeof *own);
@@ -116,8 +119,9 @@ static int read_chains(struct stats *s, struct stats_iteration *it,
     return rc;
 }
 
-int stats_chain_read(struct stats *s, struct stats_iteration *it, struct stats_rows *rows,
-                     struct shard *rollout, struct stats_policy *other)
+int stats_chain_read(struct stats *s, struct stats_iteration *it,
+                     struct stats_rows *rows, struct shard *rollout,
+                     struct stats_policy *other)
 {
     enum column_type type;
     int nd;
@@ -127,8 +131,8 @@ int stats_chain_read(struct stats *s, struct stats_iteration *it, struct stats_r
         return -1;
     memcpy(rows->prompt_id, id, (size_t)rows->n * sizeof *id);
     mem_free(id);
-    if (shard_has(rollout, "prompt", &type, &nd, dim) && type == COLUMN_TEXT && nd == 1 &&
-        dim[0] == rows->n) {
+    if (shard_has(rollout, "prompt", &type, &nd, dim) && type == COLUMN_TEXT &&
+        nd == 1 && dim[0] == rows->n) {
         rows->prompt = shard_get_text(rollout, "prompt", &n, &rows->prompt_len);
         if (rows->prompt == NULL)
             return -1;

@@ -120,8 +120,8 @@ static void put_watch(struct json_out *out, const struct stats *s)
     json_out_end(out);
 }
 
-static void put_samples(struct json_out *out, const char *key, const struct stats_sample *b,
-                        int64_t n)
+static void put_samples(struct json_out *out, const char *key,
+                        const struct stats_sample *b, int64_t n)
 {
     json_out_list(out, key);
     for (int64_t i = 0; i < n; i++) {

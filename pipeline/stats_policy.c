@@ -1,5 +1,6 @@
-/* Another policy on stored chains: its network on the stored states gives the density of the
- * stored transitions, by the same functions with which the update computes its ratio. */
+/* Another policy on stored chains: its network on the stored states gives the density
+ * of the stored transitions, by the same functions with which the update computes its
+ * ratio. */
 #include "pipeline/stats_internal.h"
 
 #include "io/config.h"
@@ -39,12 +40,10 @@ void stats_policy_close(struct stats_policy *p)
 /* What only training needs must not stand in the way. */
 static int settle(struct stats_policy *p)
 {
-    static const char *const words[] = {"algorithm.kl_weight=0",
-                                        "algorithm.kl_previous_weight=0",
-                                        "algorithm.entropy_weight=0",
-                                        "update.optimizer=adamw",
-                                        "search.kind=none",
-                                        "run.kl_budget=0"};
+    static const char *const words[] = {
+        "algorithm.kl_weight=0",      "algorithm.kl_previous_weight=0",
+        "algorithm.entropy_weight=0", "update.optimizer=adamw",
+        "search.kind=none",           "run.kl_budget=0"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (config_override(p->config, words[i]) != 0)
             return -1;
@@ -64,10 +63,12 @@ static int load(struct stats_policy *p, const char *dir, const char *which)
         return err_set(ERR_INPUT, "%s: holds no policy", dir);
     if (settings_open_network(t, p->config, any, false) != 0)
         return -1;
-    char *path = text_to_i64(which, &version) ? rundir_path(dir, rundir_policy(rel, version))
-                                              : mem_text(which);
+    char *path = text_to_i64(which, &version)
+                     ? rundir_path(dir, rundir_policy(rel, version))
+                     : mem_text(which);
     struct policy *f = policy_open(path);
-    int rc = f == NULL ? err_add("--policy") : policy_weights(f, t->model, POLICY_WEIGHTS);
+    int rc =
+        f == NULL ? err_add("--policy") : policy_weights(f, t->model, POLICY_WEIGHTS);
     policy_close(f);
     mem_free(path);
     return rc;
@@ -114,8 +115,8 @@ static int evaluate(struct stats_policy *p, int64_t m, double *log_prob)
         if (out == NULL)
             return -1;
         for (int64_t i = 0; i < m; i++) {
-            sampler_mean(s, k, t->d, p->x + i * t->d, (const float *)out->data + i * t->d,
-                         p->mean, NULL);
+            sampler_mean(s, k, t->d, p->x + i * t->d,
+                         (const float *)out->data + i * t->d, p->mean, NULL);
             log_prob[i * s->steps + k] = sampler_log_prob(
                 s, k, t->d, p->mean, p->states + i * chain + (k + 1) * t->d);
         }
@@ -130,16 +131,19 @@ int stats_policy_log_prob(struct stats_policy *p, struct shard *rollout, int64_t
     enum column_type type;
     int nd, rc = 0;
     int64_t dim[SHARD_MAX_ND], b = t->micro_batch;
-    if (!shard_has(rollout, "latents", &type, &nd, dim) || type != COLUMN_F32 || nd != 5)
+    if (!shard_has(rollout, "latents", &type, &nd, dim) || type != COLUMN_F32 ||
+        nd != 5)
         return err_set(ERR_INPUT, "--policy: the run stores no trajectories (latents)");
     if (dim[1] != t->sampler.steps + 1 || dim[2] * dim[3] * dim[4] != t->d)
-        return err_set(ERR_INPUT, "--policy: the trajectories are not of this network and "
-                                  "sampler");
+        return err_set(ERR_INPUT,
+                       "--policy: the trajectories are not of this network and "
+                       "sampler");
     for (int64_t at = 0; at < n && rc == 0; at += b) {
         int64_t m = n - at < b ? n - at : b;
         rc = shard_get_rows(rollout, "latents", COLUMN_F32, first + at, m, p->states);
         if (rc == 0)
-            rc = shard_get_rows(rollout, "prompt_id", COLUMN_I64, first + at, m, p->label);
+            rc = shard_get_rows(rollout, "prompt_id", COLUMN_I64, first + at, m,
+                                p->label);
         if (rc == 0)
             rc = evaluate(p, m, log_prob + at * t->sampler.steps);
     }

@@ -133,10 +133,11 @@ static void print_cell(double v)
 
 static void print_iterations(const struct stats *s)
 {
-    static const char *const head[] = {"reward", "std", "guard", "correlation", "adv. std",
-                                       "KL path", "const. grp", "eff. first", "approx KL",
-                                       "clipped"};
-    puts("\niterations (correlation: of reward and guard; eff. first: effective samples for "
+    static const char *const head[] = {
+        "reward",  "std",        "guard",      "correlation", "adv. std",
+        "KL path", "const. grp", "eff. first", "approx KL",   "clipped"};
+    puts("\niterations (correlation: of reward and guard; eff. first: effective "
+         "samples for "
          "policy 0):");
     printf("  %9s", "iteration");
     for (size_t k = 0; k < sizeof head / sizeof *head; k++)
@@ -167,7 +168,8 @@ static void print_steps(const struct stats *s)
 {
     if (s->steps == 0)
         return;
-    puts("\nsteps of the chain (ratio: log-density under policy 0 less that under its own; "
+    puts("\nsteps of the chain (ratio: log-density under policy 0 less that under its "
+         "own; "
          "eff.: chains up to here):");
     printf("  %9s %11s %11s %11s %11s %11s %11s %11s %11s\n", "t", "log-prob", "std",
            "KL first", "ratio", "ratio std", "eff. first", "eff. other", "adv. std");
@@ -204,7 +206,8 @@ static void print_samples(const char *title, const struct stats_sample *b, int64
 static void print_prompts(const struct stats *s)
 {
     puts("\nprompts:");
-    printf("  %10s %9s %12s %12s %12s %12s\n", "prompt_id", "n", "mean", "std", "min", "max");
+    printf("  %10s %9s %12s %12s %12s %12s\n", "prompt_id", "n", "mean", "std", "min",
+           "max");
     for (int64_t i = 0; i < s->prompts; i++) {
         const struct moments *m = &s->prompt[i].reward;
         if (shown(i, s->prompts))

@@ -21,7 +21,7 @@ struct gathered {
     struct scored {
         double reward, guard;
         int64_t prompt_id;
-    } *row;
+    } * row;
     int64_t n, cap;
 };
 
@@ -40,7 +40,8 @@ static void rows_free(struct stats_rows *r)
     mem_free(r->prompt);
 }
 
-static bool column_is(struct shard *f, const char *name, enum column_type type, int64_t n)
+static bool column_is(struct shard *f, const char *name, enum column_type type,
+                      int64_t n)
 {
     enum column_type has;
     int nd;
@@ -86,7 +87,8 @@ static int take_parts(struct stats *s, struct stats_iteration *it,
     int64_t n = shard_columns(f, &name);
     int rc = 0;
     for (int64_t i = 0; i < n && rc == 0; i++) {
-        if (strncmp(name[i], "reward_", 7) != 0 || strcmp(name[i], "reward_guard") == 0 ||
+        if (strncmp(name[i], "reward_", 7) != 0 ||
+            strcmp(name[i], "reward_guard") == 0 ||
             !column_is(f, name[i], COLUMN_F64, r->n))
             continue;
         int64_t k = part_of(s, name[i] + 7);
@@ -104,7 +106,8 @@ static int take_parts(struct stats *s, struct stats_iteration *it,
     return rc;
 }
 
-/* Keeps the STATS_BEST samples of the largest sign * reward, the earlier of equal ones. */
+/* Keeps the STATS_BEST samples of the largest sign * reward, the earlier of equal ones.
+ */
 static void keep(struct stats_sample *list, int64_t *n, double sign,
                  const struct stats_rows *r, int64_t i)
 {
@@ -125,28 +128,8 @@ static void keep(struct stats_sample *list, int64_t *n, double sign,
         .prompt_id = r->prompt_id[i],
     };
     if (r->prompt != NULL)
-        snprintf(list[at].prompt, sizeof list[at].prompt, "%s", r->prompt + i * r->prompt_len);
-}
-
-/* The statistics of a prompt; by binary search, so that many prompts cost little. */
-static struct moments *prompt_of(struct stats *s, int64_t id)
-{
-    int64_t low = 0, high = s->prompts;
-    while (low < high) {
-        int64_t middle = (low + high) / 2;
-        if (s->prompt[middle].prompt_id < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == s->prompts || s->prompt[low].prompt_id != id) {
-        s->prompt = mem_resize(s->prompt, s->prompts, s->prompts + 1, sizeof *s->prompt);
-        memmove(s->prompt + low + 1, s->prompt + low,
-                (size_t)(s->prompts - low) * sizeof *s->prompt);
-        s->prompt[low] = (struct stats_prompt){.prompt_id = id};
-        s->prompts++;
-    }
-    return &s->prompt[low].reward;
+        snprintf(list[at].prompt, sizeof list[at].prompt, "%s",
+                 r->prompt + i * r->prompt_len);
 }
 
 static void take_rows(struct stats *s, struct stats_iteration *it,
@@ -168,7 +151,6 @@ static void take_rows(struct stats *s, struct stats_iteration *it,
         if (!isfinite(r->reward[i]))
             continue;
         moments_add(&s->reward, r->reward[i]);
-        moments_add(prompt_of(s, r->prompt_id[i]), r->reward[i]);
         keep(s->best, &s->bests, 1, r, i);
         keep(s->worst, &s->worsts, -1, r, i);
     }
@@ -177,8 +159,8 @@ static void take_rows(struct stats *s, struct stats_iteration *it,
 }
 
 static int read_shard(struct stats *s, struct stats_iteration *it, const char *reward,
-                      const char *rollout, struct gathered *g, struct stats_policy *other,
-                      int64_t number)
+                      const char *rollout, struct gathered *g,
+                      struct stats_policy *other, int64_t number)
 {
     struct stats_rows r = {.iteration = it->iteration, .shard = number};
     struct shard *f = shard_open(reward, SHARD_REWARD);
@@ -207,10 +189,41 @@ static int by_prompt(const void *a, const void *b)
     return (x->prompt_id > y->prompt_id) - (x->prompt_id < y->prompt_id);
 }
 
-/* Groups of an iteration, and the quantiles. */
-static void finish_iteration(struct stats_iteration *it, struct gathered *g)
+static int by_id(const void *a, const void *b)
 {
-    double *reward = mem_alloc(g->n, sizeof *reward), *guard = mem_alloc(g->n, sizeof *guard);
+    const struct stats_prompt *x = a, *y = b;
+    return (x->prompt_id > y->prompt_id) - (x->prompt_id < y->prompt_id);
+}
+
+/* Adds the rows, sorted by prompt, to their prompts' statistics. Prompts that are new come
+ * behind the others and are sorted in at the end. */
+static void take_prompts(struct stats *s, const struct gathered *g, int64_t groups)
+{
+    const int64_t known = s->prompts;
+    s->prompt = mem_resize(s->prompt, known, known + groups, sizeof *s->prompt);
+    for (int64_t i = 0, end; i < g->n; i = end) {
+        const struct stats_prompt key = {.prompt_id = g->row[i].prompt_id};
+        struct stats_prompt *p =
+            known == 0 ? NULL
+                       : bsearch(&key, s->prompt, (size_t)known, sizeof key, by_id);
+        if (p == NULL) {
+            p = &s->prompt[s->prompts++];
+            *p = key;
+        }
+        for (end = i; end < g->n && g->row[end].prompt_id == key.prompt_id; end++)
+            moments_add(&p->reward, g->row[end].reward);
+    }
+    s->prompt = mem_resize(s->prompt, known + groups, s->prompts, sizeof *s->prompt);
+    if (s->prompts > 1)
+        qsort(s->prompt, (size_t)s->prompts, sizeof *s->prompt, by_id);
+}
+
+/* Groups of an iteration, and the quantiles. */
+static void finish_iteration(struct stats *s, struct stats_iteration *it,
+                             struct gathered *g)
+{
+    double *reward = mem_alloc(g->n, sizeof *reward),
+           *guard = mem_alloc(g->n, sizeof *guard);
     int64_t rewards = 0, guards = 0;
     if (g->n > 1)
         qsort(g->row, (size_t)g->n, sizeof *g->row, by_prompt);
@@ -223,6 +236,7 @@ static void finish_iteration(struct stats_iteration *it, struct gathered *g)
             moments_add(&it->group_std, moments_std(&m));
         it->constant += m.n > 1 && m.min == m.max;
     }
+    take_prompts(s, g, it->groups);
     for (int64_t i = 0; i < g->n; i++) {
         if (isfinite(g->row[i].reward))
             reward[rewards++] = g->row[i].reward;
@@ -241,8 +255,8 @@ static int take_step_advantages(struct stats *s, struct shard *f, const uint8_t 
     enum column_type type;
     int nd, rc = 0;
     int64_t dim[SHARD_MAX_ND];
-    if (!shard_has(f, "step_advantage", &type, &nd, dim) || type != COLUMN_F64 || nd != 2 ||
-        dim[0] != n || dim[1] != s->steps || s->steps < 1)
+    if (!shard_has(f, "step_advantage", &type, &nd, dim) || type != COLUMN_F64 ||
+        nd != 2 || dim[0] != n || dim[1] != s->steps || s->steps < 1)
         return 0;
     const int64_t most = BLOCK_VALUES / s->steps;
     double *block = mem_alloc((n < most ? n : most) * s->steps, sizeof *block);
@@ -265,9 +279,11 @@ static int read_advantage(struct stats *s, struct stats_iteration *it, const cha
     int rc = 0;
     if (file_exists(path)) {
         struct shard *f = shard_open(path, SHARD_ADVANTAGE);
-        double *v = f == NULL ? NULL : shard_get(f, "advantage", COLUMN_F64, 1, &any, dim);
+        double *v =
+            f == NULL ? NULL : shard_get(f, "advantage", COLUMN_F64, 1, &any, dim);
         n = v == NULL ? 0 : dim[0];
-        uint8_t *usable = v == NULL ? NULL : shard_get(f, "usable", COLUMN_U8, 1, &n, NULL);
+        uint8_t *usable =
+            v == NULL ? NULL : shard_get(f, "usable", COLUMN_U8, 1, &n, NULL);
         rc = usable == NULL ? -1 : take_step_advantages(s, f, usable, n);
         for (int64_t i = 0; i < n && rc == 0; i++) {
             if (!usable[i])
@@ -301,7 +317,7 @@ static int read_iteration(const struct stats_options *o, struct stats *s,
         mem_free(b);
     }
     if (rc == 0)
-        finish_iteration(it, &g);
+        finish_iteration(s, it, &g);
     if (rc == 0)
         rc = read_advantage(s, it, o->dir);
     file_list_free(name, n);
@@ -323,12 +339,15 @@ static int count_rewards(const struct stats_options *o, struct stats *s)
         for (int64_t i = 0; i < files && rc == 0; i++) {
             char *path = rundir_path(dir, name[i]);
             struct shard *f = shard_open(path, SHARD_REWARD);
-            double *v = f == NULL ? NULL : shard_get(f, "reward", COLUMN_F64, 1, &any, dim);
+            double *v =
+                f == NULL ? NULL : shard_get(f, "reward", COLUMN_F64, 1, &any, dim);
             rc = v == NULL ? -1 : 0;
             for (int64_t j = 0; rc == 0 && j < dim[0]; j++) {
                 double bin = width > 0 ? floor((v[j] - low) / width) : 0;
                 if (isfinite(v[j]))
-                    s->count[bin < 0 ? 0 : bin < STATS_BINS ? (int)bin : STATS_BINS - 1]++;
+                    s->count[bin < 0            ? 0
+                             : bin < STATS_BINS ? (int)bin
+                                                : STATS_BINS - 1]++;
             }
             mem_free(v);
             shard_close(f);
@@ -353,10 +372,11 @@ static int list_iterations(const struct stats_options *o, struct stats *s)
             s->iteration[s->n++].iteration = number;
     }
     if (rc == 0 && s->n == 0)
-        rc = err_set(ERR_INPUT,
-                     "%s: holds no reward shards of these iterations; is it a run directory, "
-                     "and did run.keep_shards keep them?",
-                     o->dir);
+        rc = err_set(
+            ERR_INPUT,
+            "%s: holds no reward shards of these iterations; is it a run directory, "
+            "and did run.keep_shards keep them?",
+            o->dir);
     file_list_free(name, n);
     mem_free(dir);
     return rc;

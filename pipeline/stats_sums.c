@@ -88,9 +88,10 @@ double weights_size(const struct weights *s)
 double weights_mean(const struct weights *s, double *error)
 {
     double mean = s->n > 0 ? s->wy / s->w : NAN;
-    *error = s->n > 1
-                 ? sqrt(fmax(s->wwyy - 2 * mean * s->wwy + mean * mean * s->ww, 0)) / s->w
-                 : NAN;
+    *error =
+        s->n > 1
+            ? sqrt(fmax(s->wwyy - 2 * mean * s->wwy + mean * mean * s->ww, 0)) / s->w
+            : NAN;
     return mean;
 }
 

@@ -10,8 +10,8 @@ struct moments {
     double mean, square, min, max; /* square: sum of squared distances from the mean */
 };
 void moments_add(struct moments *m, double v);
-/* Standard deviation of the population, and the standard error of the mean (of the sample's
- * deviation); NaN where there are too few values. */
+/* Standard deviation of the population, and the standard error of the mean (of the
+ * sample's deviation); NaN where there are too few values. */
 double moments_std(const struct moments *m);
 double moments_error(const struct moments *m);
 /* NaN where there is no value. */
@@ -28,8 +28,8 @@ double pairs_correlation(const struct pairs *p);
 /* *error receives the slope's standard error, NaN for fewer than three pairs. */
 double pairs_slope(const struct pairs *p, double *error);
 
-/* Importance weights exp(log_weight) of values y, scaled by the largest one so far, which
- * drops out of all results but weights_plain. All zero: none. */
+/* Importance weights exp(log_weight) of values y, scaled by the largest one so far,
+ * which drops out of all results but weights_plain. All zero: none. */
 struct weights {
     int64_t n;
     double top, w, ww, wy, wwy, wwyy;

@@ -1,5 +1,6 @@
-/* Over-optimisation (Gao et al. 2023, Scaling laws for reward model overoptimization): the
- * reward that is trained for goes on rising while a score that is not trained for falls. */
+/* Over-optimisation (Gao et al. 2023, Scaling laws for reward model overoptimization):
+ * the reward that is trained for goes on rising while a score that is not trained for
+ * falls. */
 #include "pipeline/stats_internal.h"
 
 #include <math.h>
@@ -10,7 +11,9 @@ static const double errors_enough = 2;
 
 static int trend(double slope, double error)
 {
-    return !isfinite(slope) || !(fabs(slope) > errors_enough * error) ? 0 : slope > 0 ? 1 : -1;
+    return !isfinite(slope) || !(fabs(slope) > errors_enough * error) ? 0
+           : slope > 0                                                ? 1
+                                                                      : -1;
 }
 
 void stats_watch(struct stats *s)
@@ -32,19 +35,21 @@ void stats_watch(struct stats *s)
     int reward = trend(s->slope[0], s->slope_error[0]);
     int guard = trend(s->slope[1], s->slope_error[1]);
     if (top < 0)
-        snprintf(s->verdict, sizeof s->verdict,
-                 "No guard was scored (reward.guard), so over-optimisation cannot be seen.");
+        snprintf(
+            s->verdict, sizeof s->verdict,
+            "No guard was scored (reward.guard), so over-optimisation cannot be seen.");
     else if (over[1].n < 3)
         snprintf(s->verdict, sizeof s->verdict,
                  "Fewer than three iterations have a guard: no trend can be told.");
     else if (reward > 0 && guard < 0)
-        snprintf(s->verdict, sizeof s->verdict,
-                 "Over-optimisation: the reward rises by %.4g per iteration while the guard "
-                 "falls by %.4g per iteration (correlation %.2f); the guard was highest in "
-                 "iteration %lld, so prefer a policy near version %lld.",
-                 s->slope[0], -s->slope[1], pairs_correlation(&s->watch),
-                 (long long)s->iteration[top].iteration,
-                 (long long)s->iteration[top].iteration);
+        snprintf(
+            s->verdict, sizeof s->verdict,
+            "Over-optimisation: the reward rises by %.4g per iteration while the guard "
+            "falls by %.4g per iteration (correlation %.2f); the guard was highest in "
+            "iteration %lld, so prefer a policy near version %lld.",
+            s->slope[0], -s->slope[1], pairs_correlation(&s->watch),
+            (long long)s->iteration[top].iteration,
+            (long long)s->iteration[top].iteration);
     else
         snprintf(s->verdict, sizeof s->verdict,
                  "No over-optimisation seen: the reward %s and the guard %s.",

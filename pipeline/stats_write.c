@@ -84,7 +84,8 @@ static const struct source by_iteration[] = {
     {"reward_std", "1", "standard deviation of the reward", reward_std},
     {"reward_median", "1", "median reward", reward_median},
     {"guard_mean", "1", "mean of reward.guard", guard_mean},
-    {"advantage_std", "1", "standard deviation of the usable advantages", advantage_std},
+    {"advantage_std", "1", "standard deviation of the usable advantages",
+     advantage_std},
     {"kl_path", "nat", "mean KL of a chain to policy 0", kl_path},
     {"effective_samples_first", "1", "effective sample size for policy 0", first_size},
     {"constant_groups", "1", "prompts whose rewards are all equal", constant_groups},
@@ -95,8 +96,8 @@ static const struct source by_step[] = {
     {"kl_reference_mean", "nat", "mean KL of the transition to policy 0's", kl_mean},
     {"log_ratio_mean", "nat", "mean log importance ratio of policy 0", ratio_mean},
     {"log_ratio_std", "nat", "its standard deviation", ratio_std},
-    {"step_effective_samples_first", "1", "effective sample size up to the step, policy 0",
-     step_first_size},
+    {"step_effective_samples_first", "1",
+     "effective sample size up to the step, policy 0", step_first_size},
     {"step_effective_samples_policy", "1", "the same for the policy that was named",
      step_other_size},
     {NULL, NULL, NULL, NULL},
@@ -153,7 +154,8 @@ static int put_axes(struct shard_writer *w, const struct stats *s)
     for (int64_t i = 0; i < s->n; i++)
         v[i] = s->iteration[i].samples;
     if (rc == 0)
-        rc = put_numbers(w, "samples", "iteration", "samples of the iteration", v, s->n);
+        rc =
+            put_numbers(w, "samples", "iteration", "samples of the iteration", v, s->n);
     for (int64_t k = 0; k < s->steps; k++)
         v[k] = s->step[k].t;
     if (rc == 0 && s->steps > 0)
@@ -196,8 +198,8 @@ static int put_counts(struct shard_writer *w, const struct stats *s)
     if (rc == 0)
         rc = shard_put(w, &e);
     return rc != 0 ? -1
-                   : put_numbers(w, "histogram", "bin", "rewards between two edges", s->count,
-                                 STATS_BINS);
+                   : put_numbers(w, "histogram", "bin", "rewards between two edges",
+                                 s->count, STATS_BINS);
 }
 
 int stats_write(const struct stats *s, const char *path)
@@ -212,8 +214,8 @@ int stats_write(const struct stats *s, const char *path)
         return -1;
     if (put_axes(w, s) != 0 || put_table(w, s, "iteration", by_iteration, s->n) != 0 ||
         (s->steps > 0 && put_table(w, s, "step", by_step, s->steps) != 0) ||
-        put_table(w, s, "prompt_id", by_prompt, s->prompts) != 0 || put_counts(w, s) != 0 ||
-        shard_note(w, "verdict", s->verdict) != 0) {
+        put_table(w, s, "prompt_id", by_prompt, s->prompts) != 0 ||
+        put_counts(w, s) != 0 || shard_note(w, "verdict", s->verdict) != 0) {
         shard_abort(w);
         return -1;
     }

@@ -1,5 +1,5 @@
-/* make_rewards DIR ITERATIONS RISE GUARD_RISE: reward shards of a run whose mean reward and
- * mean guard change by so much per iteration, four samples each. */
+/* make_rewards DIR ITERATIONS RISE GUARD_RISE: reward shards of a run whose mean reward
+ * and mean guard change by so much per iteration, four samples each. */
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/err.h"
@@ -13,12 +13,17 @@ enum { N = 4 };
 static int put(struct shard_writer *w, const char *name, enum column_type type,
                const void *data)
 {
-    const struct column c = {
-        .name = name, .type = type, .nd = 1, .dim = {N}, .axis = {"sample"}, .data = data};
+    const struct column c = {.name = name,
+                             .type = type,
+                             .nd = 1,
+                             .dim = {N},
+                             .axis = {"sample"},
+                             .data = data};
     return shard_put(w, &c);
 }
 
-static int write_shard(const char *dir, int64_t i, double reward_mean, double guard_mean)
+static int write_shard(const char *dir, int64_t i, double reward_mean,
+                       double guard_mean)
 {
     char rel[96], *path = rundir_path(dir, rundir_reward(rel, i, 0));
     const struct shard_head head = {.kind = SHARD_REWARD, .iteration = i, .number = 0};
@@ -47,7 +52,8 @@ int main(int argc, char **argv)
     if (argc != 5 || rundir_create(argv[1]) != 0)
         return 2;
     for (int64_t i = 0; i < atoi(argv[2]); i++)
-        if (write_shard(argv[1], i, atof(argv[3]) * (double)i, atof(argv[4]) * (double)i) != 0) {
+        if (write_shard(argv[1], i, atof(argv[3]) * (double)i,
+                        atof(argv[4]) * (double)i) != 0) {
             fprintf(stderr, "%s\n", err_text());
             return 1;
         }
