@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/plan_sizes.h"
 #include "pipeline/plan_warn.h"
 #include "pipeline/schema.h"
 #include "pipeline/settings.h"
@@ -26,31 +27,6 @@ static const char help[] =
     "  --gflops RATE  1e9 floating-point operations per second and core; without it "
     "the\n"
     "                 rate of one sample's evaluation on this machine\n";
-
-#define MIB 1048576.0
-
-static void line(const char *name, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void line(const char *name, const char *fmt, ...)
-{
-    va_list ap;
-    printf("  %-28s ", name);
-    va_start(ap, fmt);
-    vprintf(fmt, ap);
-    va_end(ap);
-    putchar('\n');
-}
-
-/* "12.3 MiB" into buf, which is returned. */
-static const char *size_text(char buf[32], double bytes)
-{
-    static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
-    int k = 0;
-    for (bytes /= 1024; bytes >= 1000 && k < 4; k++)
-        bytes /= 1024;
-    snprintf(buf, 32, "%.3g %s", bytes, unit[k]);
-    return buf;
-}
 
 static int open_model(struct plan *p)
 {
@@ -176,28 +152,28 @@ static void print_work(const struct plan *p)
         plan_parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
     printf("rollout\n");
     if (p->classes > 0)
-        line("samples per iteration", "%lld (%lld classes drawn, %lld copies each)",
+        plan_line("samples per iteration", "%lld (%lld classes drawn, %lld copies each)",
              (long long)p->samples, (long long)plan_parts(p->samples, p->copies),
              (long long)p->copies);
     else
-        line("samples per iteration", "%lld (unconditional)", (long long)p->samples);
-    line("shards per iteration", "%lld of up to %lld samples", (long long)p->shards,
+        plan_line("samples per iteration", "%lld (unconditional)", (long long)p->samples);
+    plan_line("shards per iteration", "%lld of up to %lld samples", (long long)p->shards,
          (long long)p->shard);
-    line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
+    plan_line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
          (long long)(p->have_sampler ? p->sampler.live_steps : p->steps));
-    line("network evaluations", "%lld micro-batches of up to %lld per shard and step",
+    plan_line("network evaluations", "%lld micro-batches of up to %lld per shard and step",
          (long long)evaluations, (long long)p->micro);
     printf("update\n");
-    line("optimizer steps", "%lld per iteration, %lld in the run",
+    plan_line("optimizer steps", "%lld per iteration, %lld in the run",
          (long long)p->optimizer_steps,
          (long long)(p->optimizer_steps * settings_iterations(p->c)));
-    line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
+    plan_line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
          (long long)p->pairs, (long long)p->batch, (long long)p->trained,
          algo_walks(p->algo)      ? "chain"
          : algo_on_chain(p->algo) ? "steps"
                                   : "noised copies",
          p->algo->drops_zero ? "; fewer, as samples without a weight are left out" : "");
-    line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
+    plan_line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
          (long long)plan_parts(p->pairs, p->micro), (long long)p->micro);
 }
 
@@ -207,188 +183,20 @@ static void print_clip(const struct plan *p)
     if (p->d == 0 || !algo_on_chain(p->algo) || algo_walks(p->algo))
         return;
     if (config_is(p->c, "algorithm.logprob", "mean"))
-        line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
+        plan_line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
              clip, (long long)p->d, clip * d);
     else
-        line("clip range", "%.3g on the sum over %lld elements = %.3g on the mean",
+        plan_line("clip range", "%.3g on the sum over %lld elements = %.3g on the mean",
              clip, (long long)p->d, clip / d);
-}
-
-/* Networks that the update evaluates beside the one that it trains. */
-static int companions(const struct plan *p)
-{
-    return ((p->needs & NEEDS_REFERENCE) != 0) + ((p->needs & NEEDS_BEHAVIOUR) != 0) +
-           (config_real(p->c, "algorithm.kl_previous_weight") > 0);
-}
-
-/* Rollout evaluates version 0 beside the policy. */
-static bool refers(const struct plan *p)
-{
-    return (p->needs & NEEDS_REFERENCE_DENSITY) != 0;
-}
-
-/* Forward passes per sample and step of a rollout, a backward one counted as two. */
-static double searched(const struct plan *p)
-{
-    const char *key = "search.kind";
-    if (config_is(p->c, key, "best_of") || config_is(p->c, key, "svdd"))
-        return (double)config_int(p->c, "search.candidates");
-    if (config_is(p->c, key, "dps"))
-        return 4;
-    return config_is(p->c, key, "noise")
-               ? 1 + 4 * (double)config_int(p->c, "search.iterations")
-               : 1;
-}
-
-/* Samples that a learned reward asks in the run. */
-static int64_t answers(const struct plan *p)
-{
-    const struct config *c = p->c;
-    int64_t each = config_is(c, "surrogate.queries", "auto")
-                       ? p->samples
-                       : config_int(c, "surrogate.queries");
-    int64_t asking = plan_parts(config_int(c, "run.iterations"), config_int(c, "surrogate.period"));
-    int64_t rounds = config_int(c, "surrogate.rounds");
-    return p->features == 0 ? 0
-                            : (each < p->samples ? each : p->samples) *
-                                  (asking < rounds ? asking : rounds);
-}
-
-/* Bytes of a learned reward, as each advantage file has it. */
-static double learned_bytes(const struct plan *p)
-{
-    double m = (double)p->features;
-    return 8 * (m * (double)p->heads + (p->factor ? m * (m + 1) / 2 : 0)) +
-           (double)answers(p) * (4 * (double)p->d + 24);
-}
-
-/* Bytes of packed filters: 16/9 of the weights per direction, at most (all of them 3 x
- * 3); large networks pack them anew while they train (stages/nn/fast_conv.c). */
-static double filters(double n, bool trained)
-{
-    const double each = 4 * n * 16 / 9;
-    if (n < (double)(16 << 20))
-        return trained ? 2 * each : each;
-    return trained ? 0 : each;
-}
-
-/* Bytes of the regression of values: sums of all folds and of the past, equations, and
- * one shard's features (stages/value_features.h). */
-static double value_memory(const struct plan *p)
-{
-    if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
-        return 0;
-    int64_t classes = p->classes, linear = config_int(p->c, "value.linear");
-    double knots = (double)config_int(p->c, "value.knots");
-    double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
-                           config_int(p->c, "value.features"));
-    double sums = (double)config_int(p->c, "value.folds") + 3;
-    return 8 * (sums * base * base * (2 * knots - 1) + 2 * knots * base * knots * base +
-                2 * (double)(p->shard * p->steps) * base);
-}
-
-static void print_memory(const struct plan *p)
-{
-    double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
-    const bool ema = config_real(p->c, "update.ema_decay") > 0;
-    const bool checkpoints = config_bool(p->c, "model.gradient_checkpointing");
-    const bool shared = config_is(p->c, "groups.placement", "shared");
-    double trained = micro * p->probe.trained, less = micro * p->probe.checkpointed;
-    double each = checkpoints ? less : trained;
-    const bool chain = (p->needs & NEEDS_TRAJECTORY) != 0;
-    double state = n * (ema ? 12 : 8) / (double)p->update_ranks;
-    double slots = 4 * n * (double)(config_int(p->c, "max_staleness") + 1);
-    double shard = (double)p->shard * d * 4 * (double)(chain ? p->steps + 1 : 2);
-    double other = 8 * n + micro * d * 4, others = companions(p) * other;
-    double rollout = 4 * n + slots + filters(n, false) + micro * p->probe.forward +
-                     p->probe.scratch + shard + (refers(p) ? other : 0);
-    double update = 16 * n + state + (ema ? 12 : 8) * n + filters(n, true) + each +
-                    p->probe.scratch + others + shard;
-    double small = (double)p->shard * d * 4 * 2 + value_memory(p);
-    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
-        small += 48 * (double)(p->samples * p->steps);
-    small += learned_bytes(p) + 8 * (double)p->features * (double)p->features;
-    printf("memory per rank, estimate\n");
-    line(
-        "rollout",
-        "%.0f MiB: weights, the next ones %.0f, packed filters %.0f, micro-batch %.0f, "
-        "one shard",
-        rollout / MIB, slots / MIB, filters(n, false) / MIB,
-        micro * p->probe.forward / MIB);
-    if (refers(p))
-        line("", "version 0 of the weights, %.0f MiB of it", other / MIB);
-    line("reward, advantage", "%.0f MiB: samples and scores", small / MIB);
-    line(
-        "update",
-        "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s) and whole "
-        "while a policy is written, packed filters %.0f, micro-batch %.0f",
-        update / MIB, ema ? " and EMA" : "", (long long)p->update_ranks,
-        filters(n, true) / MIB, each / MIB);
-    if (config_real(p->c, "algorithm.entropy_weight") > 0)
-        line("advantage", "%.0f MiB for a moment: final samples of an iteration, "
-                          "algorithm.entropy_weight",
-             4.0 * (double)p->samples * (double)p->d / MIB);
-    if (companions(p) > 0)
-        line("", "%d other version(s) of the weights, %.0f MiB of it", companions(p),
-             others / MIB);
-    line("", "model.gradient_checkpointing=%s: micro-batch %.0f instead of %.0f",
-         checkpoints ? "false" : "true", (checkpoints ? trained : less) / MIB,
-         each / MIB);
-    if (shared)
-        line("a rank with all roles", "%.0f MiB",
-             (rollout + update - 4 * n - filters(n, false) - p->probe.scratch) / MIB);
-    if (p->probe.trained == 0)
-        line("",
-             "activations are not in these numbers: the trial evaluation is too large");
-}
-
-static void print_disk(const struct plan *p)
-{
-    bool ema = config_real(p->c, "update.ema_decay") > 0;
-    int64_t iterations = settings_iterations(p->c);
-    int64_t keep = config_int(p->c, "run.keep_shards");
-    int64_t policies = config_int(p->c, "run.keep_policies");
-    int64_t every = config_int(p->c, "run.keep_every");
-    int64_t states = (p->needs & NEEDS_TRAJECTORY) != 0 ? p->steps + 2 : 1;
-    double numbers = 8.0 * (double)p->steps; /* one per step */
-    double sample = (double)p->d * 4 * (double)states + numbers + 64;
-    if (refers(p))
-        sample += 2 * numbers;
-    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
-        sample += 3 * numbers;
-    if ((p->needs & NEEDS_REWARD_GRADIENT) != 0 && p->features == 0)
-        sample += 4 * (double)p->d;
-    double iteration = (double)p->samples * sample + learned_bytes(p);
-    bool anchor = config_is(p->c, "algorithm.reference", "ema") &&
-                  (p->needs & NEEDS_REFERENCE) != 0;
-    double policy = (double)p->parameters * ((ema ? 16 : 12) + (anchor ? 4 : 0));
-    int64_t kept = keep == 0 || keep > iterations ? iterations : keep;
-    int64_t files =
-        policies == 0 || policies > iterations + 1 ? iterations + 1 : policies;
-    if (policies != 0 && every > 0)
-        files += iterations / every;
-    files += policies != 0 && config_bool(p->c, "run.keep_best");
-    char one[32], all[32];
-    printf("disk\n");
-    line("shards", "%s per iteration, %s for %lld iteration(s) kept",
-         size_text(one, iteration), size_text(all, iteration * (double)kept),
-         (long long)kept);
-    if (p->features > 0)
-        line("", "a learned reward of %lld features and up to %lld answers, %s of it",
-             (long long)p->features, (long long)answers(p),
-             size_text(one, learned_bytes(p)));
-    line("policies", "%s each, %s for up to %lld kept", size_text(one, policy),
-         size_text(all, policy * (double)files), (long long)files);
-    line("files", "about %lld", (long long)(kept * (2 * p->shards + 1) + files));
 }
 
 static void print_time(const struct plan *p)
 {
     int64_t iterations = settings_iterations(p->c);
     double rollout =
-        (refers(p) ? 2 : searched(p)) * p->flops * (double)p->steps * (double)p->samples;
+        plan_searched(p) * p->flops * (double)p->steps * (double)p->samples;
     double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
-    double passes = 3 + companions(p);
+    double passes = 3 + plan_companions(p);
     if (config_is(p->c, "update.optimizer", "natural"))
         passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2) *
                   config_real(p->c, "update.fisher_part");
@@ -396,25 +204,25 @@ static void print_time(const struct plan *p)
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);
     printf("arithmetic\n");
-    line("one evaluation", "%.4g GFLOP per sample forward, %.4g with backward",
+    plan_line("one evaluation", "%.4g GFLOP per sample forward, %.4g with backward",
          p->flops / 1e9, 3 * p->flops / 1e9);
-    line("one iteration", "%.4g TFLOP: rollout %.4g, update %.4g",
+    plan_line("one iteration", "%.4g TFLOP: rollout %.4g, update %.4g",
          (rollout + update) / 1e12, rollout / 1e12, update / 1e12);
-    line("the run", "%.4g TFLOP in %lld iterations", total / 1e12,
+    plan_line("the run", "%.4g TFLOP in %lld iterations", total / 1e12,
          (long long)iterations);
     if (p->rate <= 0) {
-        line("core-hours", "give --gflops RATE");
+        plan_line("core-hours", "give --gflops RATE");
         return;
     }
     if (p->rate_given)
-        line("rate", "%.3g GFLOP/s per core, as given", p->rate / 1e9);
+        plan_line("rate", "%.3g GFLOP/s per core, as given", p->rate / 1e9);
     else
-        line("rate",
+        plan_line("rate",
              "%.3g GFLOP/s per core, of one sample of %lld x %lld here: a lower bound, "
              "micro-batches run faster",
              p->rate / 1e9, (long long)p->probe.height, (long long)p->probe.width);
     double seconds = total / p->rate / cores;
-    line("core-hours",
+    plan_line("core-hours",
          "%.3g; on %lld rank(s) x %lld thread(s) %.3g hours, %.3g s per "
          "iteration, if all cores are busy",
          total / p->rate / 3600, (long long)p->ranks, (long long)p->threads,
@@ -425,7 +233,7 @@ static void print_plan(struct plan *p)
 {
     if (p->model != NULL) {
         printf("model\n");
-        line(model_class_name(p->model),
+        plan_line(model_class_name(p->model),
              "%.4g million parameters, samples of %lld x %lld x "
              "%lld = %lld elements, %lld classes",
              (double)p->parameters / 1e6, (long long)p->dim[0], (long long)p->dim[1],
@@ -434,8 +242,8 @@ static void print_plan(struct plan *p)
     print_work(p);
     print_clip(p);
     if (p->model != NULL) {
-        print_memory(p);
-        print_disk(p);
+        plan_memory(p);
+        plan_disk(p);
         print_time(p);
     }
     plan_warn(p);
