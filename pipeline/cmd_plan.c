@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/plan_model.h"
 #include "pipeline/plan_sizes.h"
 #include "pipeline/plan_warn.h"
 #include "pipeline/schema.h"
@@ -14,19 +15,30 @@
 #include "stages/reward/learned.h"
 #include "stages/reward/scorer.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char help[] =
-    "usage: sluice plan CONFIG [section.key=value ...] [--ranks N] [--gflops RATE]\n\n"
+    "usage: sluice plan CONFIG [section.key=value ...] [--ranks N] [--gflops RATE]\n"
+    "         [--from RUNDIR | --calibrate] [--nodes N --ranks-per-node K] [--cores C]\n"
+    "         [--scaling strong|weak --ranks N,N,...]\n\n"
     "Derived numbers of a configuration: batches, optimizer steps, clip ranges, "
     "memory,\n"
     "disk, arithmetic and core-hours, and warnings. Needs no MPI.\n"
     "  --ranks N      MPI ranks that will be launched (default 1)\n"
     "  --gflops RATE  1e9 floating-point operations per second and core; without it "
     "the\n"
-    "                 rate of one sample's evaluation on this machine\n";
+    "                 rate of one sample's evaluation on this machine\n\n"
+    "Seconds of an iteration, waiting of each group, and group sizes that are faster, by a\n"
+    "simulated run:\n"
+    "  --from RUNDIR  rates from the accounts of an earlier run of the same network\n"
+    "  --calibrate    rates of one micro-batch of rollout and update, tried here\n"
+    "  --nodes N --ranks-per-node K   instead of --ranks, for node-hours\n"
+    "  --cores C      cores of a node; without it every thread has one\n"
+    "  --scaling strong|weak   a line for each number of ranks in --ranks 1,2,4,...:\n"
+    "                 strong for the same work, weak for samples that grow with them\n";
+
+enum { SIZES = 64 }; /* numbers of ranks in a table */
 
 static int open_model(struct plan *p)
 {
@@ -98,13 +110,10 @@ static int open_rewards(struct plan *p)
     return 0;
 }
 
-/* Fills the plan; the pending error is what `sluice run` would say. */
-static int derive(struct plan *p)
+/* Fills the plan but for what is tried out. */
+static int derive_work(struct plan *p)
 {
     const struct config *c = p->c;
-    struct layout layout;
-    if (settings_check(c) != 0 || settings_layout(&layout, c, (int)p->ranks) != 0)
-        return -1;
     p->samples = config_int(c, "rollout.samples");
     p->copies = config_int(c, "rollout.copies");
     p->shard = config_int(c, "rollout.shard_samples");
@@ -137,10 +146,20 @@ static int derive(struct plan *p)
         p->batch = p->samples;
     p->pairs = p->batch * p->trained;
     p->optimizer_steps = p->epochs * plan_parts(p->samples, p->batch);
+    return 0;
+}
+
+/* Fills the plan; the pending error is what `sluice run` would say. */
+static int derive(struct plan *p)
+{
+    struct layout layout;
+    if (settings_layout(&layout, p->c, (int)p->ranks) != 0 ||
+        derive_work(p) != 0)
+        return -1;
     if (p->model != NULL && open_rewards(p) != 0)
         return -1;
     if (p->model != NULL)
-        probe_model(&p->probe, p->model, compute_of(c));
+        probe_model(&p->probe, p->model, compute_of(p->c));
     if (!p->rate_given)
         p->rate = p->probe.rate;
     return 0;
@@ -229,63 +248,202 @@ static void print_time(const struct plan *p)
          seconds / 3600, seconds / (double)iterations);
 }
 
-static void print_plan(struct plan *p)
+static void print_plan(struct plan *p, double *memory)
 {
     if (p->model != NULL) {
         printf("model\n");
         plan_line(model_class_name(p->model),
-             "%.4g million parameters, samples of %lld x %lld x "
-             "%lld = %lld elements, %lld classes",
-             (double)p->parameters / 1e6, (long long)p->dim[0], (long long)p->dim[1],
-             (long long)p->dim[2], (long long)p->d, (long long)p->classes);
+                  "%.4g million parameters, samples of %lld x %lld x "
+                  "%lld = %lld elements, %lld classes",
+                  (double)p->parameters / 1e6, (long long)p->dim[0], (long long)p->dim[1],
+                  (long long)p->dim[2], (long long)p->d, (long long)p->classes);
     }
     print_work(p);
     print_clip(p);
     if (p->model != NULL) {
-        plan_memory(p);
+        *memory = plan_memory(p);
         plan_disk(p);
         print_time(p);
     }
-    plan_warn(p);
+}
+
+static void close_plan(struct plan *p)
+{
+    if (p->have_sampler)
+        sampler_free(&p->sampler);
+    model_destroy(p->model);
+}
+
+/* The command line. */
+struct wish {
+    const char *from;
+    bool calibrate, scaling, weak;
+    int64_t ranks[SIZES], sizes, nodes, ranks_per_node;
+    struct plan_machine machine;
+    double gflops;
+    char **rest; /* [n] */
+    int n;
+};
+
+/* Rates by the wish; NULL-model plans have none. */
+static int find_rates(struct plan_rates *r, const struct plan *p, const struct wish *w)
+{
+    if (p->model == NULL)
+        return err_set(ERR_USAGE, "--from, --calibrate and --scaling need model.path");
+    if (w->from == NULL)
+        return plan_rates_calibrate(r, p);
+    struct text path = {0};
+    text_add(&path, "%s/config.yaml", w->from);
+    char *argument[] = {path.s};
+    struct plan run = {.ranks = 1};
+    struct config *c = schema_load(1, argument);
+    run.c = c;
+    int rc = c == NULL ? -1 : derive_work(&run);
+    if (rc == 0 && (run.parameters != p->parameters || run.flops != p->flops))
+        rc = err_set(ERR_USAGE,
+                     "%s: a run of another network (%lld parameters, here %lld): its rates "
+                     "say nothing here; use --calibrate",
+                     w->from, (long long)run.parameters, (long long)p->parameters);
+    if (rc == 0)
+        rc = plan_rates_read(r, w->from, &run);
+    close_plan(&run);
+    config_destroy(c);
+    text_free(&path);
+    return rc;
+}
+
+static int whole(const char *option, const char *text, int64_t most, int64_t *out)
+{
+    if (text != NULL && text_to_i64(text, out) && *out >= 1 && *out <= most)
+        return 0;
+    return err_set(ERR_USAGE, "%s takes a whole number from 1 to %lld", option,
+                   (long long)most);
+}
+
+/* "1,2,4" */
+static int read_ranks(struct wish *w, const char *text)
+{
+    char one[16];
+    for (w->sizes = 0; w->sizes < SIZES;) {
+        size_t n = text == NULL ? 0 : strcspn(text, ",");
+        if (n >= sizeof one)
+            n = 0; /* refused */
+        snprintf(one, sizeof one, "%.*s", (int)n, n > 0 ? text : "");
+        if (whole("--ranks", one, 10000000, &w->ranks[w->sizes++]) != 0)
+            return -1;
+        if (text[n] == '\0')
+            return 0;
+        text += n + 1;
+    }
+    return err_set(ERR_USAGE, "--ranks takes at most %d numbers", SIZES);
+}
+
+/* An option with a value at argv[*i]; both are consumed. 1: it is none. */
+static int read_option(struct wish *w, int argc, char **argv, int *i)
+{
+    const char *name = argv[*i], *value = *i + 1 < argc ? argv[*i + 1] : NULL;
+    int rc = 0;
+    if (strcmp(name, "--calibrate") == 0) {
+        w->calibrate = true;
+        return 0;
+    }
+    if (strcmp(name, "--ranks") == 0) {
+        rc = read_ranks(w, value);
+    } else if (strcmp(name, "--nodes") == 0) {
+        rc = whole(name, value, 1000000, &w->nodes);
+    } else if (strcmp(name, "--ranks-per-node") == 0) {
+        rc = whole(name, value, 100000, &w->ranks_per_node);
+    } else if (strcmp(name, "--cores") == 0) {
+        rc = whole(name, value, 100000, &w->machine.cores);
+    } else if (strcmp(name, "--gflops") == 0) {
+        if (value == NULL || !text_to_f64(value, &w->gflops) || w->gflops <= 0)
+            rc = err_set(ERR_USAGE, "--gflops takes a number above 0");
+    } else if (strcmp(name, "--scaling") == 0) {
+        w->scaling = true;
+        w->weak = value != NULL && strcmp(value, "weak") == 0;
+        if (value == NULL || (!w->weak && strcmp(value, "strong") != 0))
+            rc = err_set(ERR_USAGE, "--scaling takes strong or weak");
+    } else if (strcmp(name, "--from") == 0) {
+        w->from = value;
+        rc = value == NULL ? err_set(ERR_USAGE, "--from takes a run directory") : 0;
+    } else {
+        return 1;
+    }
+    ++*i;
+    return rc;
+}
+
+static int read_wish(struct wish *w, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        int rc = read_option(w, argc, argv, &i);
+        if (rc < 0)
+            return -1;
+        if (rc > 0)
+            w->rest[w->n++] = argv[i];
+    }
+    if (w->n == 0)
+        return err_set(ERR_USAGE, "which configuration? usage: sluice plan CONFIG");
+    if (w->from != NULL && w->calibrate)
+        return err_set(ERR_USAGE, "--from and --calibrate exclude each other");
+    if ((w->nodes > 0) != (w->ranks_per_node > 0) || (w->nodes > 0 && w->sizes > 0))
+        return err_set(ERR_USAGE, "give --nodes with --ranks-per-node, and no --ranks");
+    if (w->nodes * w->ranks_per_node > 10000000)
+        return err_set(ERR_USAGE, "more than 10000000 ranks");
+    if (w->sizes > 1 && !w->scaling)
+        return err_set(ERR_USAGE, "--ranks takes one number without --scaling");
+    if (w->scaling && w->from == NULL && !w->calibrate)
+        return err_set(ERR_USAGE, "--scaling needs --from RUNDIR or --calibrate");
+    if (w->scaling && (w->machine.cores > 0 || w->nodes > 0))
+        return err_set(ERR_USAGE, "--scaling takes --ranks, no --nodes and no --cores");
+    if (w->nodes > 0)
+        w->ranks[0] = w->nodes * w->ranks_per_node;
+    else if (w->sizes == 0)
+        w->ranks[0] = 1;
+    w->sizes = w->sizes > 0 ? w->sizes : 1;
+    w->machine.nodes = w->nodes > 0 ? w->nodes : 1;
+    return 0;
+}
+
+static int plan(const struct wish *w, const struct config *c)
+{
+    struct plan p = {.c = c,
+                     .ranks = w->scaling ? 1 : w->ranks[0],
+                     .rate = w->gflops * 1e9,
+                     .rate_given = w->gflops > 0};
+    struct plan_rates r;
+    double memory = 0;
+    int rc = settings_check(c) != 0 ? -1 : w->scaling ? derive_work(&p) : derive(&p);
+    if (rc == 0 && (w->from != NULL || w->calibrate))
+        rc = find_rates(&r, &p, w);
+    if (rc == 0 && w->scaling) {
+        rc = plan_scaling(&p, &r, w->weak, w->ranks, w->sizes);
+    } else if (rc == 0) {
+        print_plan(&p, &memory);
+        if (w->from != NULL || w->calibrate)
+            rc = plan_predict(&p, &r, &w->machine, memory);
+        plan_warn(&p);
+    }
+    close_plan(&p);
+    return rc;
 }
 
 int cmd_plan(int argc, char **argv)
 {
-    struct plan p = {.ranks = 1};
-    char **rest = mem_alloc(argc, sizeof *rest);
-    int n = 0, rc = 0;
-    double gflops = 0;
-    for (int i = 1; i < argc && rc == 0; i++) {
+    for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(help, stdout);
-            mem_free(rest);
             return 0;
         }
-        if (strcmp(argv[i], "--ranks") == 0) {
-            if (++i == argc || !text_to_i64(argv[i], &p.ranks) || p.ranks < 1 ||
-                p.ranks > 10000000)
-                rc = err_set(ERR_USAGE, "--ranks takes a whole number from 1 to 10000000");
-        } else if (strcmp(argv[i], "--gflops") == 0) {
-            p.rate_given = true;
-            if (++i == argc || !text_to_f64(argv[i], &gflops) || gflops <= 0)
-                rc = err_set(ERR_USAGE, "--gflops takes a number above 0");
-            p.rate = gflops * 1e9;
-        } else {
-            rest[n++] = argv[i];
-        }
+    struct wish w = {.rest = mem_alloc(argc, sizeof *w.rest)};
+    struct config *c = NULL;
+    int rc = read_wish(&w, argc, argv);
+    if (rc == 0) {
+        c = schema_load(w.n, w.rest);
+        rc = c == NULL ? -1 : plan(&w, c);
     }
-    if (rc == 0 && n == 0)
-        rc = err_set(ERR_USAGE, "which configuration? usage: sluice plan CONFIG");
-    struct config *c = rc == 0 ? schema_load(n, rest) : NULL;
-    p.c = c;
-    if (c == NULL || derive(&p) != 0)
-        rc = cmd_fail("plan");
-    else
-        print_plan(&p);
-    if (p.have_sampler)
-        sampler_free(&p.sampler);
-    model_destroy(p.model);
+    rc = rc == 0 ? 0 : cmd_fail("plan");
     config_destroy(c);
-    mem_free(rest);
+    mem_free(w.rest);
     return rc;
 }

@@ -24,6 +24,7 @@ static const double letter_s = 20e-6;
 static const double read_rate = 1e9;    /* bytes per second, with the digest */
 static const double write_rate = 2e8;   /* the same, to the disk */
 static const double file_s = 5e-3;      /* to seal a file, whatever its size */
+static const double open_s = 3e-4;      /* to read a small one */
 static const double memory_rate = 5e9;  /* bytes per second of a pass over a vector */
 /* Passes over a vector of the parameters' length. */
 enum { LEAF_PASSES = 4, STEP_PASSES = 10 };
@@ -149,7 +150,8 @@ static void divide(struct plan_rates *r, const struct plan *p, double s[GROUPS][
     r->rollout_sample_s = (o[OPTIMIZER] + o[OTHER]) / samples;
     r->reward_shard_s = (w[IO] + w[COMMUNICATION]) / shards;
     r->reward_sample_s = (w[NETWORK] + w[OTHER]) / samples;
-    r->advantage_shard_s = a[IO] / shards;
+    r->advantage_shard_s = fmin(a[IO] / shards, open_s);
+    r->advantage_seal_s = a[IO] - shards * r->advantage_shard_s;
     r->advantage_s = fmax(a[WORKING] - a[IO] - a[VOTE], 0) / (double)size[GROUP_ADVANTAGE];
     r->pair_s = u[NETWORK] / pairs;
     r->pair_rest_s = u[OTHER] / pairs;
@@ -158,7 +160,8 @@ static void divide(struct plan_rates *r, const struct plan *p, double s[GROUPS][
     r->step_s = u[OPTIMIZER] * STEP_PASSES / fmax(passes, 1);
     double load = fmin(samples * plan_sample_bytes(p) / read_rate, u[IO] / ranks);
     r->update_sample_s = load / samples;
-    r->update_s = u[IO] - ranks * load + u[COMMUNICATION] / ranks;
+    r->update_seal_s = u[IO] - ranks * load;
+    r->update_s = u[COMMUNICATION] / ranks;
 }
 
 static void set_constants(struct plan_rates *r)
@@ -245,11 +248,11 @@ int plan_rates_calibrate(struct plan_rates *r, const struct plan *p)
     r->pair_s = trained / (double)p->micro + plan_companions(p) * r->evaluation_s;
     r->rollout_sample_s = bytes / write_rate;
     r->rollout_shard_s = r->reward_shard_s = file_s;
-    r->advantage_shard_s = file_s / 5; /* it reads */
-    r->advantage_s = file_s;
+    r->advantage_shard_s = open_s;
+    r->advantage_seal_s = file_s;
     r->leaf_s = LEAF_PASSES * vector / memory_rate;
     r->step_s = STEP_PASSES * vector / memory_rate;
     r->update_sample_s = bytes / read_rate;
-    r->update_s = file_s + 3 * vector / write_rate;
+    r->update_seal_s = file_s + 3 * vector / write_rate;
     return 0;
 }

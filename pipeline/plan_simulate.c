@@ -31,9 +31,11 @@ struct member {
     double since;    /* when it began to wait, or its work */
 };
 
-/* Advantage or update at hand: its members begin together, when the last has arrived. */
+/* Advantage or update at hand: its members begin together, when the last has arrived; at
+ * the end the first one seals the file, which the others wait for. */
 struct gang {
-    int left, arrived;
+    bool leased, seals;
+    int arrived, inside; /* members with the lease; that work */
 };
 
 struct simulation {
@@ -200,30 +202,67 @@ static void sealed(struct simulation *s, const struct lease *l)
         s->ready[GROUP_ROLLOUT] += s->o.shards;
 }
 
-static void end(struct simulation *s, int64_t r)
+/* The lease is done with: its rank is free. */
+static void leave(struct simulation *s, int64_t r)
 {
     struct member *k = &s->rank[r];
-    const struct layout *l = s->o.layout;
-    enum group g = k->work.group;
-    double wall = s->now - k->since, working = wall;
-    if (is_gang(g)) { /* who has fewer micro-batches waits at the votes */
-        double all = gang_work(&s->o, g, -1, l->size[g]);
-        if (all > 0)
-            working *= gang_work(&s->o, g, r - l->start[g], l->size[g]) / all;
-        credit_waiting(s, r, wall - working);
-    }
-    s->r.working_s[g] += working;
-    s->busy -= r < s->world;
-    if (r < s->world)
-        s->r.working_all_s += working;
     k->since = s->now;
     k->busy = false;
     s->idle++;
     s->coordinator = fmax(s->coordinator, s->now) + s->o.letter_s;
-    if (g == GROUP_UPDATE)
+    if (k->work.group == GROUP_UPDATE)
         k->version = k->work.iteration + 1;
-    if (!is_gang(g) || --s->gang[g].left == 0)
-        sealed(s, &k->work);
+}
+
+static void credit_work(struct simulation *s, enum group g, int64_t r, double seconds)
+{
+    s->r.working_s[g] += seconds;
+    if (r < s->world)
+        s->r.working_all_s += seconds;
+}
+
+/* Who has fewer micro-batches has waited at votes. */
+static void end_member(struct simulation *s, enum group g, int64_t r)
+{
+    struct member *k = &s->rank[r];
+    struct gang *gang = &s->gang[g];
+    const struct layout *l = s->o.layout;
+    double wall = s->now - k->since, part = 1, all = gang_work(&s->o, g, -1, l->size[g]);
+    if (!gang->seals && all > 0)
+        part = gang_work(&s->o, g, r - l->start[g], l->size[g]) / all;
+    credit_work(s, g, r, wall * part);
+    credit_waiting(s, r, wall * (1 - part));
+    k->since = s->now;
+    s->busy--;
+    if (--gang->inside > 0)
+        return;
+    double seal = g == GROUP_UPDATE ? s->o.update_seal_s : s->o.advantage_seal_s;
+    if (!gang->seals && seal > 0) {
+        gang->seals = true;
+        gang->inside = 1;
+        s->busy++;
+        push(&s->ends, s->done + seal, l->start[g]);
+        return;
+    }
+    for (int i = l->start[g]; i < l->start[g] + l->size[g]; i++) {
+        credit_waiting(s, i, s->now - s->rank[i].since);
+        leave(s, i);
+    }
+    gang->leased = false;
+    sealed(s, &k->work);
+}
+
+static void end(struct simulation *s, int64_t r)
+{
+    struct member *k = &s->rank[r];
+    if (is_gang(k->work.group)) {
+        end_member(s, k->work.group, r);
+        return;
+    }
+    s->busy -= r < s->world;
+    credit_work(s, k->work.group, r, s->now - k->since);
+    leave(s, r);
+    sealed(s, &k->work);
 }
 
 static void queue_gangs(struct simulation *s)
@@ -233,9 +272,9 @@ static void queue_gangs(struct simulation *s)
     struct lease work;
     for (int i = 0; i < 2; i++) {
         enum group g = gangs[i];
-        if (s->gang[g].left > 0 || !ledger_next(s->ledger, g, &work))
+        if (s->gang[g].leased || !ledger_next(s->ledger, g, &work))
             continue;
-        s->gang[g] = (struct gang){.left = l->size[g]};
+        s->gang[g] = (struct gang){.leased = true, .inside = l->size[g]};
         for (int r = l->start[g]; r < l->start[g] + l->size[g]; r++) {
             ERR_BUG_IF(s->rank[r].queued == QUEUE);
             s->rank[r].queue[s->rank[r].queued++] = work;

@@ -23,6 +23,7 @@ struct simulate_options {
     double reward_s, reward_last_s;
     double weights_s; /* on top, of the first rollout with a version that came by message */
     double advantage_s, advantage_shard_s; /* each rank; a shard, divided over ranks */
+    double advantage_seal_s, update_seal_s; /* then the group's first rank, for its file */
     double update_s, step_s, leaf_s; /* each rank; an optimizer step; a micro-batch of one */
     /* Optimizer steps of an iteration with `leaves` micro-batches, and shorter ones. */
     int64_t steps, leaves, last_steps, last_leaves;
@@ -39,6 +40,7 @@ struct simulate_result {
     double working_all_s, waiting_all_s;
 };
 
+/* Runs all iterations; *out receives where the time went. */
 void simulate_run(const struct simulate_options *o, struct simulate_result *out);
 
 #endif
