@@ -1,6 +1,7 @@
 /* Prediction, proposals and scaling, by simulated runs of a few iterations. */
 #include "pipeline/plan_model.h"
 
+#include "io/shard.h"
 #include "io/sys/err.h"
 #include "pipeline/plan_sizes.h"
 #include "pipeline/settings.h"
@@ -11,8 +12,10 @@
 
 /* So many iterations after those that fill the pipeline. */
 enum { SIMULATED = 4 };
-/* Trials of other layouts, so that a plan for thousands of ranks takes seconds. */
-enum { TRIALS = 80 };
+/* Rounds of moving ranks, so that a plan for thousands of ranks takes seconds. */
+enum { ROUNDS = 16 };
+
+static const int automatic[GROUPS] = {LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO};
 
 static bool splits(const struct plan *p)
 {
@@ -56,17 +59,18 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
     double u = (double)layout->size[GROUP_UPDATE], bytes = 4 * (double)p->parameters;
     int64_t samples = p->samples * times, batch = p->batch * times;
     int64_t full = samples / batch, rest = samples % batch;
-    int64_t last = samples - (plan_parts(samples, p->shard) - 1) * p->shard;
-    double shard = (double)(p->shard < samples ? p->shard : samples);
+    int64_t size = p->shard, least = plan_parts(samples, SHARD_MAX_PARENTS - 1);
+    size = size < least ? least : size > samples ? samples : size;
+    int64_t shards = plan_parts(samples, size), last = samples - (shards - 1) * size;
     double pair = r->pair_s + r->pair_rest_s;
     *o = (struct simulate_options){
         .layout = layout,
         .aside = layout->overlap && asks_aside(p),
-        .shards = plan_parts(samples, p->shard),
+        .shards = shards,
         .max_staleness = config_int(p->c, "max_staleness"),
-        .rollout_s = rollout_s(p, r, shard),
+        .rollout_s = rollout_s(p, r, (double)size),
         .rollout_last_s = rollout_s(p, r, (double)last),
-        .reward_s = reward_s(r, shard),
+        .reward_s = reward_s(r, (double)size),
         .reward_last_s = reward_s(r, (double)last),
         .advantage_s = r->advantage_s * (double)times,
         .advantage_shard_s = r->advantage_shard_s,
@@ -107,62 +111,58 @@ static bool move_ranks(const struct layout *l, int from, int to, int n, struct l
     return want[from] > 0 && layout_make(out, want, true, l->world) == 0;
 }
 
-static double seconds_of(const struct simulate_options *like, const struct plan *p,
-                         const struct plan_rates *r, const struct layout *l)
+/* The same work in another layout. */
+static double try_layout(const struct simulate_options *like, const struct plan *p,
+                         const struct plan_rates *r, const struct layout *l,
+                         struct simulate_result *s)
 {
     struct simulate_options o;
-    struct simulate_result s;
     plan_costs(&o, p, r, l, 1);
     o.cores = like->cores;
-    o.iterations = like->iterations;
-    simulate_run(&o, &s);
-    return s.iteration_s;
+    simulate_run(&o, s);
+    return s->iteration_s;
+}
+
+/* The best of moves of n ranks from another group to the one that waits least; true where
+ * it is faster than *s by more than a hundredth. */
+static bool best_move(const struct simulate_options *o, const struct plan *p,
+                      const struct plan_rates *r, struct layout *at,
+                      struct simulate_result *s, int n)
+{
+    struct layout next, found = *at;
+    struct simulate_result trial, best = *s;
+    double least = 0.99 * s->iteration_s;
+    int to = 0;
+    for (int g = 1; g < GROUPS; g++)
+        to = waiting(s, at, g) < waiting(s, at, to) ? g : to;
+    for (int from = 0; from < GROUPS; from++) {
+        if (from == to || !move_ranks(at, from, to, n, &next) ||
+            try_layout(o, p, r, &next, &trial) >= least)
+            continue;
+        least = trial.iteration_s;
+        best = trial;
+        found = next;
+    }
+    bool any = best.iteration_s < s->iteration_s;
+    *at = found;
+    *s = best;
+    return any;
 }
 
 double plan_propose(const struct simulate_options *o, const struct plan *p,
                     const struct plan_rates *r, struct layout *best)
 {
-    static const int none[GROUPS] = {LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO};
-    struct layout at = *o->layout, next, shared;
-    *best = at;
-    double seconds = seconds_of(o, p, r, &at);
-    int trials = 0, world = at.world;
-    if (layout_make(&shared, none, false, world) == 0) {
-        double s = seconds_of(o, p, r, &shared);
-        if (s < 0.99 * seconds) {
-            *best = shared;
-            seconds = s;
-        }
-    }
-    if (world < GROUPS || (at.overlap && layout_make(&at, none, true, world) != 0))
-        return seconds;
-    double here = seconds_of(o, p, r, &at);
-    for (int n = world / 4 > 1 ? world / 4 : 1; n > 0 && trials < TRIALS;) {
-        struct layout found = at;
-        double least = here;
-        for (int from = 0; from < GROUPS; from++)
-            for (int to = 0; to < GROUPS; to++) {
-                if (from == to || !move_ranks(&at, from, to, n, &next))
-                    continue;
-                double s = seconds_of(o, p, r, &next);
-                trials++;
-                if (s < 0.99 * least) {
-                    least = s;
-                    found = next;
-                }
-            }
-        if (least < here) {
-            at = found;
-            here = least;
-        } else {
+    const struct layout *l = o->layout;
+    struct simulate_result s;
+    *best = *l;
+    if (l->world < GROUPS || (l->overlap && layout_make(best, automatic, true, l->world) != 0))
+        return INFINITY;
+    try_layout(o, p, r, best, &s);
+    /* steps of a sixty-fourth of the ranks are fine enough */
+    for (int n = (l->world + 3) / 4, round = 0; n > l->world / 64 && round < ROUNDS; round++)
+        if (!best_move(o, p, r, best, &s, n))
             n /= 2;
-        }
-    }
-    if (here < 0.99 * seconds) {
-        *best = at;
-        seconds = here;
-    }
-    return seconds;
+    return s.iteration_s;
 }
 
 static void print_rates(const struct plan *p, const struct plan_rates *r)
@@ -198,35 +198,51 @@ static void print_groups(const struct layout *l, const struct simulate_result *s
                   100 * waiting(s, l, g));
 }
 
+/* From which group to which, where the groups own their ranks. */
+static void print_moves(const struct layout *l, const struct layout *best,
+                        const struct simulate_result *s)
+{
+    int left[GROUPS];
+    for (int g = 0; g < GROUPS; g++)
+        left[g] = best->size[g] - l->size[g];
+    for (int from = 0; from < GROUPS; from++)
+        for (int to = 0; to < GROUPS; to++) {
+            int n = -left[from] < left[to] ? -left[from] : left[to];
+            if (n <= 0)
+                continue;
+            plan_line("", "%s group idle %.0f %%: move %d rank(s) to %s",
+                      group_name((enum group)from), 100 * waiting(s, l, from), n,
+                      group_name((enum group)to));
+            left[from] += n;
+            left[to] -= n;
+        }
+}
+
 /* What to change, in words. */
 static void print_proposal(const struct simulate_options *o, const struct plan *p,
                            const struct plan_rates *r, const struct simulate_result *s)
 {
-    struct layout best;
+    struct layout best, shared;
+    struct simulate_result trial;
     const struct layout *l = o->layout;
-    double seconds = plan_propose(o, p, r, &best);
-    if (seconds >= 0.99 * s->iteration_s) {
+    double now = s->iteration_s, split = plan_propose(o, p, r, &best), together = INFINITY;
+    if (layout_make(&shared, automatic, false, l->world) == 0)
+        together = try_layout(o, p, r, &shared, &trial);
+    if (split < 0.99 * now) {
+        plan_line("faster",
+                  "groups.rollout=%d groups.reward=%d groups.advantage=%d groups.update=%d "
+                  "groups.placement=split: %.4g s per iteration",
+                  best.size[0], best.size[1], best.size[2], best.size[3], split);
+        if (!l->overlap)
+            print_moves(l, &best, s);
+    }
+    if (together < 0.99 * fmin(split, now))
+        plan_line("faster",
+                  "groups.placement=shared, all groups auto: %.4g s per iteration; each rank "
+                  "needs memory for all roles",
+                  together);
+    else if (split >= 0.99 * now)
         plan_line("group sizes", "no other layout that was tried is 1 %% faster");
-        return;
-    }
-    if (best.overlap) {
-        plan_line("faster", "groups.placement=shared with all groups auto: %.4g s per "
-                            "iteration",
-                  seconds);
-        return;
-    }
-    plan_line("faster",
-              "groups.rollout=%d groups.reward=%d groups.advantage=%d groups.update=%d "
-              "groups.placement=split: %.4g s per iteration",
-              best.size[0], best.size[1], best.size[2], best.size[3], seconds);
-    for (int from = 0; from < GROUPS && !l->overlap; from++)
-        for (int to = 0; to < GROUPS; to++) {
-            int gives = l->size[from] - best.size[from], gets = best.size[to] - l->size[to];
-            if (gives > 0 && gets > 0)
-                plan_line("", "%s group idle %.0f %%: move %d rank(s) to %s",
-                          group_name((enum group)from), 100 * waiting(s, l, from),
-                          gives < gets ? gives : gets, group_name((enum group)to));
-        }
 }
 
 int plan_predict(const struct plan *p, const struct plan_rates *r,
@@ -264,8 +280,7 @@ int plan_predict(const struct plan *p, const struct plan_rates *r,
 /* Automatic sizes for so many ranks; too few for a split layout take turns. */
 static int scaled_layout(struct layout *l, const struct plan *p, int64_t ranks)
 {
-    static const int want[GROUPS] = {LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO};
-    return layout_make(l, want, splits(p) && ranks >= GROUPS, (int)ranks);
+    return layout_make(l, automatic, splits(p) && ranks >= GROUPS, (int)ranks);
 }
 
 int plan_scaling(const struct plan *p, const struct plan_rates *r, bool weak,

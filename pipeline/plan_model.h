@@ -13,7 +13,8 @@ struct plan_machine {
 };
 
 /* The work of iterations of `times` times the samples (and batch) of p; a layout's ranks
- * on so many cores (0: enough). Fills *o; layout is borrowed. The optimizer step divides
+ * have enough cores. Fills *o; layout is borrowed. Shards are larger where
+ * there would be more than a run may have. The optimizer step divides
  * its passes over the ranks and exchanges the gradient and the weights: 2 x 4 bytes of
  * every parameter through each rank, 2 log2(ranks) latencies. Weights reach those rollout
  * ranks that do not update from the update ranks, which share them out. */
@@ -25,9 +26,9 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
 int plan_predict(const struct plan *p, const struct plan_rates *r,
                  const struct plan_machine *machine, double memory);
 
-/* Moves ranks between groups of a split layout while that shortens the iteration by more
- * than a hundredth, and tries all groups on all ranks. Returns the iteration's seconds;
- * *best receives the layout. */
+/* Group sizes of a split layout of as many ranks, found by moving ranks between groups
+ * while that shortens the iteration by more than a hundredth. Returns the iteration's
+ * seconds, INFINITY where the ranks are too few. */
 double plan_propose(const struct simulate_options *o, const struct plan *p,
                     const struct plan_rates *r, struct layout *best);
 
