@@ -26,6 +26,7 @@ static const double write_rate = 2e8;   /* the same, to the disk */
 static const double file_s = 5e-3;      /* to seal a file, whatever its size */
 static const double open_s = 3e-4;      /* to read a small one */
 static const double memory_rate = 5e9;  /* bytes per second of a pass over a vector */
+static const double row_bytes = 64; /* of a sample in the advantage file, which all read */
 /* Passes over a vector of the parameters' length. */
 enum { LEAF_PASSES = 4, STEP_PASSES = 10 };
 
@@ -139,7 +140,6 @@ static void divide(struct plan_rates *r, const struct plan *p, double s[GROUPS][
                    const int64_t size[GROUPS])
 {
     double samples = (double)p->samples, shards = (double)p->shards;
-    double ranks = (double)size[GROUP_UPDATE];
     double pairs = fmax((double)(p->epochs * p->samples * p->trained), 1);
     double steps = (double)p->optimizer_steps;
     double leaves = steps * (double)plan_parts(p->pairs, p->micro);
@@ -158,10 +158,12 @@ static void divide(struct plan_rates *r, const struct plan *p, double s[GROUPS][
     double passes = leaves * LEAF_PASSES + steps * STEP_PASSES;
     r->leaf_s = u[OPTIMIZER] * LEAF_PASSES / fmax(passes, 1);
     r->step_s = u[OPTIMIZER] * STEP_PASSES / fmax(passes, 1);
-    double load = fmin(samples * plan_sample_bytes(p) / read_rate, u[IO] / ranks);
-    r->update_sample_s = load / samples;
-    r->update_seal_s = u[IO] - ranks * load;
-    r->update_s = u[COMMUNICATION] / ranks;
+    double load = (double)p->epochs * samples * plan_sample_bytes(p) / read_rate;
+    double seal = file_s + 12 * (double)p->parameters / write_rate;
+    r->pair_rest_s += u[IO] * load / (load + seal) / pairs;
+    r->update_seal_s = u[IO] * seal / (load + seal);
+    r->update_sample_s = row_bytes / read_rate;
+    r->update_s = u[COMMUNICATION] / (double)size[GROUP_UPDATE];
 }
 
 static void set_constants(struct plan_rates *r)
@@ -246,13 +248,14 @@ int plan_rates_calibrate(struct plan_rates *r, const struct plan *p)
         return -1;
     r->evaluation_s = forward / (double)p->micro;
     r->pair_s = trained / (double)p->micro + plan_companions(p) * r->evaluation_s;
+    r->pair_rest_s = p->trained > 0 ? bytes / read_rate / (double)p->trained : 0;
     r->rollout_sample_s = bytes / write_rate;
     r->rollout_shard_s = r->reward_shard_s = file_s;
     r->advantage_shard_s = open_s;
     r->advantage_seal_s = file_s;
     r->leaf_s = LEAF_PASSES * vector / memory_rate;
     r->step_s = STEP_PASSES * vector / memory_rate;
-    r->update_sample_s = bytes / read_rate;
+    r->update_sample_s = row_bytes / read_rate;
     r->update_seal_s = file_s + 3 * vector / write_rate;
     return 0;
 }

@@ -9,12 +9,12 @@
 struct plan_rates {
     double evaluation_s; /* network, of a sample and forward pass of a rollout */
     double pair_s;       /* network, of a pair of the update, with its backward pass */
-    double pair_rest_s;  /* what else the update does for a pair */
+    double pair_rest_s;  /* what else the update does for a pair, reading it included */
     double rollout_sample_s, rollout_shard_s; /* beside the network; the files */
     double reward_sample_s, reward_shard_s;
     double advantage_s, advantage_seal_s, advantage_shard_s; /* a rank; the file; a shard */
     double update_s, update_seal_s; /* of an iteration: a rank; the policy's file */
-    double update_sample_s; /* reading it, by every rank */
+    double update_sample_s; /* its row of the advantage file, read by every rank */
     double leaf_s;          /* a micro-batch's gradient: cleared, summed */
     double step_s;          /* an optimizer step on one rank; divided over ranks */
     /* Not measured: messages of the optimizer and of weights, the coordinator's letters. */
