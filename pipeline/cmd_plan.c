@@ -5,6 +5,8 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/plan_model.h"
+#include "pipeline/plan_sizes.h"
 #include "pipeline/plan_warn.h"
 #include "pipeline/schema.h"
 #include "pipeline/settings.h"
@@ -13,44 +15,30 @@
 #include "stages/reward/learned.h"
 #include "stages/reward/scorer.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char help[] =
-    "usage: sluice plan CONFIG [section.key=value ...] [--ranks N] [--gflops RATE]\n\n"
+    "usage: sluice plan CONFIG [section.key=value ...] [--ranks N] [--gflops RATE]\n"
+    "         [--from RUNDIR | --calibrate] [--nodes N --ranks-per-node K] [--cores C]\n"
+    "         [--scaling strong|weak --ranks N,N,...]\n\n"
     "Derived numbers of a configuration: batches, optimizer steps, clip ranges, "
     "memory,\n"
     "disk, arithmetic and core-hours, and warnings. Needs no MPI.\n"
     "  --ranks N      MPI ranks that will be launched (default 1)\n"
     "  --gflops RATE  1e9 floating-point operations per second and core; without it "
     "the\n"
-    "                 rate of one sample's evaluation on this machine\n";
+    "                 rate of one sample's evaluation on this machine\n\n"
+    "Seconds of an iteration, waiting of each group, and group sizes that are faster, by a\n"
+    "simulated run:\n"
+    "  --from RUNDIR  rates from the accounts of an earlier run of the same network\n"
+    "  --calibrate    rates of one micro-batch of rollout and update, tried here\n"
+    "  --nodes N --ranks-per-node K   instead of --ranks, for node-hours\n"
+    "  --cores C      cores of a node; without it every thread has one\n"
+    "  --scaling strong|weak   a line for each number of ranks in --ranks 1,2,4,...:\n"
+    "                 strong for the same work, weak for samples that grow with them\n";
 
-#define MIB 1048576.0
-
-static void line(const char *name, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void line(const char *name, const char *fmt, ...)
-{
-    va_list ap;
-    printf("  %-28s ", name);
-    va_start(ap, fmt);
-    vprintf(fmt, ap);
-    va_end(ap);
-    putchar('\n');
-}
-
-/* "12.3 MiB" into buf, which is returned. */
-static const char *size_text(char buf[32], double bytes)
-{
-    static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
-    int k = 0;
-    for (bytes /= 1024; bytes >= 1000 && k < 4; k++)
-        bytes /= 1024;
-    snprintf(buf, 32, "%.3g %s", bytes, unit[k]);
-    return buf;
-}
+enum { SIZES = 64 }; /* numbers of ranks in a table */
 
 static int open_model(struct plan *p)
 {
@@ -122,13 +110,10 @@ static int open_rewards(struct plan *p)
     return 0;
 }
 
-/* Fills the plan; the pending error is what `sluice run` would say. */
-static int derive(struct plan *p)
+/* Fills the plan but for what is tried out. */
+static int derive_work(struct plan *p)
 {
     const struct config *c = p->c;
-    struct layout layout;
-    if (settings_check(c) != 0 || settings_layout(&layout, c, (int)p->ranks) != 0)
-        return -1;
     p->samples = config_int(c, "rollout.samples");
     p->copies = config_int(c, "rollout.copies");
     p->shard = config_int(c, "rollout.shard_samples");
@@ -161,10 +146,20 @@ static int derive(struct plan *p)
         p->batch = p->samples;
     p->pairs = p->batch * p->trained;
     p->optimizer_steps = p->epochs * plan_parts(p->samples, p->batch);
+    return 0;
+}
+
+/* Fills the plan; the pending error is what `sluice run` would say. */
+static int derive(struct plan *p)
+{
+    struct layout layout;
+    if (settings_layout(&layout, p->c, (int)p->ranks) != 0 ||
+        derive_work(p) != 0)
+        return -1;
     if (p->model != NULL && open_rewards(p) != 0)
         return -1;
     if (p->model != NULL)
-        probe_model(&p->probe, p->model, compute_of(c));
+        probe_model(&p->probe, p->model, compute_of(p->c));
     if (!p->rate_given)
         p->rate = p->probe.rate;
     return 0;
@@ -176,28 +171,28 @@ static void print_work(const struct plan *p)
         plan_parts(p->shard < p->samples ? p->shard : p->samples, p->micro);
     printf("rollout\n");
     if (p->classes > 0)
-        line("samples per iteration", "%lld (%lld classes drawn, %lld copies each)",
+        plan_line("samples per iteration", "%lld (%lld classes drawn, %lld copies each)",
              (long long)p->samples, (long long)plan_parts(p->samples, p->copies),
              (long long)p->copies);
     else
-        line("samples per iteration", "%lld (unconditional)", (long long)p->samples);
-    line("shards per iteration", "%lld of up to %lld samples", (long long)p->shards,
+        plan_line("samples per iteration", "%lld (unconditional)", (long long)p->samples);
+    plan_line("shards per iteration", "%lld of up to %lld samples", (long long)p->shards,
          (long long)p->shard);
-    line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
+    plan_line("sampler steps", "%lld, %lld of them with a likelihood", (long long)p->steps,
          (long long)(p->have_sampler ? p->sampler.live_steps : p->steps));
-    line("network evaluations", "%lld micro-batches of up to %lld per shard and step",
+    plan_line("network evaluations", "%lld micro-batches of up to %lld per shard and step",
          (long long)evaluations, (long long)p->micro);
     printf("update\n");
-    line("optimizer steps", "%lld per iteration, %lld in the run",
+    plan_line("optimizer steps", "%lld per iteration, %lld in the run",
          (long long)p->optimizer_steps,
          (long long)(p->optimizer_steps * settings_iterations(p->c)));
-    line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
+    plan_line("pairs per optimizer step", "%lld = %lld samples x %lld %s%s",
          (long long)p->pairs, (long long)p->batch, (long long)p->trained,
          algo_walks(p->algo)      ? "chain"
          : algo_on_chain(p->algo) ? "steps"
                                   : "noised copies",
          p->algo->drops_zero ? "; fewer, as samples without a weight are left out" : "");
-    line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
+    plan_line("micro-batches", "%lld per optimizer step (up to %lld pairs each)",
          (long long)plan_parts(p->pairs, p->micro), (long long)p->micro);
 }
 
@@ -207,188 +202,20 @@ static void print_clip(const struct plan *p)
     if (p->d == 0 || !algo_on_chain(p->algo) || algo_walks(p->algo))
         return;
     if (config_is(p->c, "algorithm.logprob", "mean"))
-        line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
+        plan_line("clip range", "%.3g on the mean over %lld elements = %.3g on the sum",
              clip, (long long)p->d, clip * d);
     else
-        line("clip range", "%.3g on the sum over %lld elements = %.3g on the mean",
+        plan_line("clip range", "%.3g on the sum over %lld elements = %.3g on the mean",
              clip, (long long)p->d, clip / d);
-}
-
-/* Networks that the update evaluates beside the one that it trains. */
-static int companions(const struct plan *p)
-{
-    return ((p->needs & NEEDS_REFERENCE) != 0) + ((p->needs & NEEDS_BEHAVIOUR) != 0) +
-           (config_real(p->c, "algorithm.kl_previous_weight") > 0);
-}
-
-/* Rollout evaluates version 0 beside the policy. */
-static bool refers(const struct plan *p)
-{
-    return (p->needs & NEEDS_REFERENCE_DENSITY) != 0;
-}
-
-/* Forward passes per sample and step of a rollout, a backward one counted as two. */
-static double searched(const struct plan *p)
-{
-    const char *key = "search.kind";
-    if (config_is(p->c, key, "best_of") || config_is(p->c, key, "svdd"))
-        return (double)config_int(p->c, "search.candidates");
-    if (config_is(p->c, key, "dps"))
-        return 4;
-    return config_is(p->c, key, "noise")
-               ? 1 + 4 * (double)config_int(p->c, "search.iterations")
-               : 1;
-}
-
-/* Samples that a learned reward asks in the run. */
-static int64_t answers(const struct plan *p)
-{
-    const struct config *c = p->c;
-    int64_t each = config_is(c, "surrogate.queries", "auto")
-                       ? p->samples
-                       : config_int(c, "surrogate.queries");
-    int64_t asking = plan_parts(config_int(c, "run.iterations"), config_int(c, "surrogate.period"));
-    int64_t rounds = config_int(c, "surrogate.rounds");
-    return p->features == 0 ? 0
-                            : (each < p->samples ? each : p->samples) *
-                                  (asking < rounds ? asking : rounds);
-}
-
-/* Bytes of a learned reward, as each advantage file has it. */
-static double learned_bytes(const struct plan *p)
-{
-    double m = (double)p->features;
-    return 8 * (m * (double)p->heads + (p->factor ? m * (m + 1) / 2 : 0)) +
-           (double)answers(p) * (4 * (double)p->d + 24);
-}
-
-/* Bytes of packed filters: 16/9 of the weights per direction, at most (all of them 3 x
- * 3); large networks pack them anew while they train (stages/nn/fast_conv.c). */
-static double filters(double n, bool trained)
-{
-    const double each = 4 * n * 16 / 9;
-    if (n < (double)(16 << 20))
-        return trained ? 2 * each : each;
-    return trained ? 0 : each;
-}
-
-/* Bytes of the regression of values: sums of all folds and of the past, equations, and
- * one shard's features (stages/value_features.h). */
-static double value_memory(const struct plan *p)
-{
-    if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
-        return 0;
-    int64_t classes = p->classes, linear = config_int(p->c, "value.linear");
-    double knots = (double)config_int(p->c, "value.knots");
-    double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
-                           config_int(p->c, "value.features"));
-    double sums = (double)config_int(p->c, "value.folds") + 3;
-    return 8 * (sums * base * base * (2 * knots - 1) + 2 * knots * base * knots * base +
-                2 * (double)(p->shard * p->steps) * base);
-}
-
-static void print_memory(const struct plan *p)
-{
-    double n = (double)p->parameters, micro = (double)p->micro, d = (double)p->d;
-    const bool ema = config_real(p->c, "update.ema_decay") > 0;
-    const bool checkpoints = config_bool(p->c, "model.gradient_checkpointing");
-    const bool shared = config_is(p->c, "groups.placement", "shared");
-    double trained = micro * p->probe.trained, less = micro * p->probe.checkpointed;
-    double each = checkpoints ? less : trained;
-    const bool chain = (p->needs & NEEDS_TRAJECTORY) != 0;
-    double state = n * (ema ? 12 : 8) / (double)p->update_ranks;
-    double slots = 4 * n * (double)(config_int(p->c, "max_staleness") + 1);
-    double shard = (double)p->shard * d * 4 * (double)(chain ? p->steps + 1 : 2);
-    double other = 8 * n + micro * d * 4, others = companions(p) * other;
-    double rollout = 4 * n + slots + filters(n, false) + micro * p->probe.forward +
-                     p->probe.scratch + shard + (refers(p) ? other : 0);
-    double update = 16 * n + state + (ema ? 12 : 8) * n + filters(n, true) + each +
-                    p->probe.scratch + others + shard;
-    double small = (double)p->shard * d * 4 * 2 + value_memory(p);
-    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
-        small += 48 * (double)(p->samples * p->steps);
-    small += learned_bytes(p) + 8 * (double)p->features * (double)p->features;
-    printf("memory per rank, estimate\n");
-    line(
-        "rollout",
-        "%.0f MiB: weights, the next ones %.0f, packed filters %.0f, micro-batch %.0f, "
-        "one shard",
-        rollout / MIB, slots / MIB, filters(n, false) / MIB,
-        micro * p->probe.forward / MIB);
-    if (refers(p))
-        line("", "version 0 of the weights, %.0f MiB of it", other / MIB);
-    line("reward, advantage", "%.0f MiB: samples and scores", small / MIB);
-    line(
-        "update",
-        "%.0f MiB: weights twice, gradients twice, AdamW%s over %lld rank(s) and whole "
-        "while a policy is written, packed filters %.0f, micro-batch %.0f",
-        update / MIB, ema ? " and EMA" : "", (long long)p->update_ranks,
-        filters(n, true) / MIB, each / MIB);
-    if (config_real(p->c, "algorithm.entropy_weight") > 0)
-        line("advantage", "%.0f MiB for a moment: final samples of an iteration, "
-                          "algorithm.entropy_weight",
-             4.0 * (double)p->samples * (double)p->d / MIB);
-    if (companions(p) > 0)
-        line("", "%d other version(s) of the weights, %.0f MiB of it", companions(p),
-             others / MIB);
-    line("", "model.gradient_checkpointing=%s: micro-batch %.0f instead of %.0f",
-         checkpoints ? "false" : "true", (checkpoints ? trained : less) / MIB,
-         each / MIB);
-    if (shared)
-        line("a rank with all roles", "%.0f MiB",
-             (rollout + update - 4 * n - filters(n, false) - p->probe.scratch) / MIB);
-    if (p->probe.trained == 0)
-        line("",
-             "activations are not in these numbers: the trial evaluation is too large");
-}
-
-static void print_disk(const struct plan *p)
-{
-    bool ema = config_real(p->c, "update.ema_decay") > 0;
-    int64_t iterations = settings_iterations(p->c);
-    int64_t keep = config_int(p->c, "run.keep_shards");
-    int64_t policies = config_int(p->c, "run.keep_policies");
-    int64_t every = config_int(p->c, "run.keep_every");
-    int64_t states = (p->needs & NEEDS_TRAJECTORY) != 0 ? p->steps + 2 : 1;
-    double numbers = 8.0 * (double)p->steps; /* one per step */
-    double sample = (double)p->d * 4 * (double)states + numbers + 64;
-    if (refers(p))
-        sample += 2 * numbers;
-    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
-        sample += 3 * numbers;
-    if ((p->needs & NEEDS_REWARD_GRADIENT) != 0 && p->features == 0)
-        sample += 4 * (double)p->d;
-    double iteration = (double)p->samples * sample + learned_bytes(p);
-    bool anchor = config_is(p->c, "algorithm.reference", "ema") &&
-                  (p->needs & NEEDS_REFERENCE) != 0;
-    double policy = (double)p->parameters * ((ema ? 16 : 12) + (anchor ? 4 : 0));
-    int64_t kept = keep == 0 || keep > iterations ? iterations : keep;
-    int64_t files =
-        policies == 0 || policies > iterations + 1 ? iterations + 1 : policies;
-    if (policies != 0 && every > 0)
-        files += iterations / every;
-    files += policies != 0 && config_bool(p->c, "run.keep_best");
-    char one[32], all[32];
-    printf("disk\n");
-    line("shards", "%s per iteration, %s for %lld iteration(s) kept",
-         size_text(one, iteration), size_text(all, iteration * (double)kept),
-         (long long)kept);
-    if (p->features > 0)
-        line("", "a learned reward of %lld features and up to %lld answers, %s of it",
-             (long long)p->features, (long long)answers(p),
-             size_text(one, learned_bytes(p)));
-    line("policies", "%s each, %s for up to %lld kept", size_text(one, policy),
-         size_text(all, policy * (double)files), (long long)files);
-    line("files", "about %lld", (long long)(kept * (2 * p->shards + 1) + files));
 }
 
 static void print_time(const struct plan *p)
 {
     int64_t iterations = settings_iterations(p->c);
     double rollout =
-        (refers(p) ? 2 : searched(p)) * p->flops * (double)p->steps * (double)p->samples;
+        plan_searched(p) * p->flops * (double)p->steps * (double)p->samples;
     double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
-    double passes = 3 + companions(p);
+    double passes = 3 + plan_companions(p);
     if (config_is(p->c, "update.optimizer", "natural"))
         passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2) *
                   config_real(p->c, "update.fisher_part");
@@ -396,88 +223,227 @@ static void print_time(const struct plan *p)
     double total = (rollout + update) * (double)iterations;
     double cores = (double)(p->ranks * p->threads);
     printf("arithmetic\n");
-    line("one evaluation", "%.4g GFLOP per sample forward, %.4g with backward",
+    plan_line("one evaluation", "%.4g GFLOP per sample forward, %.4g with backward",
          p->flops / 1e9, 3 * p->flops / 1e9);
-    line("one iteration", "%.4g TFLOP: rollout %.4g, update %.4g",
+    plan_line("one iteration", "%.4g TFLOP: rollout %.4g, update %.4g",
          (rollout + update) / 1e12, rollout / 1e12, update / 1e12);
-    line("the run", "%.4g TFLOP in %lld iterations", total / 1e12,
+    plan_line("the run", "%.4g TFLOP in %lld iterations", total / 1e12,
          (long long)iterations);
     if (p->rate <= 0) {
-        line("core-hours", "give --gflops RATE");
+        plan_line("core-hours", "give --gflops RATE");
         return;
     }
     if (p->rate_given)
-        line("rate", "%.3g GFLOP/s per core, as given", p->rate / 1e9);
+        plan_line("rate", "%.3g GFLOP/s per core, as given", p->rate / 1e9);
     else
-        line("rate",
+        plan_line("rate",
              "%.3g GFLOP/s per core, of one sample of %lld x %lld here: a lower bound, "
              "micro-batches run faster",
              p->rate / 1e9, (long long)p->probe.height, (long long)p->probe.width);
     double seconds = total / p->rate / cores;
-    line("core-hours",
+    plan_line("core-hours",
          "%.3g; on %lld rank(s) x %lld thread(s) %.3g hours, %.3g s per "
          "iteration, if all cores are busy",
          total / p->rate / 3600, (long long)p->ranks, (long long)p->threads,
          seconds / 3600, seconds / (double)iterations);
 }
 
-static void print_plan(struct plan *p)
+static void print_plan(struct plan *p, double *memory)
 {
     if (p->model != NULL) {
         printf("model\n");
-        line(model_class_name(p->model),
-             "%.4g million parameters, samples of %lld x %lld x "
-             "%lld = %lld elements, %lld classes",
-             (double)p->parameters / 1e6, (long long)p->dim[0], (long long)p->dim[1],
-             (long long)p->dim[2], (long long)p->d, (long long)p->classes);
+        plan_line(model_class_name(p->model),
+                  "%.4g million parameters, samples of %lld x %lld x "
+                  "%lld = %lld elements, %lld classes",
+                  (double)p->parameters / 1e6, (long long)p->dim[0], (long long)p->dim[1],
+                  (long long)p->dim[2], (long long)p->d, (long long)p->classes);
     }
     print_work(p);
     print_clip(p);
     if (p->model != NULL) {
-        print_memory(p);
-        print_disk(p);
+        *memory = plan_memory(p);
+        plan_disk(p);
         print_time(p);
     }
-    plan_warn(p);
+}
+
+static void close_plan(struct plan *p)
+{
+    if (p->have_sampler)
+        sampler_free(&p->sampler);
+    model_destroy(p->model);
+}
+
+/* The command line. */
+struct wish {
+    const char *from;
+    bool calibrate, scaling, weak;
+    int64_t ranks[SIZES], sizes, nodes, ranks_per_node;
+    struct plan_machine machine;
+    double gflops;
+    char **rest; /* [n] */
+    int n;
+};
+
+/* Rates by the wish; NULL-model plans have none. */
+static int find_rates(struct plan_rates *r, const struct plan *p, const struct wish *w)
+{
+    if (p->model == NULL)
+        return err_set(ERR_USAGE, "--from, --calibrate and --scaling need model.path");
+    if (w->from == NULL)
+        return plan_rates_calibrate(r, p);
+    struct text path = {0};
+    text_add(&path, "%s/config.yaml", w->from);
+    char *argument[] = {path.s};
+    struct plan run = {.ranks = 1};
+    struct config *c = schema_load(1, argument);
+    run.c = c;
+    int rc = c == NULL ? -1 : derive_work(&run);
+    if (rc == 0 && (run.parameters != p->parameters || run.flops != p->flops))
+        rc = err_set(ERR_USAGE,
+                     "%s: a run of another network (%lld parameters, here %lld): its rates "
+                     "say nothing here; use --calibrate",
+                     w->from, (long long)run.parameters, (long long)p->parameters);
+    if (rc == 0)
+        rc = plan_rates_read(r, w->from, &run);
+    close_plan(&run);
+    config_destroy(c);
+    text_free(&path);
+    return rc;
+}
+
+static int whole(const char *option, const char *text, int64_t most, int64_t *out)
+{
+    if (text != NULL && text_to_i64(text, out) && *out >= 1 && *out <= most)
+        return 0;
+    return err_set(ERR_USAGE, "%s takes a whole number from 1 to %lld", option,
+                   (long long)most);
+}
+
+/* "1,2,4" */
+static int read_ranks(struct wish *w, const char *text)
+{
+    char one[16];
+    for (w->sizes = 0; w->sizes < SIZES;) {
+        size_t n = text == NULL ? 0 : strcspn(text, ",");
+        if (n >= sizeof one)
+            n = 0; /* refused */
+        snprintf(one, sizeof one, "%.*s", (int)n, n > 0 ? text : "");
+        if (whole("--ranks", one, 10000000, &w->ranks[w->sizes++]) != 0)
+            return -1;
+        if (text[n] == '\0')
+            return 0;
+        text += n + 1;
+    }
+    return err_set(ERR_USAGE, "--ranks takes at most %d numbers", SIZES);
+}
+
+/* An option with a value at argv[*i]; both are consumed. 1: it is none. */
+static int read_option(struct wish *w, int argc, char **argv, int *i)
+{
+    const char *name = argv[*i], *value = *i + 1 < argc ? argv[*i + 1] : NULL;
+    int rc = 0;
+    if (strcmp(name, "--calibrate") == 0) {
+        w->calibrate = true;
+        return 0;
+    }
+    if (strcmp(name, "--ranks") == 0) {
+        rc = read_ranks(w, value);
+    } else if (strcmp(name, "--nodes") == 0) {
+        rc = whole(name, value, 1000000, &w->nodes);
+    } else if (strcmp(name, "--ranks-per-node") == 0) {
+        rc = whole(name, value, 100000, &w->ranks_per_node);
+    } else if (strcmp(name, "--cores") == 0) {
+        rc = whole(name, value, 100000, &w->machine.cores);
+    } else if (strcmp(name, "--gflops") == 0) {
+        if (value == NULL || !text_to_f64(value, &w->gflops) || w->gflops <= 0)
+            rc = err_set(ERR_USAGE, "--gflops takes a number above 0");
+    } else if (strcmp(name, "--scaling") == 0) {
+        w->scaling = true;
+        w->weak = value != NULL && strcmp(value, "weak") == 0;
+        if (value == NULL || (!w->weak && strcmp(value, "strong") != 0))
+            rc = err_set(ERR_USAGE, "--scaling takes strong or weak");
+    } else if (strcmp(name, "--from") == 0) {
+        w->from = value;
+        rc = value == NULL ? err_set(ERR_USAGE, "--from takes a run directory") : 0;
+    } else {
+        return 1;
+    }
+    ++*i;
+    return rc;
+}
+
+static int read_wish(struct wish *w, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        int rc = read_option(w, argc, argv, &i);
+        if (rc < 0)
+            return -1;
+        if (rc > 0)
+            w->rest[w->n++] = argv[i];
+    }
+    if (w->n == 0)
+        return err_set(ERR_USAGE, "which configuration? usage: sluice plan CONFIG");
+    if (w->from != NULL && w->calibrate)
+        return err_set(ERR_USAGE, "--from and --calibrate exclude each other");
+    if ((w->nodes > 0) != (w->ranks_per_node > 0) || (w->nodes > 0 && w->sizes > 0))
+        return err_set(ERR_USAGE, "give --nodes with --ranks-per-node, and no --ranks");
+    if (w->nodes * w->ranks_per_node > 10000000)
+        return err_set(ERR_USAGE, "more than 10000000 ranks");
+    if (w->sizes > 1 && !w->scaling)
+        return err_set(ERR_USAGE, "--ranks takes one number without --scaling");
+    if (w->scaling && w->from == NULL && !w->calibrate)
+        return err_set(ERR_USAGE, "--scaling needs --from RUNDIR or --calibrate");
+    if (w->scaling && (w->machine.cores > 0 || w->nodes > 0))
+        return err_set(ERR_USAGE, "--scaling takes --ranks, no --nodes and no --cores");
+    if (w->nodes > 0)
+        w->ranks[0] = w->nodes * w->ranks_per_node;
+    else if (w->sizes == 0)
+        w->ranks[0] = 1;
+    w->sizes = w->sizes > 0 ? w->sizes : 1;
+    w->machine.nodes = w->nodes > 0 ? w->nodes : 1;
+    return 0;
+}
+
+static int plan(const struct wish *w, const struct config *c)
+{
+    struct plan p = {.c = c,
+                     .ranks = w->scaling ? 1 : w->ranks[0],
+                     .rate = w->gflops * 1e9,
+                     .rate_given = w->gflops > 0};
+    struct plan_rates r;
+    double memory = 0;
+    int rc = settings_check(c) != 0 ? -1 : w->scaling ? derive_work(&p) : derive(&p);
+    if (rc == 0 && (w->from != NULL || w->calibrate))
+        rc = find_rates(&r, &p, w);
+    if (rc == 0 && w->scaling) {
+        rc = plan_scaling(&p, &r, w->weak, w->ranks, w->sizes);
+    } else if (rc == 0) {
+        print_plan(&p, &memory);
+        if (w->from != NULL || w->calibrate)
+            rc = plan_predict(&p, &r, &w->machine, memory);
+        plan_warn(&p);
+    }
+    close_plan(&p);
+    return rc;
 }
 
 int cmd_plan(int argc, char **argv)
 {
-    struct plan p = {.ranks = 1};
-    char **rest = mem_alloc(argc, sizeof *rest);
-    int n = 0, rc = 0;
-    double gflops = 0;
-    for (int i = 1; i < argc && rc == 0; i++) {
+    for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(help, stdout);
-            mem_free(rest);
             return 0;
         }
-        if (strcmp(argv[i], "--ranks") == 0) {
-            if (++i == argc || !text_to_i64(argv[i], &p.ranks) || p.ranks < 1 ||
-                p.ranks > 10000000)
-                rc = err_set(ERR_USAGE, "--ranks takes a whole number from 1 to 10000000");
-        } else if (strcmp(argv[i], "--gflops") == 0) {
-            p.rate_given = true;
-            if (++i == argc || !text_to_f64(argv[i], &gflops) || gflops <= 0)
-                rc = err_set(ERR_USAGE, "--gflops takes a number above 0");
-            p.rate = gflops * 1e9;
-        } else {
-            rest[n++] = argv[i];
-        }
+    struct wish w = {.rest = mem_alloc(argc, sizeof *w.rest)};
+    struct config *c = NULL;
+    int rc = read_wish(&w, argc, argv);
+    if (rc == 0) {
+        c = schema_load(w.n, w.rest);
+        rc = c == NULL ? -1 : plan(&w, c);
     }
-    if (rc == 0 && n == 0)
-        rc = err_set(ERR_USAGE, "which configuration? usage: sluice plan CONFIG");
-    struct config *c = rc == 0 ? schema_load(n, rest) : NULL;
-    p.c = c;
-    if (c == NULL || derive(&p) != 0)
-        rc = cmd_fail("plan");
-    else
-        print_plan(&p);
-    if (p.have_sampler)
-        sampler_free(&p.sampler);
-    model_destroy(p.model);
+    rc = rc == 0 ? 0 : cmd_fail("plan");
     config_destroy(c);
-    mem_free(rest);
+    mem_free(w.rest);
     return rc;
 }

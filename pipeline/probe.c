@@ -8,19 +8,24 @@
 
 #define PROBE_FLOPS 4e8 /* of the forward pass that is aimed at */
 
-/* One turn on a tape: forward and, where recorded, backward. */
-static int turn(const struct probe *p, struct model *m, struct tape *tape, bool record)
+/* One turn of `batch` items on a tape: forward and, where recorded, backward. */
+static int turn(const struct probe *p, int64_t batch, struct model *m, struct tape *tape,
+                bool record)
 {
-    float when = 1, *seed = NULL;
-    int64_t label = 0, dim[3];
+    float *seed = NULL;
+    int64_t dim[3];
     model_sample_shape(m, dim);
-    float *x = mem_alloc(dim[0] * p->height * p->width, sizeof *x);
-    struct model_input in = {.batch = 1,
+    float *x = mem_alloc(batch * dim[0] * p->height * p->width, sizeof *x);
+    float *when = mem_alloc(batch, sizeof *when);
+    int64_t *label = mem_alloc(batch, sizeof *label);
+    for (int64_t i = 0; i < batch; i++)
+        when[i] = 1;
+    struct model_input in = {.batch = batch,
                              .height = p->height,
                              .width = p->width,
                              .x = x,
-                             .timesteps = &when,
-                             .labels = model_classes(m) > 0 ? &label : NULL};
+                             .timesteps = when,
+                             .labels = model_classes(m) > 0 ? label : NULL};
     tape_begin(tape, record);
     struct tensor *y = model_forward(m, tape, &in, NULL);
     int rc = y == NULL ? -1 : 0;
@@ -29,6 +34,8 @@ static int turn(const struct probe *p, struct model *m, struct tape *tape, bool 
         rc = tape_backward(tape, y, seed);
     }
     mem_free(seed);
+    mem_free(when);
+    mem_free(label);
     mem_free(x);
     return rc;
 }
@@ -38,7 +45,7 @@ static int need(const struct probe *p, struct model *m, struct compute o, bool r
                 double *bytes, double *scratch)
 {
     struct tape *t = compute_open(&o, NULL);
-    int rc = t == NULL ? -1 : turn(p, m, t, record);
+    int rc = t == NULL ? -1 : turn(p, 1, m, t, record);
     if (rc == 0) {
         *bytes = (double)tape_bytes(t) - (double)tape_scratch_bytes(t);
         *scratch = (double)tape_scratch_bytes(t);
@@ -88,4 +95,25 @@ void probe_model(struct probe *p, struct model *m, struct compute o)
     }
     *p = (struct probe){0};
     err_clear();
+}
+
+int probe_micro_batch(struct model *m, struct compute o, int64_t batch, double *forward_s,
+                      double *trained_s)
+{
+    int64_t dim[3];
+    model_sample_shape(m, dim);
+    const struct probe p = {.height = dim[1], .width = dim[2]};
+    double *const out[] = {forward_s, trained_s};
+    struct tape *t = compute_open(&o, NULL);
+    int rc = t == NULL ? -1 : 0;
+    for (int record = 0; record < 2; record++)
+        for (int k = 0; k < 3 && rc == 0; k++) {
+            double start = clock_s();
+            rc = turn(&p, batch, m, t, record != 0);
+            double s = clock_s() - start;
+            if (k == 1 || (k > 1 && s < *out[record]))
+                *out[record] = s;
+        }
+    tape_destroy(t);
+    return rc;
 }

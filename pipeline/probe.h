@@ -21,4 +21,9 @@ struct probe {
  * gradients. */
 void probe_model(struct probe *p, struct model *m, struct compute o);
 
+/* Seconds of a micro-batch of full samples, evaluated, and evaluated with its backward
+ * pass: the better of two turns after one that prepares the kernels. 0 or -1. */
+int probe_micro_batch(struct model *m, struct compute o, int64_t batch, double *forward_s,
+                      double *trained_s);
+
 #endif
