@@ -43,7 +43,9 @@ static int add_rows(struct all *a, const char *path, struct shard *rollout, int6
             text_add(&a->table, "%.17g", reward[i]);
         text_add(&a->table, ",%s\n",
                  status == NULL ? ""
-                                : reward_status_name((enum reward_status)status[i]));
+                                : reward_status_name(status[i] <= REWARD_NOT_ASKED
+                                                         ? (enum reward_status)status[i]
+                                                         : REWARD_FAILED));
     }
     mem_free(index);
     mem_free(prompt);
