@@ -44,7 +44,7 @@ PKGCFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKGLIBS   = $(LDFLAGS) $(shell pkg-config --libs $(PKGS)) -lhdf5_hl -ldnnl -ldl -lm
 
 LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.c \
-          stages/*.c stages/*/*.c pipeline/*.c))
+          stages/*.c stages/*/*.c pipeline/*.c pipeline/*/*.c))
 LIBOBJ := $(LIBSRC:%.c=$(BUILD)/%.o)
 TESTSRC := $(wildcard tests/unit/*.c)
 TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)

@@ -4,7 +4,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/text.h"
-#include "pipeline/export.h"
+#include "pipeline/export/export.h"
 #include "pipeline/source.h"
 
 #include <stdio.h>

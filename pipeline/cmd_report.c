@@ -1,7 +1,7 @@
 /* sluice report: one HTML file about a run. */
 #include "io/sys/err.h"
 #include "pipeline/cmd.h"
-#include "pipeline/report.h"
+#include "pipeline/report/report.h"
 
 #include <stdio.h>
 #include <string.h>

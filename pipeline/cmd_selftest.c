@@ -6,7 +6,7 @@
 #include "pipeline/cmd.h"
 #include "pipeline/job.h"
 #include "pipeline/schema.h"
-#include "pipeline/selftest.h"
+#include "pipeline/selftest/selftest.h"
 
 #include <errno.h>
 #include <ftw.h>

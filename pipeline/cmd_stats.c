@@ -7,7 +7,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/iterations.h"
-#include "pipeline/stats.h"
+#include "pipeline/stats/stats.h"
 
 #include <stdio.h>
 #include <string.h>

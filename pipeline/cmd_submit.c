@@ -4,7 +4,7 @@
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/schema.h"
-#include "pipeline/submit.h"
+#include "pipeline/submit/submit.h"
 
 #include <stdio.h>
 #include <string.h>

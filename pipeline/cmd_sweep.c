@@ -3,7 +3,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
-#include "pipeline/sweep_parts.h"
+#include "pipeline/sweep/sweep_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #include "pipeline/compute.h"
 #include "pipeline/placement.h"
 #include "pipeline/prepare.h"
-#include "pipeline/report.h"
+#include "pipeline/report/report.h"
 #include "pipeline/settings.h"
 #include "pipeline/spawner.h"
 #include "pipeline/version.h"

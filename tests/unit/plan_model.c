@@ -1,6 +1,6 @@
 /* The simulated run against closed forms: one rank, ranks without end, groups apart,
  * staleness, turns on few cores; and that work and waiting add up. */
-#include "pipeline/plan_simulate.h"
+#include "pipeline/plan/plan_simulate.h"
 
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"

@@ -5,7 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
-#include "pipeline/report.h"
+#include "pipeline/report/report.h"
 #include "tests/tap.h"
 
 #include <unistd.h>

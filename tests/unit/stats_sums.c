@@ -1,5 +1,5 @@
 /* Running statistics against closed forms, also where weights exceed a double. */
-#include "pipeline/stats_sums.h"
+#include "pipeline/stats/stats_sums.h"
 
 #include "tests/tap.h"
 

@@ -4,7 +4,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
-#include "pipeline/sweep_effect.h"
+#include "pipeline/sweep/sweep_effect.h"
 #include "tests/tap.h"
 
 #include <math.h>

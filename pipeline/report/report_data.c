@@ -1,0 +1,228 @@
+/* What the report reads: metrics lines, tolerant of a run that was killed (a cut last
+ * line) or restarted (an iteration twice: the later line is the one that counts). */
+#include "pipeline/report/report_parts.h"
+
+#include "io/sys/err.h"
+#include "io/sys/file.h"
+#include "io/sys/mem.h"
+#include "stages/reward/reward.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[M_COUNT] = {
+    "iteration",     "policy_version", "reward_mean",      "reward_std",
+    "reward_min",    "reward_max",     "ratio_absdev_max", "approx_kl",
+    "clip_fraction", "loss",           "grad_norm",        "samples",
+    "failed",        "samples_total",  "t_iteration_s",    "t_rollout_s",
+    "t_reward_s",    "t_advantage_s",  "t_update_s",       "rss_bytes",
+    "kl_path",       "guard_mean",     "guard_error",
+};
+
+const char *report_metric_name(enum report_metric m)
+{
+    return names[m];
+}
+
+static void add_event(struct report_metrics *m, const struct json *line)
+{
+    const char *name = json_text(json_get(line, "event"));
+    const char *time = json_text(json_get(line, "time"));
+    m->event = mem_resize(m->event, m->events, m->events + 1, sizeof *m->event);
+    m->event[m->events].name = mem_text(name == NULL ? "event" : name);
+    m->event[m->events++].time = mem_text(time == NULL ? "" : time);
+}
+
+static double number_of(const struct json *map, const char *key)
+{
+    double v;
+    const struct json *j = map == NULL ? NULL : json_get(map, key);
+    return j != NULL && json_to_f64(j, &v) ? v : NAN;
+}
+
+/* Index of a component, a new one for a new name; -1 where there are too many. */
+static int64_t part_of(struct report_metrics *m, const char *name)
+{
+    for (int64_t k = 0; k < m->parts; k++)
+        if (strcmp(m->part[k], name) == 0)
+            return k;
+    if (m->parts == REPORT_PARTS)
+        return -1;
+    m->part[m->parts] = mem_text(name);
+    return m->parts++;
+}
+
+static void read_scored(struct report_metrics *m, const struct json *line,
+                        struct report_scored *s)
+{
+    const struct json *status = json_get(line, "status");
+    const struct json *parts = json_get(line, "components");
+    for (int k = 0; k < REPORT_STATUSES; k++) {
+        double v = number_of(status, reward_status_name((enum reward_status)k));
+        s->status[k] = isfinite(v) ? v : status == NULL && k == 0 ? NAN : 0;
+    }
+    for (int k = 0; k < REPORT_PARTS; k++)
+        s->part[k].mean = s->part[k].std = s->part[k].scored = NAN;
+    for (int64_t i = 0; parts != NULL && i < json_count(parts); i++) {
+        const char *name = NULL;
+        const struct json *v = json_entry(parts, i, &name);
+        int64_t k = v == NULL || name == NULL ? -1 : part_of(m, name);
+        if (k < 0)
+            continue;
+        s->part[k].mean = number_of(v, "mean");
+        s->part[k].std = number_of(v, "std");
+        s->part[k].scored = number_of(v, "scored");
+    }
+}
+
+static void add_row(struct report_metrics *m, const struct json *line, int64_t *cap)
+{
+    double row[M_COUNT];
+    int64_t at = m->n;
+    for (int k = 0; k < M_COUNT; k++)
+        row[k] = number_of(line, names[k]);
+    if (!isfinite(row[M_ITERATION])) {
+        m->unreadable++;
+        return;
+    }
+    while (at > 0 && m->row[at - 1][M_ITERATION] > row[M_ITERATION])
+        at--;
+    bool again = at > 0 && m->row[at - 1][M_ITERATION] == row[M_ITERATION];
+    if (!again && m->n == *cap) {
+        m->row = mem_resize(m->row, *cap, *cap * 2 + 64, sizeof *m->row);
+        m->scored = mem_resize(m->scored, *cap, *cap * 2 + 64, sizeof *m->scored);
+        *cap = *cap * 2 + 64;
+    }
+    if (!again) {
+        size_t behind = (size_t)(m->n++ - at);
+        memmove(m->row + at + 1, m->row + at, behind * sizeof *m->row);
+        memmove(m->scored + at + 1, m->scored + at, behind * sizeof *m->scored);
+    }
+    at = again ? at - 1 : at;
+    memcpy(m->row[at], row, sizeof row);
+    read_scored(m, line, &m->scored[at]);
+}
+
+void report_metrics_read(struct report_metrics *m, const char *path)
+{
+    char *data = NULL;
+    int64_t len = 0, cap = 0;
+    *m = (struct report_metrics){0};
+    if (file_read(path, (int64_t)1 << 30, &data, &len) != 0) {
+        err_clear();
+        return;
+    }
+    for (char *p = data; p < data + len;) {
+        char *end = memchr(p, '\n', (size_t)(data + len - p));
+        if (end == NULL)
+            end = data + len;
+        if (end > p) {
+            struct json *line = json_parse(p, end - p, path);
+            if (line == NULL || json_kind(line) != JSON_MAP_T)
+                m->unreadable++;
+            else if (json_get(line, "iteration") != NULL &&
+                     json_get(line, "event") == NULL)
+                add_row(m, line, &cap);
+            else
+                add_event(m, line);
+            json_free(line);
+        }
+        p = end + 1;
+    }
+    err_clear();
+    mem_free(data);
+}
+
+void report_metrics_free(struct report_metrics *m)
+{
+    for (int64_t i = 0; i < m->events; i++) {
+        mem_free(m->event[i].name);
+        mem_free(m->event[i].time);
+    }
+    for (int64_t k = 0; k < m->parts; k++)
+        mem_free(m->part[k]);
+    mem_free(m->event);
+    mem_free(m->row);
+    mem_free(m->scored);
+    *m = (struct report_metrics){0};
+}
+
+int64_t report_metrics_find(const struct report_metrics *m, enum report_metric k,
+                            bool backwards)
+{
+    for (int64_t i = 0; i < m->n; i++) {
+        int64_t at = backwards ? m->n - 1 - i : i;
+        if (isfinite(m->row[at][k]))
+            return at;
+    }
+    return -1;
+}
+
+double report_sum(const struct report_metrics *m, enum report_metric k)
+{
+    double total = 0;
+    for (int64_t i = 0; i < m->n; i++)
+        total += isfinite(m->row[i][k]) ? m->row[i][k] : 0;
+    return total;
+}
+
+double report_largest(const struct report_metrics *m, enum report_metric k)
+{
+    double v = NAN;
+    for (int64_t i = 0; i < m->n; i++)
+        v = fmax(v, m->row[i][k]); /* fmax ignores NaN */
+    return v;
+}
+
+void report_escape(struct text *out, const char *s)
+{
+    for (; *s != '\0'; s++) {
+        const char *e = *s == '&'    ? "&amp;"
+                        : *s == '<'  ? "&lt;"
+                        : *s == '>'  ? "&gt;"
+                        : *s == '"'  ? "&quot;"
+                        : *s == '\'' ? "&#39;"
+                                     : NULL;
+        if (e != NULL)
+            text_add(out, "%s", e);
+        else
+            text_add_bytes(out, s, 1);
+    }
+}
+
+void report_base64(struct text *out, const void *p, int64_t n)
+{
+    static const char digit[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *b = p;
+    for (int64_t i = 0; i < n; i += 3) {
+        unsigned v = (unsigned)b[i] << 16 | (i + 1 < n ? (unsigned)b[i + 1] << 8 : 0) |
+                     (i + 2 < n ? b[i + 2] : 0);
+        char quad[4] = {digit[v >> 18], digit[v >> 12 & 63],
+                        i + 1 < n ? digit[v >> 6 & 63] : '=',
+                        i + 2 < n ? digit[v & 63] : '='};
+        text_add_bytes(out, quad, 4);
+    }
+}
+
+void report_number(struct text *out, double v)
+{
+    if (isfinite(v))
+        text_add(out, "%.4g", v + 0.0); /* -0 becomes 0 */
+    else
+        text_add(out, "—");
+}
+
+void report_seconds(struct text *out, double v)
+{
+    if (!isfinite(v))
+        text_add(out, "—");
+    else if (v < 100)
+        text_add(out, v < 10 ? "%.2f s" : "%.1f s", v);
+    else if (v < 3600)
+        text_add(out, "%d min %02d s", (int)v / 60, (int)v % 60);
+    else
+        text_add(out, "%lld h %02d min", (long long)(v / 3600),
+                 (int)(fmod(v, 3600) / 60));
+}
