@@ -12,6 +12,9 @@ config "$work/config.yaml" $iterations "$work/model"
 site=$work/site.yaml
 echo 'launcher: srun --mpi=pmix' >"$site"
 export SLUICE_SITE=$site
+# All nodes are this machine: messages between them go by its loopback, not by whatever
+# network it has, whose connections may fail.
+export OMPI_MCA_btl_tcp_if_include=lo
 
 # submit LOG CONFIG...
 submit() {
