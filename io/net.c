@@ -7,6 +7,7 @@
 #include "io/net_endpoint.h"
 #include "io/net_token.h"
 #include "io/net_url.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
@@ -61,13 +62,6 @@ struct net {
     int64_t draws;
     char last[320]; /* what went wrong last */
 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Opening. */
 
@@ -521,7 +515,7 @@ static int collect(struct net *n)
             continue;
         CURLcode result = m->data.result;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
-        finish(n, (struct transfer *)(void *)t, result, now_s());
+        finish(n, (struct transfer *)(void *)t, result, clock_s());
     }
     return 0;
 }
@@ -530,10 +524,10 @@ int net_step(struct net *n, int timeout_ms)
 {
     if (n->multi == NULL)
         return 0;
-    dispatch(n, now_s());
+    dispatch(n, clock_s());
     if (collect(n) != 0)
         return -1;
-    dispatch(n, now_s());
+    dispatch(n, clock_s());
     if (n->dones > n->done_first || timeout_ms <= 0)
         return 0;
     CURLMcode rc = curl_multi_poll(n->multi, NULL, 0, timeout_ms, NULL);

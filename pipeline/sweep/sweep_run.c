@@ -392,17 +392,17 @@ static int run_rungs(struct queue *q)
     for (int64_t i = 0; i < n; i++)
         order[i] = (struct standing){.member = i, .id = s->member[i].id};
     for (int64_t k = 0; k < s->rungs && rc == 0 && !q->left && !q->stopping; k++) {
-        int64_t todo = 0;
+        int64_t due = 0;
         n = s->count[k] < n ? s->count[k] : n;
         for (int64_t i = 0; i < n; i++)
             if (!sweep_is_done(&s->member[order[i].member], s->iterations[k]))
-                list[todo++] = order[i].member;
+                list[due++] = order[i].member;
         printf("rung %lld of %lld: %lld members, %lld iterations%s\n", (long long)k + 1,
                (long long)s->rungs, (long long)n, (long long)s->iterations[k],
-               todo == 0 ? ", all finished" : "");
+               due == 0 ? ", all finished" : "");
         fflush(stdout);
         q->iterations = s->iterations[k];
-        rc = run_round(q, list, todo);
+        rc = run_round(q, list, due);
         int64_t good = 0;
         for (int64_t i = 0; i < n; i++) {
             struct standing *x = &order[i];

@@ -3,6 +3,7 @@
 #include "stages/reward/exec.h"
 
 #include "io/spawn.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -13,7 +14,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { WORKERS = 256 };
 
@@ -51,13 +51,6 @@ struct round {
     struct request *request;
     int64_t requests, open; /* open: not ended */
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int open_exec(const struct reward_scene *scene, void **ctx)
 {
@@ -124,12 +117,12 @@ static void close_exec(void *ctx)
             spawn_close_input(&w->program);
     }
     bool all = false;
-    for (const double end = seconds() + 0.5; !all && seconds() < end;) {
+    for (const double end = clock_s() + 0.5; !all && clock_s() < end;) {
         all = true;
         spawn_hear();
         for (int64_t i = 0; i < p->slots; i++) {
             struct exec_worker *w = &p->slot[i].worker;
-            exec_worker_step(w, seconds());
+            exec_worker_step(w, clock_s());
             all &= w->state == EXEC_GONE;
         }
         if (!all)
@@ -181,7 +174,7 @@ static int step_all(struct pool *p, struct round *r)
     for (int64_t i = 0; i < p->slots; i++) {
         struct slot *s = &p->slot[i];
         const bool asked = s->worker.state == EXEC_BUSY;
-        switch (exec_worker_step(&s->worker, seconds())) {
+        switch (exec_worker_step(&s->worker, clock_s())) {
         case EXEC_NOTHING:
             break;
         case EXEC_READY:
@@ -234,7 +227,7 @@ static int assign(struct pool *p, struct round *r)
         s->worker.request.len = 0;
         exec_wire_request(&p->wire, r->b, r->index + q->first, q->n, ++p->last_id,
                           &s->worker.request);
-        exec_worker_ask(&s->worker, p->last_id, q->n, seconds());
+        exec_worker_ask(&s->worker, p->last_id, q->n, clock_s());
     }
     for (waiting -= count_in(p, EXEC_STARTING); waiting > 0; waiting--) {
         struct slot *s = slot_in(p, EXEC_GONE);
@@ -242,7 +235,7 @@ static int assign(struct pool *p, struct round *r)
             break;
         p->restarts_left -= s->used;
         s->used = true;
-        if (exec_worker_start(&s->worker, seconds()) != 0)
+        if (exec_worker_start(&s->worker, clock_s()) != 0)
             return -1;
     }
     return 0;
@@ -264,7 +257,7 @@ static void give_up(struct pool *p, struct round *r)
 
 static int call_idle(struct pool *p, const struct round *r)
 {
-    const double now = seconds();
+    const double now = clock_s();
     if (p->idle == NULL || r->b->aside || now - p->idled < 0.002)
         return 0;
     p->idled = now;

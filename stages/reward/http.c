@@ -2,6 +2,7 @@
  * call the scene's idle. What failed is counted by its kind and told once per batch. */
 #include "stages/reward/http.h"
 
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -10,7 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { POLL_MS = 5, KINDS = 8 };
 
@@ -32,16 +32,9 @@ struct job { /* one batch */
     int64_t troubles;
 };
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int idle(struct job *j)
 {
-    double now = now_s();
+    double now = clock_s();
     if (j->s->idle == NULL || j->b->aside || now - j->idled < 0.5e-3 * POLL_MS)
         return 0;
     j->idled = now;
