@@ -137,6 +137,39 @@ xargs grep -nIE "$machine" /dev/null <"$work/files" | result "no paths of one ma
 grep -E '\.[ch]$' "$work/files" | xargs grep -nE '	|[[:space:]]+$' /dev/null | cut -c1-100 |
     result "no tabs and no blanks at the ends of lines"
 
+# Links of pages lead to files that are there, and to headings of pages.
+grep -E '\.md$' "$work/files" | xargs perl -CSD -Mutf8 -e '
+    sub anchors {
+        my ($f) = @_; my (%a, $code);
+        open my $in, "<", $f or return {};
+        while (<$in>) {
+            $code = !$code if /^```/;
+            next if $code || !/^#+\s+(.*?)\s*$/;
+            my $t = lc $1; $t =~ s/\[([^\]]*)\]\([^)]*\)/$1/g; $t =~ s/[^\w\- ]//g; $t =~ tr/ /-/;
+            $a{$t} = 1;
+        }
+        return \%a;
+    }
+    for my $f (@ARGV) {
+        open my $in, "<", $f or die "$f: $!";
+        my ($n, $code) = (0, 0);
+        while (<$in>) {
+            $n++;
+            $code = !$code if /^```/;
+            next if $code;
+            s/`[^`]*`//g unless /\]\(/;
+            while (/\]\(([^)\s]+)\)/g) {
+                my ($to, $at) = split /#/, $1, 2;
+                next if $to =~ m{^\w+://|^mailto:};
+                (my $dir = $f) =~ s{[^/]*$}{};
+                my $path = $to eq "" ? $f : $dir . $to;
+                if (!-e $path) { print "$f:$n: $to is not there\n"; next }
+                print "$f:$n: $path has no heading #$at\n"
+                    if defined $at && $path =~ /\.md$/ && !anchors($path)->{$at};
+            }
+        }
+    }' | result "links of pages lead somewhere"
+
 for script in $(grep -E '\.sh$' "$work/files"); do
     bash -n "$script" 2>&1
 done | result "shell scripts parse"
