@@ -140,7 +140,7 @@ grep -E '\.[ch]$' "$work/files" | xargs grep -nE '	|[[:space:]]+$' /dev/null | c
 # Links of pages lead to files that are there, and to headings of pages.
 grep -E '\.md$' "$work/files" | xargs perl -CSD -Mutf8 -e '
     sub anchors {
-        my ($f) = @_; my (%a, $code);
+        my ($f) = @_; my (%a, $code); local $_;
         open my $in, "<", $f or return {};
         while (<$in>) {
             $code = !$code if /^```/;
