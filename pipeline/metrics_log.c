@@ -1,8 +1,7 @@
 /* The table grows a column when a new key appears; earlier rows have NaN there. */
 #include "pipeline/metrics_log.h"
 
-#include "io/json.h"
-#include "io/sys/err.h"
+#include "io/json_lines.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
@@ -96,29 +95,22 @@ static void take_line(struct metrics_log *m, const struct json *line, int64_t *c
 
 int metrics_log_read(struct metrics_log *m, const char *path)
 {
-    char *data = NULL;
-    int64_t len = 0, cap = 0;
+    struct json *line;
+    int64_t cap = 0;
     *m = (struct metrics_log){0};
     if (!file_exists(path))
         return 0;
-    if (file_read(path, (int64_t)1 << 30, &data, &len) != 0)
+    struct json_lines *lines = json_lines_open(path);
+    if (lines == NULL)
         return -1;
     m->name = mem_alloc(NAMES_MOST, sizeof *m->name);
-    for (char *p = data; p < data + len;) {
-        char *end = memchr(p, '\n', (size_t)(data + len - p));
-        if (end == NULL)
-            end = data + len;
-        struct json *line = end > p ? json_parse(p, end - p, path) : NULL;
-        if (end > p && (line == NULL || json_kind(line) != JSON_MAP_T))
-            m->unreadable++;
-        else if (line != NULL && json_get(line, "iteration") != NULL &&
-                 json_get(line, "event") == NULL)
+    while ((line = json_lines_next(lines)) != NULL) {
+        if (json_get(line, "iteration") != NULL && json_get(line, "event") == NULL)
             take_line(m, line, &cap);
         json_free(line);
-        p = end + 1;
     }
-    err_clear(); /* a cut line */
-    mem_free(data);
+    m->unreadable += json_lines_unreadable(lines);
+    json_lines_close(lines);
     return 0;
 }
 

@@ -1,11 +1,10 @@
 /* Records of a run. Lines are appended whole and flushed; other files are replaced. */
 #include "pipeline/record.h"
 
-#include "io/json.h"
+#include "io/json_lines.h"
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/clock.h"
-#include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -18,7 +17,6 @@
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { METRICS_MAX_BYTES = 1 << 30 };
@@ -78,39 +76,46 @@ static struct json_out *metrics_line(const struct record *r, int64_t iteration,
     return o;
 }
 
-/* Drops a torn last line; returns the last iteration below `newest` that was recorded, -1
- * for none (later ones belong to policies that were taken away). */
-static int repair(struct record *r, int64_t newest, int64_t *last)
+/* A last line without its newline was cut, and the next one would continue it. */
+static int drop_cut_line(const char *path)
 {
     char *data = NULL;
     int64_t len = 0, keep;
-    *last = -1;
-    if (!file_exists(r->metrics))
-        return 0;
-    if (file_read(r->metrics, METRICS_MAX_BYTES, &data, &len) != 0)
+    if (file_read(path, METRICS_MAX_BYTES, &data, &len) != 0)
         return -1;
     for (keep = len; keep > 0 && data[keep - 1] != '\n'; keep--)
         ;
-    int rc = keep == len ? 0 : file_write(r->metrics, data, keep);
-    int64_t foreign = 0;
-    for (int64_t at = 0; at < keep;) {
-        const char *end = memchr(data + at, '\n', (size_t)(keep - at));
-        struct json *j = json_parse(data + at, end - (data + at), r->metrics);
+    int rc = keep == len ? 0 : file_write(path, data, keep);
+    mem_free(data);
+    return rc;
+}
+
+/* Drops a cut last line; returns the last iteration below `newest` that was recorded, -1
+ * for none (later ones belong to policies that were taken away). */
+static int repair(struct record *r, int64_t newest, int64_t *last)
+{
+    struct json *line;
+    *last = -1;
+    if (!file_exists(r->metrics))
+        return 0;
+    if (drop_cut_line(r->metrics) != 0)
+        return -1;
+    struct json_lines *lines = json_lines_open(r->metrics);
+    if (lines == NULL)
+        return -1;
+    while ((line = json_lines_next(lines)) != NULL) {
         int64_t i;
-        foreign += j == NULL; /* it is the user's and stays */
-        if (j == NULL)
-            err_clear();
-        else if (json_to_i64(json_get(j, "iteration"), &i) && i > *last && i < newest)
+        if (json_to_i64(json_get(line, "iteration"), &i) && i > *last && i < newest)
             *last = i;
-        json_free(j);
-        at = end - data + 1;
+        json_free(line);
     }
+    int64_t foreign = json_lines_unreadable(lines); /* they are the user's and stay */
     if (foreign > 0)
         log_warn("%s: %lld lines are no JSON and are ignored; iterations may be missing "
                  "there",
                  r->metrics, (long long)foreign);
-    mem_free(data);
-    return rc;
+    json_lines_close(lines);
+    return 0;
 }
 
 /* Lines for versions whose policy was sealed just before a kill. */

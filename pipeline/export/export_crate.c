@@ -2,7 +2,7 @@
  * https://w3id.org/ro/crate/1.1, https://w3id.org/ro/wfrun/process/0.5 */
 #include "pipeline/export/export.h"
 
-#include "io/json.h"
+#include "io/json_lines.h"
 #include "io/rundir.h"
 #include "io/sys/digest.h"
 #include "io/sys/err.h"
@@ -188,32 +188,24 @@ static void put_action(struct json_out *o, const struct json *session, int64_t n
  * provenance.json. */
 static int read_sessions(const char *run, struct json ***session, int64_t *n)
 {
-    char *path = rundir_path(run, "log/sessions.jsonl"), *data = NULL;
-    int64_t len = 0;
+    char *path = rundir_path(run, "log/sessions.jsonl");
+    struct json_lines *lines = NULL;
+    struct json *j;
     int rc = 0;
     *session = NULL;
     *n = 0;
     if (file_exists(path))
-        rc = file_read(path, JSON_MOST, &data, &len);
-    for (char *p = data; rc == 0 && p != NULL && p < data + len;) {
-        char *end = memchr(p, '\n', (size_t)(data + len - p));
-        end = end == NULL ? data + len : end;
-        struct json *j = end > p ? json_parse(p, end - p, path) : NULL;
-        if (j != NULL) {
-            *session = mem_resize(*session, *n, *n + 1, sizeof **session);
-            (*session)[(*n)++] = j;
-        }
-        p = end + 1;
+        rc = (lines = json_lines_open(path)) == NULL ? -1 : 0;
+    while (lines != NULL && (j = json_lines_next(lines)) != NULL) {
+        *session = mem_resize(*session, *n, *n + 1, sizeof **session);
+        (*session)[(*n)++] = j;
     }
-    mem_free(data);
+    json_lines_close(lines);
     mem_free(path);
-    if (rc != 0 || *n > 0) {
-        if (rc == 0)
-            err_clear(); /* a cut line */
+    if (rc != 0 || *n > 0)
         return rc;
-    }
     path = rundir_path(run, "provenance.json");
-    struct json *j = json_read(path, JSON_MOST);
+    j = json_read(path, JSON_MOST);
     mem_free(path);
     if (j == NULL)
         return -1;

@@ -4,10 +4,9 @@
  * all, written by one), memory and files are taken to move at the rates below. */
 #include "pipeline/plan/plan_rates.h"
 
-#include "io/json.h"
+#include "io/json_lines.h"
 #include "io/sys/clock.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "pipeline/plan/plan_sizes.h"
@@ -16,7 +15,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const double message_latency_s = 5e-6; /* one message between nodes */
 static const double message_bandwidth = 1e9;  /* bytes per second and rank */
@@ -30,7 +28,7 @@ static const double row_bytes = 64; /* of a sample in the advantage file, which 
 /* Passes over a vector of the parameters' length. */
 enum { LEAF_PASSES = 4, STEP_PASSES = 10 };
 
-enum { MOST_FILE = 1 << 30, MOST_ITERATIONS = 1 << 20 };
+enum { MOST_ITERATIONS = 1 << 20 };
 
 enum part { WORKING, NETWORK, IO, COMMUNICATION, OPTIMIZER, VOTE, OTHER, PARTS };
 static const char *const part_name[PARTS] = {"working_s",       "network_s",   "io_s",
@@ -71,23 +69,15 @@ static void add_line(struct accounts *a, const struct json *line)
 
 static int read_accounts(struct accounts *a, const char *path)
 {
-    char *data = NULL;
-    int64_t len = 0;
-    if (file_read(path, MOST_FILE, &data, &len) != 0)
+    struct json *line;
+    struct json_lines *lines = json_lines_open(path);
+    if (lines == NULL)
         return -1;
-    for (const char *at = data, *next; at < data + len; at = next + 1) {
-        next = memchr(at, '\n', (size_t)(data + len - at));
-        if (next == NULL)
-            break; /* a line that is being written */
-        struct json *line = json_parse(at, next - at, path);
-        if (line == NULL) {
-            mem_free(data);
-            return -1;
-        }
+    while ((line = json_lines_next(lines)) != NULL) {
         add_line(a, line);
         json_free(line);
     }
-    mem_free(data);
+    json_lines_close(lines);
     return a->n > 0 ? 0
                     : err_set(ERR_INPUT,
                               "%s: has no line with rank_time: let the run finish an "

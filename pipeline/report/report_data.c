@@ -2,8 +2,8 @@
  * line) or restarted (an iteration twice: the later line is the one that counts). */
 #include "pipeline/report/report_parts.h"
 
+#include "io/json_lines.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "stages/reward/reward.h"
 
@@ -106,32 +106,23 @@ static void add_row(struct report_metrics *m, const struct json *line, int64_t *
 
 void report_metrics_read(struct report_metrics *m, const char *path)
 {
-    char *data = NULL;
-    int64_t len = 0, cap = 0;
+    struct json *line;
+    struct json_lines *lines = json_lines_open(path);
+    int64_t cap = 0;
     *m = (struct report_metrics){0};
-    if (file_read(path, (int64_t)1 << 30, &data, &len) != 0) {
+    if (lines == NULL) {
         err_clear();
         return;
     }
-    for (char *p = data; p < data + len;) {
-        char *end = memchr(p, '\n', (size_t)(data + len - p));
-        if (end == NULL)
-            end = data + len;
-        if (end > p) {
-            struct json *line = json_parse(p, end - p, path);
-            if (line == NULL || json_kind(line) != JSON_MAP_T)
-                m->unreadable++;
-            else if (json_get(line, "iteration") != NULL &&
-                     json_get(line, "event") == NULL)
-                add_row(m, line, &cap);
-            else
-                add_event(m, line);
-            json_free(line);
-        }
-        p = end + 1;
+    while ((line = json_lines_next(lines)) != NULL) {
+        if (json_get(line, "iteration") != NULL && json_get(line, "event") == NULL)
+            add_row(m, line, &cap);
+        else
+            add_event(m, line);
+        json_free(line);
     }
-    err_clear();
-    mem_free(data);
+    m->unreadable += json_lines_unreadable(lines);
+    json_lines_close(lines);
 }
 
 void report_metrics_free(struct report_metrics *m)

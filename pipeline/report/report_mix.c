@@ -7,6 +7,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "stages/metric/sums.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -249,57 +250,30 @@ void report_mix_find(struct report_mix *x, bool last, struct report_mix_scores *
     err_clear();
 }
 
+static struct pairs pairs_of(struct report_mix_column a, struct report_mix_column b,
+                             int64_t n)
+{
+    struct pairs p = {0};
+    for (int64_t i = 0; i < n; i++)
+        pairs_add(&p, a.x[i * a.stride], b.x[i * b.stride]);
+    return p;
+}
+
 double report_mix_correlation(struct report_mix_column a, struct report_mix_column b,
                               int64_t n)
 {
-    double mean[2] = {0, 0}, ab = 0, aa = 0, bb = 0, top[2] = {0, 0};
-    int64_t count = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t i = 0; i < n; i++) {
-            double u = a.x[i * a.stride], v = b.x[i * b.stride];
-            if (!isfinite(u) || !isfinite(v))
-                continue;
-            if (pass == 0) {
-                mean[0] += u;
-                mean[1] += v;
-                top[0] = fmax(top[0], fabs(u));
-                top[1] = fmax(top[1], fabs(v));
-                count++;
-            } else {
-                ab += (u - mean[0]) * (v - mean[1]);
-                aa += (u - mean[0]) * (u - mean[0]);
-                bb += (v - mean[1]) * (v - mean[1]);
-            }
-        }
-        mean[0] /= (double)(pass == 0 && count > 0 ? count : 1);
-        mean[1] /= (double)(pass == 0 && count > 0 ? count : 1);
-    }
-    /* Rounding is no variation. */
-    const double least = 1e-18 * (double)count;
-    if (count < 3 || aa <= least * top[0] * top[0] || bb <= least * top[1] * top[1])
-        return NAN;
-    return fmax(-1, fmin(1, ab / sqrt(aa * bb)));
+    const struct pairs p = pairs_of(a, b, n);
+    return p.n > 2 ? pairs_correlation(&p) : NAN;
 }
 
 double report_mix_share(const struct report_mix_scores *s, int64_t k)
 {
-    double mean[2] = {0, 0}, cov = 0, var = 0, n = 0;
-    const struct report_mix_column total = {s->total, 1}, add = report_mix_added(s, k);
+    const struct report_mix_column total = {s->total, 1};
     if (!isfinite(report_mix_correlation(total, total, s->n)))
         return NAN;
-    for (int64_t i = 0; i < s->n; i++)
-        if (isfinite(add.x[i * add.stride])) {
-            mean[0] += add.x[i * add.stride];
-            mean[1] += s->total[i];
-            n++;
-        }
-    for (int64_t i = 0; i < s->n && n > 0; i++)
-        if (isfinite(add.x[i * add.stride])) {
-            double d = s->total[i] - mean[1] / n;
-            cov += (add.x[i * add.stride] - mean[0] / n) * d;
-            var += d * d;
-        }
-    return n > 0 && var > 0 ? cov / var : NAN;
+    double error;
+    const struct pairs p = pairs_of(total, report_mix_added(s, k), s->n);
+    return pairs_slope(&p, &error);
 }
 
 struct report_mix_column report_mix_score(const struct report_mix_scores *s, int64_t k)

@@ -6,8 +6,8 @@
 #define SLUICE_PIPELINE_STATS_H
 
 #include "io/json.h"
-#include "pipeline/stats/stats_sums.h"
 #include "stages/metric/summary.h"
+#include "stages/metric/sums.h"
 
 enum {
     STATS_STATUSES = 6, /* enum reward_status */

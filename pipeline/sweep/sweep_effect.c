@@ -2,6 +2,7 @@
 #include "pipeline/sweep/sweep_effect.h"
 
 #include "io/sys/mem.h"
+#include "stages/metric/sums.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,28 +33,16 @@ static void to_ranks(double *v, int64_t n, struct place *p)
     }
 }
 
-static double correlation(const double *x, const double *y, int64_t n)
-{
-    double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
-    for (int64_t i = 0; i < n; i++) {
-        mx += x[i] / (double)n;
-        my += y[i] / (double)n;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        xx += (x[i] - mx) * (x[i] - mx);
-        yy += (y[i] - my) * (y[i] - my);
-        xy += (x[i] - mx) * (y[i] - my);
-    }
-    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : NAN;
-}
-
 static double spearman(double *x, double *y, int64_t n)
 {
     struct place *p = mem_alloc(n, sizeof *p);
     to_ranks(x, n, p);
     to_ranks(y, n, p);
     mem_free(p);
-    return n > 2 ? correlation(x, y, n) : NAN;
+    struct pairs ranks = {0};
+    for (int64_t i = 0; i < n; i++)
+        pairs_add(&ranks, x[i], y[i]);
+    return n > 2 ? pairs_correlation(&ranks) : NAN;
 }
 
 static void take_levels(const struct sweep *s, const struct sweep_result *r,

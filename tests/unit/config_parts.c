@@ -1,12 +1,7 @@
 /* Parts of a configuration: maps, flat and nested, overrides, what falls back on the whole,
  * refusals, the saved file, digests. */
-#include "io/config.h"
-#include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
-#include "tests/tap.h"
-
-#include <unistd.h>
+#include "tests/config_case.h"
 
 static const struct config_key table[] = {
     {"run.seed", CONFIG_INT, "7", 0, 100, NULL, true, "seed"},
@@ -22,36 +17,6 @@ static const struct config_key table[] = {
     {"last", CONFIG_INT, "0", 0, 5, NULL, true, "top level"},
     {.key = NULL},
 };
-
-static char path[64];
-
-static bool reads(struct config *c, const char *text)
-{
-    if (file_write(path, text, (int64_t)strlen(text)) != 0)
-        return false;
-    err_clear();
-    return config_read(c, path) == 0;
-}
-
-static void refused(const char *text, const char *said)
-{
-    struct config *c = config_create(table);
-    bool read = reads(c, text);
-    tap_ok(!read && err_code() == ERR_USAGE && strstr(err_text(), said) != NULL,
-           "refused with '%s': %s", said, read ? "(accepted)" : err_text());
-    err_clear();
-    config_destroy(c);
-}
-
-static void refused_override(const char *text, const char *said)
-{
-    struct config *c = config_create(table);
-    int rc = config_override(c, text);
-    tap_ok(rc == -1 && err_code() == ERR_USAGE && strstr(err_text(), said) != NULL,
-           "refused: %s", rc == 0 ? "(accepted)" : err_text());
-    err_clear();
-    config_destroy(c);
-}
 
 static void test_values(void)
 {
@@ -125,6 +90,7 @@ static void test_refusals(void)
         text_add(&many, "  p%d: {}\n", i);
     refused(many.s, ":34: parts: at most 32");
     text_free(&many);
+    refused("parts:\n  a:\n    name: b\n    [c]: d\n", ":4: a key must be a plain word");
     refused("parts: {a: {wight: 1}}\n", "did you mean 'what.weight'?");
     refused("parts: {a: {last: 1}}\n", "unknown key 'what.last'");
     refused("parts: {a: {run: {seed: 1}}}\n", "unknown key 'what.run'");
@@ -251,7 +217,7 @@ static void test_digest(void)
 
 int main(void)
 {
-    snprintf(path, sizeof path, "/tmp/sluice_parts_%ld.yaml", (long)getpid());
+    case_begin(table);
     test_values();
     test_refusals();
     test_round_trip();

@@ -1,7 +1,8 @@
 /* Running statistics after Welford, so that a large mean costs no digits. */
-#include "pipeline/stats/stats_sums.h"
+#include "stages/metric/sums.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 void moments_add(struct moments *m, double v)
 {
@@ -41,9 +42,17 @@ void pairs_add(struct pairs *p, double x, double y)
     p->xy += dx * (y - p->y);
 }
 
+/* Are the squares more than rounding makes of n equal numbers? */
+static bool vary(double squares, double mean, int64_t n)
+{
+    return squares > 1e-18 * (double)n * mean * mean;
+}
+
 double pairs_correlation(const struct pairs *p)
 {
-    return p->xx > 0 && p->yy > 0 ? p->xy / sqrt(p->xx * p->yy) : NAN;
+    if (!vary(p->xx, p->x, p->n) || !vary(p->yy, p->y, p->n))
+        return NAN;
+    return fmax(-1, fmin(1, p->xy / sqrt(p->xx * p->yy)));
 }
 
 double pairs_slope(const struct pairs *p, double *error)

@@ -1,6 +1,6 @@
 /* Statistics of values that come one at a time and are not kept. */
-#ifndef SLUICE_PIPELINE_STATS_SUMS_H
-#define SLUICE_PIPELINE_STATS_SUMS_H
+#ifndef SLUICE_STAGES_METRIC_SUMS_H
+#define SLUICE_STAGES_METRIC_SUMS_H
 
 #include <stdint.h>
 
@@ -23,7 +23,8 @@ struct pairs {
     double x, y, xx, yy, xy; /* means, and sums of products of distances from them */
 };
 void pairs_add(struct pairs *p, double x, double y);
-/* NaN where it has no meaning: fewer than two pairs, or no variance. */
+/* In [-1, 1]; NaN where it has no meaning: fewer than two pairs, or no variance beyond the
+ * rounding of equal numbers. */
 double pairs_correlation(const struct pairs *p);
 /* *error receives the slope's standard error, NaN for fewer than three pairs. */
 double pairs_slope(const struct pairs *p, double *error);

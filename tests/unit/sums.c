@@ -1,5 +1,5 @@
 /* Running statistics against closed forms, also where weights exceed a double. */
-#include "pipeline/stats/stats_sums.h"
+#include "stages/metric/sums.h"
 
 #include "tests/tap.h"
 
@@ -38,6 +38,10 @@ static void test_pairs(void)
            "slope 0.8 and its error");
     pairs_add(&p, NAN, 1);
     tap_ok(p.n == 4, "a pair with a NaN is left out");
+    p = (struct pairs){0};
+    for (int i = 0; i < 4; i++)
+        pairs_add(&p, i % 2 == 0 ? 0.3 : 0.1 + 0.2, y[i]);
+    tap_ok(p.xx > 0 && isnan(pairs_correlation(&p)), "rounding is no variation");
 }
 
 static void test_weights(void)
