@@ -386,20 +386,36 @@ static double put_group(struct json_out *o, const struct layout *l, enum group g
     return s[TIME_NETWORK];
 }
 
+/* Of the largest rank, and of each group's. */
+static void put_memory(struct json_out *o, const struct layout *l,
+                       const struct record_rank *rank)
+{
+    double all = 0, most[GROUPS] = {0};
+    for (int g = 0; g < GROUPS; g++)
+        for (int k = l->start[g]; k < l->start[g] + l->size[g]; k++)
+            most[g] = fmax(most[g], rank[k].rss_bytes);
+    for (int g = 0; g < GROUPS; g++)
+        all = fmax(all, most[g]);
+    json_out_f64(o, "rss_max_bytes", all);
+    json_out_map(o, "rss_group_bytes");
+    for (int g = 0; g < GROUPS; g++)
+        if (l->size[g] > 0)
+            json_out_f64(o, group_name((enum group)g), most[g]);
+    json_out_end(o);
+}
+
 static void put_ranks(struct json_out *o, const struct layout *l,
                       const struct record_rank *rank)
 {
-    double rss = 0, from[WEIGHTS_FROM] = {0};
-    for (int k = 0; k < l->world; k++) {
-        rss = fmax(rss, rank[k].rss_bytes);
+    double from[WEIGHTS_FROM] = {0};
+    for (int k = 0; k < l->world; k++)
         for (int i = 0; i < WEIGHTS_FROM; i++)
             from[i] += rank[k].weights_from[i];
-    }
     json_out_map(o, "weights_from");
     for (int i = 0; i < WEIGHTS_FROM; i++)
         json_out_i64(o, weights_from_name((enum weights_from)i), (int64_t)from[i]);
     json_out_end(o);
-    json_out_f64(o, "rss_max_bytes", rss);
+    put_memory(o, l, rank);
 }
 
 int record_accounting(struct record *r, const struct layout *l,

@@ -272,7 +272,7 @@ int plan_predict(const struct plan *p, const struct plan_rates *r,
     plan_line("the run", "%.3g hours, %.3g node-hours, %.3g core-hours", all,
               all * (double)machine->nodes, all * (double)(p->ranks * p->threads));
     plan_line("memory per node", "up to %.4g GiB",
-              memory * (double)plan_parts(p->ranks, machine->nodes) / 1073741824);
+              memory / 1073741824);
     print_proposal(&o, p, r, &s);
     return 0;
 }

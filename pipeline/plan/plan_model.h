@@ -22,7 +22,7 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
                 const struct plan_rates *r, const struct layout *layout, int64_t times);
 
 /* Prints the prediction for p->ranks, and group sizes that are faster. memory: bytes of
- * the largest rank. ERR_ENV as layout_make. */
+ * the largest node. ERR_ENV as layout_make. */
 int plan_predict(const struct plan *p, const struct plan_rates *r,
                  const struct plan_machine *machine, double memory);
 

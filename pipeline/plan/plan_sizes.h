@@ -1,8 +1,8 @@
-/* Memory and disk of `sluice plan`, and how its lines look. */
+/* Disk of `sluice plan`, how its lines look, and what its parts have in common. */
 #ifndef SLUICE_PIPELINE_PLAN_SIZES_H
 #define SLUICE_PIPELINE_PLAN_SIZES_H
 
-#include "pipeline/plan/plan_warn.h"
+#include "pipeline/plan/plan.h"
 
 /* "  name    text" on standard output. */
 void plan_line(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -12,8 +12,11 @@ int plan_companions(const struct plan *p);
 /* Forward passes per sample and step of a rollout, a backward one counted as two. */
 double plan_searched(const struct plan *p);
 
-/* Prints memory by group; returns the bytes of the largest rank. */
-double plan_memory(const struct plan *p);
+/* Rollout evaluates version 0 beside the policy. */
+bool plan_refers(const struct plan *p);
+/* Bytes of a learned reward, as each advantage file has it. */
+double plan_learned_bytes(const struct plan *p);
+
 void plan_disk(const struct plan *p);
 
 #endif

@@ -158,6 +158,25 @@ void reduce_destroy(struct reduce *r)
     mem_free(r);
 }
 
+int64_t reduce_bytes(int64_t n, int64_t leaves, int ranks)
+{
+    const struct comm c = {.size = ranks};
+    struct reduce *r = reduce_create(&c, n, leaves);
+    int64_t most = 0, at, own;
+    for (int k = 0; k < ranks; k++) {
+        r->depth = 0;
+        for (int64_t i = r->first_leaf[k]; i < r->first_leaf[k + 1]; i++) {
+            int64_t depth = r->depth;
+            bool kept = push(r->stack, &r->depth, i, leaves) == 0;
+            most = kept && depth + 1 > most ? depth + 1 : most;
+        }
+    }
+    reduce_slice(r, &at, &own); /* rank 0's, which is no smaller than another's */
+    int64_t received = ranks > 1 ? r->part_at[ranks] * own : 0;
+    reduce_destroy(r);
+    return (int64_t)sizeof(float) * (most * n + received);
+}
+
 void reduce_leaves(const struct reduce *r, int64_t *first, int64_t *number)
 {
     *first = r->first_leaf[r->c->rank];

@@ -41,6 +41,10 @@ int reduce_finish(struct reduce *r, float *out);
  * order of chunks. Collective on c. */
 int reduce_norm2(const struct reduce *r, const float *slice, double *norm2);
 
+/* Bytes of the vectors that the rank with most of so many ranks keeps; for plans, not
+ * collective. */
+int64_t reduce_bytes(int64_t n, int64_t leaves, int ranks);
+
 /* whole[0..n) <- everyone's slices. Collective on c. */
 int reduce_spread(const struct reduce *r, const float *slice, float *whole);
 

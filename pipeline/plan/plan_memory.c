@@ -1,0 +1,209 @@
+/* Memory by what a rank holds: the vectors of the parameters' length, counted; activations
+ * of a micro-batch, tried out; samples of a shard; and the program itself, a constant. A
+ * rank with several roles holds vectors, filters and activations once. */
+#include "pipeline/plan/plan_memory.h"
+
+#include "io/sys/err.h"
+#include "pipeline/plan/plan_sizes.h"
+#include "pipeline/settings.h"
+#include "stages/nn/reduce.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define MIB 1048576.0
+
+/* Measured: program, libraries, a small job's MPI and HDF5. */
+static const double program_bytes = 48 * MIB;
+
+/* Bytes of packed filters: 16/9 of the weights per direction, at most (all of them 3 x
+ * 3); large networks pack them anew while they train (stages/nn/fast_conv.c). */
+static double filters(double n, bool trained)
+{
+    const double each = 4 * n * 16 / 9;
+    if (n < (double)(16 << 20))
+        return trained ? 2 * each : each;
+    return trained ? 0 : each;
+}
+
+/* Bytes of the regression of values: sums of all folds and of the past, equations, and
+ * one shard's features (stages/value_features.h). */
+static double value_memory(const struct plan *p)
+{
+    if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
+        return 0;
+    int64_t classes = p->classes, linear = config_int(p->c, "value.linear");
+    double knots = (double)config_int(p->c, "value.knots");
+    double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
+                           config_int(p->c, "value.features"));
+    double sums = (double)config_int(p->c, "value.folds") + 3;
+    return 8 * (sums * base * base * (2 * knots - 1) + 2 * knots * base * knots * base +
+                2 * (double)(p->shard * p->steps) * base);
+}
+
+/* What the roles of a rank add up to; vectors are of the parameters' length. */
+struct holding {
+    double weights, slots, gradients, state, written; /* vectors */
+    double filters, others, activations, samples, rest;
+};
+
+static double micro_batch(const struct plan *p, bool checkpoints)
+{
+    return (double)p->micro * (checkpoints ? p->probe.checkpointed : p->probe.trained);
+}
+
+static void hold_update(const struct plan *p, struct holding *h, int64_t ranks)
+{
+    double n = 4 * (double)p->parameters;
+    bool ema = config_real(p->c, "update.ema_decay") > 0;
+    int64_t leaves = plan_parts(p->pairs, p->micro);
+    h->gradients =
+        n + (double)reduce_bytes(p->parameters, leaves > 0 ? leaves : 1, (int)ranks);
+    h->state = n * (ema ? 5 : 4) / (double)ranks;
+    h->written = n * (ema ? 3 : 2);
+    h->filters = filters((double)p->parameters, true);
+    h->activations = micro_batch(p, config_bool(p->c, "model.gradient_checkpointing"));
+    h->others = plan_companions(p) *
+                (n + filters((double)p->parameters, false) + 4 * (double)(p->micro * p->d));
+}
+
+static void hold_rollout(const struct plan *p, struct holding *h)
+{
+    double n = 4 * (double)p->parameters, d = (double)p->d;
+    bool chain = (p->needs & NEEDS_TRAJECTORY) != 0;
+    h->activations = fmax(h->activations, (double)p->micro * p->probe.forward);
+    h->filters = fmax(h->filters, filters((double)p->parameters, false));
+    h->samples = (double)p->shard * d * 4 * (double)(chain ? p->steps + 2 : 3);
+    if (plan_refers(p))
+        h->others += n + filters((double)p->parameters, false) + 4 * (double)p->micro * d;
+}
+
+/* roles: a bit for each group. sends: others wait for new weights. */
+static void hold(const struct plan *p, unsigned roles, int64_t update_ranks, bool sends,
+                 struct holding *h)
+{
+    bool updates = (roles >> GROUP_UPDATE & 1) != 0, draws = (roles >> GROUP_ROLLOUT & 1) != 0;
+    double n = 4 * (double)p->parameters, staleness = (double)config_int(p->c, "max_staleness");
+    *h = (struct holding){.weights = n};
+    if (updates)
+        hold_update(p, h, update_ranks);
+    if (draws)
+        hold_rollout(p, h);
+    if (updates || draws)
+        h->rest = p->probe.scratch;
+    if (draws != updates ? draws || sends : draws && (sends || staleness > 0))
+        h->slots = n * (staleness + 1);
+    if ((roles >> GROUP_REWARD & 1) != 0)
+        h->samples = fmax(h->samples, (double)p->shard * (double)p->d * 4 * 2);
+    if ((roles >> GROUP_ADVANTAGE & 1) == 0)
+        return;
+    h->rest += value_memory(p) + plan_learned_bytes(p) +
+               8 * (double)p->features * (double)p->features;
+    if ((p->needs & NEEDS_STEP_ADVANTAGE) != 0)
+        h->rest += 48 * (double)(p->samples * p->steps);
+    if (config_real(p->c, "algorithm.entropy_weight") > 0)
+        h->rest += 4.0 * (double)p->samples * (double)p->d;
+}
+
+static double total(const struct holding *h)
+{
+    return program_bytes + h->weights + h->slots + h->gradients + h->state + h->written +
+           h->filters + h->others + h->activations + h->samples + h->rest;
+}
+
+static unsigned roles_of(const struct layout *l, int rank)
+{
+    unsigned roles = 0;
+    for (int g = 0; g < GROUPS; g++)
+        roles |= (unsigned)layout_has(l, (enum group)g, rank) << g;
+    return roles;
+}
+
+/* Does a rank roll out without updating? */
+static bool any_receives(const struct layout *l)
+{
+    for (int k = 0; k < l->world; k++)
+        if (layout_has(l, GROUP_ROLLOUT, k) && !layout_has(l, GROUP_UPDATE, k))
+            return true;
+    return false;
+}
+
+void plan_memory(const struct plan *p, const struct layout *l, int64_t nodes,
+                 struct plan_memory *out)
+{
+    struct holding h;
+    double by_roles[1 << GROUPS] = {0}, node = 0;
+    int64_t block = plan_parts(l->world, nodes);
+    bool sends = any_receives(l);
+    *out = (struct plan_memory){.program = program_bytes};
+    for (unsigned roles = 0; roles < 1 << GROUPS; roles++) {
+        hold(p, roles, l->size[GROUP_UPDATE], sends, &h);
+        by_roles[roles] = total(&h);
+    }
+    for (int g = 0; g < GROUPS; g++)
+        out->group[g] = by_roles[1u << g];
+    for (int k = 0; k < l->world; k++) {
+        double rank = by_roles[roles_of(l, k)];
+        node = k % block == 0 ? rank : node + rank;
+        out->rank = fmax(out->rank, rank);
+        out->node = fmax(out->node, node);
+    }
+}
+
+int plan_memory_of(const struct config *c, int64_t ranks, int64_t nodes,
+                   struct plan_memory *out)
+{
+    struct plan p = {.c = c, .ranks = ranks};
+    struct layout l;
+    int rc = settings_layout(&l, c, (int)ranks) != 0 || plan_derive(&p) != 0 ? -1 : 0;
+    if (rc == 0 && p.model == NULL)
+        rc = err_set(ERR_USAGE, "model.path is empty: nothing is known about memory");
+    if (rc == 0)
+        plan_memory(&p, &l, nodes, out);
+    plan_close(&p);
+    return rc;
+}
+
+static void print_update(const struct plan *p, const struct layout *l)
+{
+    struct holding h;
+    hold(p, 1u << GROUP_UPDATE, l->size[GROUP_UPDATE], any_receives(l), &h);
+    plan_line("update",
+              "%.0f MiB: weights %.0f, gradients and their sums %.0f, AdamW%s over %lld rank(s) "
+              "%.0f and whole while a policy is written %.0f, packed filters %.0f, "
+              "micro-batch %.0f",
+              total(&h) / MIB, (h.weights + h.slots) / MIB, h.gradients / MIB,
+              config_real(p->c, "update.ema_decay") > 0 ? " and EMA" : "",
+              (long long)l->size[GROUP_UPDATE], h.state / MIB, h.written / MIB,
+              h.filters / MIB, h.activations / MIB);
+    if (plan_companions(p) > 0)
+        plan_line("", "%d other version(s) of the weights, %.0f MiB of it", plan_companions(p),
+                  h.others / MIB);
+    bool checkpoints = config_bool(p->c, "model.gradient_checkpointing");
+    plan_line("", "model.gradient_checkpointing=%s: micro-batch %.0f instead of %.0f",
+              checkpoints ? "false" : "true", micro_batch(p, !checkpoints) / MIB,
+              h.activations / MIB);
+}
+
+void plan_memory_print(const struct plan *p, const struct layout *l,
+                       const struct plan_memory *m)
+{
+    struct holding h;
+    hold(p, 1u << GROUP_ROLLOUT, l->size[GROUP_UPDATE], true, &h);
+    printf("memory per rank, estimate\n");
+    plan_line("program", "%.0f MiB of each: libraries, MPI", m->program / MIB);
+    plan_line("rollout",
+              "%.0f MiB: weights %.0f, the next ones %.0f, packed filters %.0f, micro-batch "
+              "%.0f, one shard %.0f",
+              m->group[GROUP_ROLLOUT] / MIB, h.weights / MIB, h.slots / MIB, h.filters / MIB,
+              h.activations / MIB, h.samples / MIB);
+    if (plan_refers(p))
+        plan_line("", "version 0 of the weights, %.0f MiB of it", h.others / MIB);
+    plan_line("reward, advantage", "%.0f, %.0f MiB: weights, samples and scores",
+              m->group[GROUP_REWARD] / MIB, m->group[GROUP_ADVANTAGE] / MIB);
+    print_update(p, l);
+    plan_line("the largest rank", "%.0f MiB", m->rank / MIB);
+    if (p->probe.trained == 0)
+        plan_line("",
+                  "activations are not in these numbers: the trial evaluation is too large");
+}
