@@ -125,6 +125,20 @@ static int place_ranks(struct session *s)
     return rc;
 }
 
+/* "node1*64,node2*64": hosts in the order of the ranks, each with how many in a row. */
+static void describe_hosts(const struct session *s, struct text *out)
+{
+    for (int r = 0, end; r < s->world.size; r = end) {
+        const char *host = s->hosts + (size_t)r * HOST;
+        for (end = r + 1; end < s->world.size; end++)
+            if (strcmp(host, s->hosts + (size_t)end * HOST) != 0)
+                break;
+        text_add(out, "%s%s", r > 0 ? "," : "", host);
+        if (end > r + 1)
+            text_add(out, "*%d", end - r);
+    }
+}
+
 static void print_places(const struct session *s)
 {
     struct text places = {0}, advice = {0};
@@ -185,8 +199,7 @@ static int make_coordinator(struct session *s)
         lo.only[g] = s->layout.size[g] > 0;
     struct ledger *ledger = ledger_create(&lo);
     struct record *record = NULL;
-    for (int r = 0; r < s->world.size; r++)
-        text_add(&hosts, "%s%s", r > 0 ? "," : "", s->hosts + (size_t)r * HOST);
+    describe_hosts(s, &hosts);
     int rc = prepare_ledger(t, s->prepared.version,
                             lo.only[GROUP_REWARD] && lo.only[GROUP_ADVANTAGE] &&
                                 !s->prepared.replay,

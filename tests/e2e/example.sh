@@ -12,6 +12,12 @@ grep -q 'data:image/png' "$work/run/report.html" && ! grep -q '<script' "$work/r
 ok $? "the report holds its pictures and no script"
 "$sluice" verify "$work/run" >"$work/log" 2>&1
 is_code $? 0 "verify" "$work/log"
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    /usr/bin/python3 -B tests/e2e/format_names.py io/FORMAT.md "$work/run" >"$work/log" 2>&1
+    is_code $? 0 "FORMAT.md names all that the run directory holds" "$work/log"
+else
+    skip "names in FORMAT.md" "no h5py"
+fi
 "$sluice" plan examples/jpeg/run.yaml >"$work/log" 2>&1
 is_code $? 0 "plan" "$work/log"
 "$sluice" export "$work/run" "$work/model" >"$work/log" 2>&1
