@@ -31,8 +31,9 @@ trap 'rm -rf "$TMPDIR"' EXIT
 trap 'exit 1' TERM INT HUP
 
 # One small script per entry, because prove wants files. `timeout` ends the whole process
-# group of the test.
-mkdir "$TMPDIR/t" "$TMPDIR/tmp"
+# group of the test. Each has a folder for temporary files: an mpirun that ends removes
+# Open MPI's session folder, and another one that starts in it fails.
+mkdir "$TMPDIR/t"
 entries=()
 entry() { # NAME COMMAND...
     local name=$1 want
@@ -46,7 +47,8 @@ entry() { # NAME COMMAND...
     fi
     mkdir -p "$TMPDIR/t/$(dirname "$name")"
     {
-        printf 'cd "%s" || exit 4\nexport TMPDIR="%s/tmp"\n' "$PWD" "$TMPDIR"
+        printf 'cd "%s" || exit 4\nexport TMPDIR="%s/%s"\nmkdir "$TMPDIR" || exit 4\n' \
+            "$PWD" "$TMPDIR" "${#entries[@]}"
         printf 'exec timeout -k 10 "$TEST_LIMIT" %s\n' "$*"
     } >"$TMPDIR/t/$name"
     entries+=("$name")
