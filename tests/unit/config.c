@@ -1,13 +1,8 @@
 /* Configuration: types, ranges, origins, errors that say where and what, round trips.
  */
-#include "io/config.h"
-#include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "pipeline/schema.h"
-#include "tests/tap.h"
-
-#include <unistd.h>
+#include "tests/config_case.h"
 
 static const struct config_key table[] = {
     {"run.dir", CONFIG_TEXT, "", 0, 0, NULL, false, "where"},
@@ -21,35 +16,6 @@ static const struct config_key table[] = {
     {"staleness", CONFIG_INT, "0", 0, 5, NULL, true, "top level"},
     {.key = NULL},
 };
-
-static char path[64];
-
-/* Reads text as a file; true when it is accepted. */
-static bool reads(struct config *c, const char *text)
-{
-    if (file_write(path, text, (int64_t)strlen(text)) != 0)
-        return false;
-    err_clear();
-    return config_read(c, path) == 0;
-}
-
-static void refused(const char *text, const char *said)
-{
-    struct config *c = config_create(table);
-    bool read = reads(c, text);
-    tap_ok(!read && err_code() == ERR_USAGE && strstr(err_text(), said) != NULL,
-           "refused with '%s': %s", said, read ? "(accepted)" : err_text());
-    config_destroy(c);
-}
-
-static void refused_override(const char *text, const char *said)
-{
-    struct config *c = config_create(table);
-    int rc = config_override(c, text);
-    tap_ok(rc == -1 && strstr(err_text(), said) != NULL, "an override is refused: %s",
-           rc == 0 ? "(accepted)" : err_text());
-    config_destroy(c);
-}
 
 static void test_values(void)
 {
@@ -191,7 +157,7 @@ static void test_sections(void)
 
 int main(void)
 {
-    snprintf(path, sizeof path, "/tmp/sluice_config_%ld.yaml", (long)getpid());
+    case_begin(table);
     test_values();
     test_digest();
     test_round_trip();

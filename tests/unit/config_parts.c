@@ -1,12 +1,7 @@
 /* Parts of a configuration: maps, flat and nested, overrides, what falls back on the whole,
  * refusals, the saved file, digests. */
-#include "io/config.h"
-#include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
-#include "tests/tap.h"
-
-#include <unistd.h>
+#include "tests/config_case.h"
 
 static const struct config_key table[] = {
     {"run.seed", CONFIG_INT, "7", 0, 100, NULL, true, "seed"},
@@ -22,36 +17,6 @@ static const struct config_key table[] = {
     {"last", CONFIG_INT, "0", 0, 5, NULL, true, "top level"},
     {.key = NULL},
 };
-
-static char path[64];
-
-static bool reads(struct config *c, const char *text)
-{
-    if (file_write(path, text, (int64_t)strlen(text)) != 0)
-        return false;
-    err_clear();
-    return config_read(c, path) == 0;
-}
-
-static void refused(const char *text, const char *said)
-{
-    struct config *c = config_create(table);
-    bool read = reads(c, text);
-    tap_ok(!read && err_code() == ERR_USAGE && strstr(err_text(), said) != NULL,
-           "refused with '%s': %s", said, read ? "(accepted)" : err_text());
-    err_clear();
-    config_destroy(c);
-}
-
-static void refused_override(const char *text, const char *said)
-{
-    struct config *c = config_create(table);
-    int rc = config_override(c, text);
-    tap_ok(rc == -1 && err_code() == ERR_USAGE && strstr(err_text(), said) != NULL,
-           "refused: %s", rc == 0 ? "(accepted)" : err_text());
-    err_clear();
-    config_destroy(c);
-}
 
 static void test_values(void)
 {
@@ -251,7 +216,7 @@ static void test_digest(void)
 
 int main(void)
 {
-    snprintf(path, sizeof path, "/tmp/sluice_parts_%ld.yaml", (long)getpid());
+    case_begin(table);
     test_values();
     test_refusals();
     test_round_trip();
