@@ -136,127 +136,118 @@ static int open_once(struct reader *r, const char *kind, const char *name)
                  : 0;
 }
 
-static int read_part(struct reader *r, struct config *part, const char *section);
+/* Reads the entry of a map whose key is the current event, up to the value's last event. at:
+ * what the map belongs to. */
+typedef int (*entry_f)(struct reader *r, const void *at);
 
-/* A section within a part; the current event follows its name. */
-static int read_part_section(struct reader *r, struct config *part, const char *section)
+/* The entries of a map, up to its end. what: the word for one of its keys. */
+static int read_map(struct reader *r, entry_f entry, const void *at, const char *what)
 {
-    const char *parts = r->c->table[config_parts_key(r->c)].key;
-    char *full = text_new("%s.%s.%s", parts, part->name, section);
-    int rc = open_once(r, "section", full);
+    for (;;) {
+        if (next(r) != 0)
+            return -1;
+        if (r->event.type == YAML_MAPPING_END_EVENT)
+            return 0;
+        note_line(r);
+        if (r->event.type != YAML_SCALAR_EVENT)
+            return err_set(ERR_USAGE, "%s: a %s must be a plain word", r->where, what);
+        if (entry(r, at) != 0)
+            return -1;
+    }
+}
+
+/* The body of the section `name`, which read_map can read or which is empty; the current event
+ * follows its key. */
+static int read_section(struct reader *r, const char *name, entry_f entry, const void *at)
+{
+    if (open_once(r, "section", name) != 0)
+        return -1;
+    if (r->event.type == YAML_MAPPING_START_EVENT)
+        return read_map(r, entry, at, "key");
+    return is_null(r) ? 0
+                      : err_set(ERR_USAGE,
+                                "%s: '%s' is a section: indented 'key: value' lines must "
+                                "follow",
+                                r->where, name);
+}
+
+/* Where the keys of a part are met. */
+struct part_place {
+    struct config *part;
+    const char *section; /* NULL: not in one */
+};
+
+/* A key of a part and its value. */
+static int read_part_entry(struct reader *r, const void *at)
+{
+    const struct part_place *place = at;
+    struct config *part = place->part;
+    char *key = place->section == NULL ? mem_text(scalar(r))
+                                       : text_new("%s.%s", place->section, scalar(r));
+    int64_t k = config_part_find(part, key);
+    int rc = next(r);
+    if (rc == 0 && k >= 0) {
+        rc = read_value(r, part, k);
+    } else if (rc == 0 && place->section == NULL && config_part_section(part, key)) {
+        const char *parts = r->c->table[config_parts_key(r->c)].key;
+        char *name = text_new("%s.%s.%s", parts, part->name, key);
+        rc = read_section(r, name, read_part_entry, &(struct part_place){part, key});
+        mem_free(name);
+    } else if (rc == 0) {
+        rc = config_part_unknown(part, key, r->where);
+    }
+    mem_free(key);
+    return rc;
+}
+
+/* The name of a part and its map. at: the key of all parts. */
+static int read_named_part(struct reader *r, const void *at)
+{
+    const char *key = at;
+    struct config *part = config_part_named(r->c, scalar(r), r->where);
+    char *full = text_new("%s.%s", key, part != NULL ? part->name : "");
+    int rc = part == NULL ? -1 : open_once(r, "part", full);
+    if (rc == 0)
+        rc = next(r);
     if (rc == 0 && r->event.type == YAML_MAPPING_START_EVENT)
-        rc = read_part(r, part, section);
+        rc = read_map(r, read_part_entry, &(struct part_place){part, NULL}, "key");
     else if (rc == 0 && !is_null(r))
-        rc = err_set(ERR_USAGE,
-                     "%s: '%s' is a section: indented 'key: value' lines must follow",
-                     r->where, full);
+        rc = err_set(ERR_USAGE, "%s: %s: indented 'key: value' lines must follow", r->where,
+                     full);
     mem_free(full);
     return rc;
 }
 
-/* The keys of a part, up to the end of their map; section: of nested ones, or NULL. */
-static int read_part(struct reader *r, struct config *part, const char *section)
-{
-    for (;;) {
-        if (next(r) != 0)
-            return -1;
-        if (r->event.type == YAML_MAPPING_END_EVENT)
-            return 0;
-        if (r->event.type != YAML_SCALAR_EVENT)
-            return err_set(ERR_USAGE, "%s: a key must be a plain word", r->where);
-        note_line(r);
-        char *key = section == NULL ? mem_text(scalar(r))
-                                    : text_new("%s.%s", section, scalar(r));
-        int64_t at = config_part_find(part, key);
-        int rc = next(r);
-        if (rc == 0 && at >= 0)
-            rc = read_value(r, part, at);
-        else if (rc == 0 && section == NULL && config_part_section(part, key))
-            rc = read_part_section(r, part, key);
-        else if (rc == 0)
-            rc = config_part_unknown(part, key, r->where);
-        mem_free(key);
-        if (rc != 0)
-            return -1;
-    }
-}
-
 /* All parts; the current event follows their key. */
-static int read_parts(struct reader *r, int64_t at)
+static int read_parts(struct reader *r, const char *key)
 {
-    const char *key = r->c->table[at].key;
     if (open_once(r, "section", key) != 0)
         return -1;
-    if (is_null(r))
-        return 0;
-    if (r->event.type != YAML_MAPPING_START_EVENT)
-        return err_set(ERR_USAGE, "%s: %s: named maps must follow", r->where, key);
-    for (;;) {
-        if (next(r) != 0)
-            return -1;
-        if (r->event.type == YAML_MAPPING_END_EVENT)
-            return 0;
-        if (r->event.type != YAML_SCALAR_EVENT)
-            return err_set(ERR_USAGE, "%s: a name must be a plain word", r->where);
-        note_line(r);
-        struct config *part = config_part_named(r->c, scalar(r), r->where);
-        char *full = text_new("%s.%s", key, part != NULL ? part->name : "");
-        int rc = part == NULL ? -1 : open_once(r, "part", full);
-        mem_free(full);
-        if (rc != 0 || next(r) != 0)
-            return -1;
-        if (!is_null(r) && r->event.type != YAML_MAPPING_START_EVENT)
-            return err_set(ERR_USAGE, "%s: %s.%s: indented 'key: value' lines must follow",
-                           r->where, key, part->name);
-        if (!is_null(r) && read_part(r, part, NULL) != 0)
-            return -1;
-    }
+    if (r->event.type == YAML_MAPPING_START_EVENT)
+        return read_map(r, read_named_part, key, "name");
+    return is_null(r) ? 0
+                      : err_set(ERR_USAGE, "%s: %s: named maps must follow", r->where, key);
 }
 
-static int read_map(struct reader *r, const char *section);
-
-/* "name: value" where the current event is the name; section is NULL at top level. */
-static int read_entry(struct reader *r, const char *section)
+/* "name: value" where the current event is the name. at: the section's name, NULL: the top. */
+static int read_entry(struct reader *r, const void *at)
 {
-    if (r->event.type != YAML_SCALAR_EVENT)
-        return err_set(ERR_USAGE, "%s:%zu: a key must be a plain word", r->path,
-                       r->event.start_mark.line + 1);
-    note_line(r);
+    const char *section = at;
     char *name = mem_text(scalar(r));
     char *key = section == NULL ? mem_text(name) : text_new("%s.%s", section, name);
-    int64_t at = config_find(r->c, key);
+    int64_t k = config_find(r->c, key);
     int rc = next(r);
-    if (rc == 0 && at >= 0 && r->c->table[at].type == CONFIG_PARTS) {
-        rc = read_parts(r, at);
-    } else if (rc == 0 && at >= 0) {
-        rc = read_value(r, r->c, at);
-    } else if (rc == 0 && section == NULL && is_section(r->c, name)) {
-        rc = open_once(r, "section", name);
-        if (rc == 0 && r->event.type == YAML_MAPPING_START_EVENT)
-            rc = read_map(r, name);
-        else if (rc == 0 && !is_null(r))
-            rc = err_set(
-                ERR_USAGE,
-                "%s: '%s' is a section: indented 'key: value' lines must follow",
-                r->where, name);
-    } else if (rc == 0) {
+    if (rc == 0 && k >= 0 && r->c->table[k].type == CONFIG_PARTS)
+        rc = read_parts(r, r->c->table[k].key);
+    else if (rc == 0 && k >= 0)
+        rc = read_value(r, r->c, k);
+    else if (rc == 0 && section == NULL && is_section(r->c, name))
+        rc = read_section(r, name, read_entry, name);
+    else if (rc == 0)
         rc = config_unknown(r->c, key, r->where);
-    }
     mem_free(key);
     mem_free(name);
     return rc;
-}
-
-static int read_map(struct reader *r, const char *section)
-{
-    for (;;) {
-        if (next(r) != 0)
-            return -1;
-        if (r->event.type == YAML_MAPPING_END_EVENT)
-            return 0;
-        if (read_entry(r, section) != 0)
-            return -1;
-    }
 }
 
 static int read_stream(struct reader *r)
@@ -268,7 +259,7 @@ static int read_stream(struct reader *r)
     if (next(r) != 0)
         return -1;
     if (r->event.type == YAML_MAPPING_START_EVENT) {
-        if (read_map(r, NULL) != 0)
+        if (read_map(r, read_entry, NULL, "key") != 0)
             return -1;
     } else if (!is_null(r)) {
         return err_set(ERR_USAGE, "%s:%zu: 'section:' and 'key: value' lines expected",

@@ -90,6 +90,7 @@ static void test_refusals(void)
         text_add(&many, "  p%d: {}\n", i);
     refused(many.s, ":34: parts: at most 32");
     text_free(&many);
+    refused("parts:\n  a:\n    name: b\n    [c]: d\n", ":4: a key must be a plain word");
     refused("parts: {a: {wight: 1}}\n", "did you mean 'what.weight'?");
     refused("parts: {a: {last: 1}}\n", "unknown key 'what.last'");
     refused("parts: {a: {run: {seed: 1}}}\n", "unknown key 'what.run'");
