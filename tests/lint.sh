@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
     find . -type f -not -path './build*' -not -path './.git/*' | sed 's|^\./||'; } |
     while read -r f; do [ -f "$f" ] && echo "$f"; done | sort -u >"$work/files"
 grep -E '^(io|scheduler|stages|pipeline)/.*\.[ch]$' "$work/files" >"$work/sources"
-grep -E '\.(c|h|sh|py)$|(^|/)Makefile$' "$work/files" >"$work/scripts"
+grep -E '\.(c|h|def|sh|py)$|(^|/)Makefile$' "$work/files" >"$work/scripts"
 
 # "file:line:code" of all sources, without comments and without the insides of strings.
 xargs perl -e '
