@@ -3,7 +3,6 @@
 #include "io/dataset.h"
 #include "io/json.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
 #include "pipeline/compute.h"
@@ -200,7 +199,6 @@ static int report(const struct job *j)
 {
     const char *folder = config_text(j->c, "classifier.output");
     struct json_out *o = json_out_create();
-    struct text t = {0};
     json_out_i64(o, "samples", j->data.n);
     json_out_i64(o, "held_out", classify_held(j->training));
     json_out_list(o, "heads");
@@ -221,12 +219,9 @@ static int report(const struct job *j)
         json_out_end(o);
     }
     json_out_end(o);
-    json_out_finish(o, 2, &t);
-    text_add(&t, "\n");
     char *path = text_new("%s/metrics.json", folder);
-    int rc = file_write(path, t.s, t.len);
+    int rc = json_out_file(o, path);
     mem_free(path);
-    text_free(&t);
     if (rc == 0)
         printf("classifier: %s\n", folder);
     return rc;

@@ -5,7 +5,6 @@
 #include "io/rundir.h"
 #include "io/sys/clock.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
@@ -228,17 +227,12 @@ static int report_step(struct job *j, int64_t step, double loss, double norm)
            (long long)j->options.steps, loss, norm, s);
     fflush(stdout);
     struct json_out *o = json_out_create();
-    struct text line = {0};
     json_out_i64(o, "step", step);
     json_out_f64(o, "loss", loss);
     json_out_f64(o, "grad_norm", norm);
     json_out_f64(o, "session_s", s);
     json_out_text(o, "time", log_now(now));
-    json_out_finish(o, 0, &line);
-    text_add(&line, "\n");
-    int rc = file_append(task_path(&j->task, "metrics.jsonl", path), line.s, line.len);
-    text_free(&line);
-    return rc;
+    return json_out_append(o, task_path(&j->task, "metrics.jsonl", path));
 }
 
 /* Does any rank want to stop? Collective. */

@@ -259,7 +259,6 @@ static void print_text(const struct answer *a)
 static void print_json(const struct answer *a, int n)
 {
     struct json_out *o = json_out_create();
-    struct text t = {0};
     json_out_list(o, "rewards");
     for (int i = 0; i < n; i++) {
         json_out_map(o, NULL);
@@ -278,9 +277,7 @@ static void print_json(const struct answer *a, int n)
         json_out_end(o);
     }
     json_out_end(o);
-    json_out_finish(o, 2, &t);
-    printf("%s\n", t.s);
-    text_free(&t);
+    json_out_print(o);
 }
 
 static int run(const struct config *c, const struct config *o)

@@ -77,7 +77,6 @@ static void print_json(const struct score_result *r)
                 {"q05", r->summary.q05},   {"median", r->summary.median},
                 {"q95", r->summary.q95},   {"max", r->summary.max}};
     struct json_out *o = json_out_create();
-    struct text t = {0};
     json_out_text(o, "reward", r->reward);
     json_out_text(o, "units", r->units);
     json_out_text(o, "folder", r->out);
@@ -91,9 +90,7 @@ static void print_json(const struct score_result *r)
     for (size_t i = 0; i < sizeof line / sizeof *line; i++)
         if (isfinite(line[i].value))
             json_out_f64(o, line[i].name, line[i].value);
-    json_out_finish(o, 2, &t);
-    printf("%s\n", t.s);
-    text_free(&t);
+    json_out_print(o);
 }
 
 static int work(void *ctx, const struct comm *all)

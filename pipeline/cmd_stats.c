@@ -3,7 +3,6 @@
 
 #include "io/config.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/iterations.h"
@@ -84,7 +83,6 @@ static int sort_words(int argc, char **argv, struct words *w)
 
 static int write_json(const struct words *w, const struct stats *s, const char *path)
 {
-    struct text text = {0};
     struct json_out *out = json_out_create();
     json_out_list(out, "runs");
     for (int64_t i = 0; i < w->n; i++) {
@@ -94,11 +92,7 @@ static int write_json(const struct words *w, const struct stats *s, const char *
         json_out_end(out);
     }
     json_out_end(out);
-    json_out_finish(out, 2, &text);
-    text_add(&text, "\n");
-    int rc = file_write(path, text.s, text.len);
-    text_free(&text);
-    return rc;
+    return json_out_file(out, path);
 }
 
 static int work(const struct words *w)
