@@ -4,6 +4,7 @@
 #include "io/json.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/compute.h"
 #include "pipeline/placement.h"
@@ -283,11 +284,8 @@ static int run_job(struct config *c)
 
 int cmd_classifier(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     struct config *c = argc < 2 ? NULL : schema_load(argc - 1, argv + 1);
     if (argc < 2)
         err_set(ERR_USAGE, "name a configuration file; see `sluice classifier --help`");
