@@ -7,15 +7,14 @@
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/compute.h"
+#include "pipeline/job.h"
 #include "pipeline/placement.h"
 #include "pipeline/pretrain_data.h"
 #include "pipeline/schema.h"
 #include "stages/classify.h"
-#include "stages/linalg/petsc.h"
 #include "stages/model/model.h"
 
 #include <math.h>
-#include <mpi.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -228,7 +227,7 @@ static int report(const struct job *j)
     return rc;
 }
 
-static int work(struct job *j)
+static int make(struct job *j)
 {
     j->training = classify_create(&j->comm, j->net, j->tape, &j->data, &j->options,
                                   config_real(j->c, "classifier.held_out"));
@@ -251,35 +250,18 @@ static int work(struct job *j)
     return comm_agree(&j->comm, rc);
 }
 
-static int run_job(struct config *c)
+static int work(void *ctx, const struct comm *all)
 {
-    struct job j = {.c = c};
-    struct place place;
-    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
-        return ERR_ENV;
-    MPI_Comm group; /* never the world itself, never one with a topology */
-    MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
-    MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);
-    j.comm = (struct comm){.mpi = group};
-    MPI_Comm_rank(group, &j.comm.rank);
-    MPI_Comm_size(group, &j.comm.size);
-    int rc = placement_threads(c, j.comm.rank);
+    struct job *j = ctx;
+    j->comm = *all;
+    int rc = comm_agree(all, set_up(j));
     if (rc == 0)
-        placement_apply(c, false, j.comm.rank, &place);
-    rc = comm_agree(&j.comm, rc == 0 ? set_up(&j) : -1);
-    if (rc == 0)
-        rc = work(&j);
-    int code = rc == 0 || j.comm.rank != 0 ? 0 : (int)err_code(); /* one rank speaks */
-    if (rc != 0 && j.comm.rank == 0)
-        fprintf(stderr, "sluice classifier: %s\n", err_text());
-    classify_destroy(j.training);
-    classifier_destroy(j.net);
-    dataset_free(&j.data);
-    tape_destroy(j.tape);
-    petsc_end();
-    MPI_Comm_free(&group);
-    MPI_Finalize();
-    return code;
+        rc = make(j);
+    classify_destroy(j->training);
+    classifier_destroy(j->net);
+    dataset_free(&j->data);
+    tape_destroy(j->tape);
+    return rc;
 }
 
 int cmd_classifier(int argc, char **argv)
@@ -292,7 +274,8 @@ int cmd_classifier(int argc, char **argv)
     if (c == NULL)
         return cmd_fail("classifier");
     placement_quiet_threads(c, argv - 1);
-    int code = run_job(c);
+    struct job j = {.c = c};
+    int code = job_run("classifier", c, work, &j);
     config_destroy(c);
     return code;
 }
