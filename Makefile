@@ -46,6 +46,8 @@ PKGLIBS   = $(LDFLAGS) $(shell pkg-config --libs $(PKGS)) -lhdf5_hl -ldnnl -ldl 
 LIBSRC := $(filter-out pipeline/main.c,$(wildcard io/sys/*.c io/*.c scheduler/*.c \
           stages/*.c stages/*/*.c pipeline/*.c pipeline/*/*.c))
 LIBOBJ := $(LIBSRC:%.c=$(BUILD)/%.o)
+# Headers of the tests, on which every test program depends.
+TESTHDR := $(wildcard tests/*.h)
 TESTSRC := $(wildcard tests/unit/*.c)
 TESTBIN := $(TESTSRC:tests/unit/%.c=$(BUILD)/tests/%)
 # Programs for several ranks, helpers of the scripts, measurements.
@@ -79,12 +81,12 @@ $(BUILD)/sluice: $(BUILD)/pipeline/main.o $(BUILD)/libsluice.a
 	@echo '  LINK $@'
 	$(Q)$(MPICC) $(CFLAGS) -fopenmp -rdynamic $^ -o $@ $(PKGLIBS)
 
-$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libsluice.a tests/tap.h
+$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libsluice.a $(TESTHDR)
 	@mkdir -p $(@D)
 	@echo '  TEST $@'
 	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)
 
-$(AUXBIN): $(BUILD)/%: %.c $(BUILD)/libsluice.a tests/tap.h
+$(AUXBIN): $(BUILD)/%: %.c $(BUILD)/libsluice.a $(TESTHDR)
 	@mkdir -p $(@D)
 	@echo '  TEST $@'
 	$(Q)$(MPICC) $(CSTD) $(CFLAGS) $(WARN) -I. $(PKGCFLAGS) $< $(BUILD)/libsluice.a -o $@ $(PKGLIBS)

@@ -8,7 +8,6 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,17 +15,6 @@
 
 #define INDEX_FORMAT "sluice-index"
 enum { SOURCES_MOST = 1 << 20 };
-
-static int set_fill(hid_t how, enum column_type type, hid_t h5type)
-{
-    const float f32 = NAN;
-    const double f64 = NAN;
-    const int32_t i32 = -1;
-    const int64_t i64 = -1;
-    const uint8_t u8 = 255;
-    const void *const fill[] = {&f32, &f64, &i32, &i64, &u8};
-    return type == COLUMN_TEXT ? 0 : (int)H5Pset_fill_value(how, h5type, fill[type]);
-}
 
 static int map_sources(hid_t how, hid_t space, const struct index_table *t,
                        const struct index_column *c)
@@ -65,7 +53,9 @@ static hid_t put_virtual(void *ctx, hid_t group, const struct index_table *t,
     }
     hid_t space = H5Screate_simple(c->nd, dim, NULL);
     hid_t how = H5Pcreate(H5P_DATASET_CREATE), type = shard_type(c->type, c->text_len);
-    int rc = H5Pset_attr_phase_change(how, 32, 24) < 0 ? -1 : set_fill(how, c->type, type);
+    int rc = H5Pset_attr_phase_change(how, 32, 24) < 0
+                 ? -1
+                 : index_set_fill(how, c->type, type);
     if (rc == 0 && values > 0)
         rc = map_sources(how, space, t, c);
     hid_t set = rc != 0 ? H5I_INVALID_HID

@@ -40,6 +40,10 @@ int index_table_read(struct index_table *t, const char *rundir, int kind, int64_
                      int64_t last);
 void index_table_free(struct index_table *t);
 
+/* What rows of a source without the column hold: NaN, -1, 255; texts are empty. type: the
+ * column's in HDF5. Negative: HDF5's stack tells. */
+int index_set_fill(hid_t how, enum column_type column, hid_t type);
+
 /* Writes the group of a kind and sources/KIND into `file`: `iteration`, each column by
  * `put`, which returns the new data set or a negative number, and the dimension scales.
  * -1: HDF5's stack tells. */

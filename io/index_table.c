@@ -7,6 +7,7 @@
 #include "io/sys/mem.h"
 
 #include <hdf5_hl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -341,6 +342,17 @@ static int put_columns(hid_t group, const struct index_table *t, index_put_f put
             rc = -1;
     }
     return rc == 0 ? put_scales(group, t) : -1;
+}
+
+int index_set_fill(hid_t how, enum column_type column, hid_t type)
+{
+    const float f32 = NAN;
+    const double f64 = NAN;
+    const int32_t i32 = -1;
+    const int64_t i64 = -1;
+    const uint8_t u8 = 255;
+    const void *const fill[] = {&f32, &f64, &i32, &i64, &u8};
+    return column == COLUMN_TEXT ? 0 : (int)H5Pset_fill_value(how, type, fill[column]);
 }
 
 int index_table_write(hid_t file, const struct index_table *t, int kind,

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -183,6 +184,12 @@ const char *json_text(const struct json *v)
     return v == NULL ? NULL : json_string_value(v->tree);
 }
 
+double json_number(const struct json *map, const char *key, double otherwise)
+{
+    double v;
+    return json_to_f64(json_get(map, key), &v) ? v : otherwise;
+}
+
 struct json_out {
     json_t *open[DEPTH_MAX]; /* the root owns all others */
     int depth;
@@ -280,4 +287,35 @@ void json_out_finish(struct json_out *o, int indent, struct text *out)
     free(s);
     json_decref(o->open[0]);
     mem_free(o);
+}
+
+static struct text finished(struct json_out *o, int indent)
+{
+    struct text t = {0};
+    json_out_finish(o, indent, &t);
+    text_add(&t, "\n");
+    return t;
+}
+
+int json_out_file(struct json_out *o, const char *path)
+{
+    struct text t = finished(o, 2);
+    int rc = file_write(path, t.s, t.len);
+    text_free(&t);
+    return rc;
+}
+
+void json_out_print(struct json_out *o)
+{
+    struct text t = finished(o, 2);
+    fputs(t.s, stdout);
+    text_free(&t);
+}
+
+int json_out_append(struct json_out *o, const char *path)
+{
+    struct text t = finished(o, 0);
+    int rc = file_append(path, t.s, t.len);
+    text_free(&t);
+    return rc;
 }

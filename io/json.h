@@ -29,6 +29,8 @@ bool json_to_i64(const struct json *v, int64_t *out);
 bool json_to_f64(const struct json *v, double *out); /* integers too */
 bool json_to_bool(const struct json *v, bool *out);
 const char *json_text(const struct json *v); /* NULL when it is no string */
+/* The number under a key; `otherwise` where there is none. map may be NULL. */
+double json_number(const struct json *map, const char *key, double otherwise);
 
 /* Building: append to an object. Non-finite numbers become null (JSON has none). */
 struct json_out;
@@ -43,5 +45,10 @@ void json_out_list(struct json_out *o, const char *key);
 void json_out_end(struct json_out *o);
 /* Writes the text (indent 0: one line, no newline at its end) and frees o. */
 void json_out_finish(struct json_out *o, int indent, struct text *out);
+/* The same as a file for people too, written as file_write does, or on stdout. ERR_IO. */
+int json_out_file(struct json_out *o, const char *path);
+void json_out_print(struct json_out *o);
+/* The same as one more line of a file. ERR_IO. */
+int json_out_append(struct json_out *o, const char *path);
 
 #endif

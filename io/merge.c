@@ -9,7 +9,6 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,12 +48,6 @@ static int verify_sources(struct merge *m, const struct index_table *t,
 static int set_layout(hid_t how, const struct index_column *c, hid_t type,
                       int64_t row_bytes)
 {
-    const float f32 = NAN;
-    const double f64 = NAN;
-    const int32_t i32 = -1;
-    const int64_t i64 = -1;
-    const uint8_t u8 = 255;
-    const void *const fill[] = {&f32, &f64, &i32, &i64, &u8};
     hsize_t chunk[SHARD_MAX_ND];
     int64_t rows = row_bytes > 0 ? CHUNK_GOAL / row_bytes : 1;
     rows = rows < 1 ? 1 : rows < c->dim[0] ? rows : c->dim[0];
@@ -64,8 +57,7 @@ static int set_layout(hid_t how, const struct index_column *c, hid_t type,
         chunk[i] = chunk[i] > 0 ? chunk[i] : 1;
     return H5Pset_chunk(how, c->nd, chunk) < 0 || H5Pset_fletcher32(how) < 0 ||
                    H5Pset_attr_phase_change(how, 32, 24) < 0 ||
-                   (c->type != COLUMN_TEXT &&
-                    H5Pset_fill_value(how, type, fill[c->type]) < 0)
+                   index_set_fill(how, c->type, type) < 0
                ? -1
                : 0;
 }

@@ -47,17 +47,13 @@ int origin_read(const char *dir, struct origin *o)
 
 int origin_write(const char *dir, const struct origin *o)
 {
-    struct text t = {0};
     char *path = rundir_path(dir, "replay.json");
     struct json_out *j = json_out_create();
     json_out_text(j, "source", o->source);
     json_out_text(j, "source_run_id", o->source_run_id);
     json_out_text(j, "source_config_digest", o->source_digest);
     json_out_text(j, "run_id", o->run_id);
-    json_out_finish(j, 2, &t);
-    text_add(&t, "\n");
-    int rc = file_write(path, t.s, t.len);
-    text_free(&t);
+    int rc = json_out_file(j, path);
     mem_free(path);
     return rc;
 }

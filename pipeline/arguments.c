@@ -11,11 +11,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool wants_help(int argc, char **argv, const char *help)
+bool arguments_help(int argc, char **argv, const char *usage,
+                    const struct config_key *table, const char *after)
 {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
+            fputs(usage, stdout);
+            if (table != NULL)
+                arguments_option_help(table);
+            if (after != NULL)
+                fputs(after, stdout);
             return true;
         }
     return false;
@@ -57,7 +62,7 @@ struct config *arguments_job(const char *name, const char *help, int argc, char 
     struct config *c = NULL;
     int n = 0, rc;
     *code = 0;
-    if (wants_help(argc, argv, help))
+    if (arguments_help(argc, argv, help, NULL, NULL))
         return NULL;
     char **rest = mem_alloc(argc, sizeof *rest);
     rc = sort_job(name, argc, argv, rest, &n, &limit);
@@ -90,7 +95,7 @@ const char *arguments_path(const char *name, const char *help, int argc, char **
 {
     const char *path = NULL, *odd = NULL;
     *code = 0;
-    if (wants_help(argc, argv, help))
+    if (arguments_help(argc, argv, help, NULL, NULL))
         return NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
@@ -216,4 +221,23 @@ int arguments_option(struct config *c, const struct config_key *table, int argc,
     int rc = config_override(c, assignment);
     mem_free(assignment);
     return rc;
+}
+
+int arguments_words(struct config *c, const struct config_key *table, int argc,
+                    char **argv, char **word, int *n)
+{
+    *n = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2) != 0)
+            word[(*n)++] = argv[i];
+        else if (arguments_option(c, table, argc, argv, &i) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+const char *arguments_text(const struct config *c, const char *key)
+{
+    const char *v = config_text(c, key);
+    return v[0] == '\0' ? NULL : v;
 }

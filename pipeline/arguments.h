@@ -27,8 +27,18 @@ const char *arguments_path(const char *name, const char *help, int argc, char **
  * stand alone. *i is at the option and moves to the last argument used. ERR_USAGE. */
 int arguments_option(struct config *c, const struct config_key *table, int argc,
                      char **argv, int *i);
+/* The same for a whole command line: options into c, the other words into word[*n], which has
+ * room for argc. ERR_USAGE. */
+int arguments_words(struct config *c, const struct config_key *table, int argc,
+                    char **argv, char **word, int *n);
+/* An option's text, NULL where it is empty. Borrowed from c. */
+const char *arguments_text(const struct config *c, const char *key);
 /* The table for --help, on stdout. */
 void arguments_option_help(const struct config_key *table);
+/* Whether --help or -h is among the arguments; then the usage is printed, the table, and the
+ * text behind it. table, after: NULL where there is none. */
+bool arguments_help(int argc, char **argv, const char *usage,
+                    const struct config_key *table, const char *after);
 /* Whether --json is among the arguments. */
 bool arguments_json(int argc, char **argv);
 

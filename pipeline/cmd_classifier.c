@@ -3,19 +3,18 @@
 #include "io/dataset.h"
 #include "io/json.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/compute.h"
+#include "pipeline/job.h"
 #include "pipeline/placement.h"
 #include "pipeline/pretrain_data.h"
 #include "pipeline/schema.h"
 #include "stages/classify.h"
-#include "stages/linalg/petsc.h"
 #include "stages/model/model.h"
 
 #include <math.h>
-#include <mpi.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -200,7 +199,6 @@ static int report(const struct job *j)
 {
     const char *folder = config_text(j->c, "classifier.output");
     struct json_out *o = json_out_create();
-    struct text t = {0};
     json_out_i64(o, "samples", j->data.n);
     json_out_i64(o, "held_out", classify_held(j->training));
     json_out_list(o, "heads");
@@ -221,18 +219,15 @@ static int report(const struct job *j)
         json_out_end(o);
     }
     json_out_end(o);
-    json_out_finish(o, 2, &t);
-    text_add(&t, "\n");
     char *path = text_new("%s/metrics.json", folder);
-    int rc = file_write(path, t.s, t.len);
+    int rc = json_out_file(o, path);
     mem_free(path);
-    text_free(&t);
     if (rc == 0)
         printf("classifier: %s\n", folder);
     return rc;
 }
 
-static int work(struct job *j)
+static int make(struct job *j)
 {
     j->training = classify_create(&j->comm, j->net, j->tape, &j->data, &j->options,
                                   config_real(j->c, "classifier.held_out"));
@@ -255,51 +250,32 @@ static int work(struct job *j)
     return comm_agree(&j->comm, rc);
 }
 
-static int run_job(struct config *c)
+static int work(void *ctx, const struct comm *all)
 {
-    struct job j = {.c = c};
-    struct place place;
-    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
-        return ERR_ENV;
-    MPI_Comm group; /* never the world itself, never one with a topology */
-    MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
-    MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);
-    j.comm = (struct comm){.mpi = group};
-    MPI_Comm_rank(group, &j.comm.rank);
-    MPI_Comm_size(group, &j.comm.size);
-    int rc = placement_threads(c, j.comm.rank);
+    struct job *j = ctx;
+    j->comm = *all;
+    int rc = comm_agree(all, set_up(j));
     if (rc == 0)
-        placement_apply(c, false, j.comm.rank, &place);
-    rc = comm_agree(&j.comm, rc == 0 ? set_up(&j) : -1);
-    if (rc == 0)
-        rc = work(&j);
-    int code = rc == 0 || j.comm.rank != 0 ? 0 : (int)err_code(); /* one rank speaks */
-    if (rc != 0 && j.comm.rank == 0)
-        fprintf(stderr, "sluice classifier: %s\n", err_text());
-    classify_destroy(j.training);
-    classifier_destroy(j.net);
-    dataset_free(&j.data);
-    tape_destroy(j.tape);
-    petsc_end();
-    MPI_Comm_free(&group);
-    MPI_Finalize();
-    return code;
+        rc = make(j);
+    classify_destroy(j->training);
+    classifier_destroy(j->net);
+    dataset_free(&j->data);
+    tape_destroy(j->tape);
+    return rc;
 }
 
 int cmd_classifier(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     struct config *c = argc < 2 ? NULL : schema_load(argc - 1, argv + 1);
     if (argc < 2)
         err_set(ERR_USAGE, "name a configuration file; see `sluice classifier --help`");
     if (c == NULL)
         return cmd_fail("classifier");
     placement_quiet_threads(c, argv - 1);
-    int code = run_job(c);
+    struct job j = {.c = c};
+    int code = job_run("classifier", c, work, &j);
     config_destroy(c);
     return code;
 }

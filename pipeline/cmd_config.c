@@ -1,6 +1,7 @@
 /* sluice config: the schema with help, or a resolved configuration. */
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/schema.h"
 #include "stages/algo/algo.h"
@@ -79,15 +80,12 @@ int cmd_config(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--words") == 0)
         return print_words(argc > 2 ? argv[2] : NULL);
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     char **rest = mem_alloc(argc, sizeof *rest);
     int n = 0, rc = 0;
     bool origin = false;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            mem_free(rest);
-            return 0;
-        }
         if (strcmp(argv[i], "--origin") == 0)
             origin = true;
         else

@@ -39,6 +39,9 @@ static const char usage[] =
     "(a series by its coding's mean and deviation). Data files are read as the keys of\n"
     "section pretrain say. Any number of ranks gives the same bits.\n\n";
 
+static const char codes[] = "\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 not finite,\n"
+                            "75 ended by a signal while samples were drawn\n";
+
 /* clang-format off */
 static const struct config_key options[] = {
     {"n", CONFIG_INT, "256", 1, 1e6, NULL, true, "samples to draw, or to take of FILE.npy"},
@@ -67,31 +70,13 @@ static const struct config_key options[] = {
 
 struct words {
     struct config *options;
-    const char *source;
-    char **rest;
+    char **word; /* the source, and what the configuration is from */
     int n;
 };
 
-static int sort_words(int argc, char **argv, struct words *w)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) == 0) {
-            if (arguments_option(w->options, options, argc, argv, &i) != 0)
-                return -1;
-        } else if (w->source == NULL) {
-            w->source = argv[i];
-        } else {
-            w->rest[w->n++] = argv[i];
-        }
-    }
-    return w->source != NULL
-               ? 0
-               : err_set(ERR_USAGE, "name a model, policy, run or FILE.npy; see --help");
-}
-
 static struct config *load_config(const struct words *w)
 {
-    struct config *c = arguments_source(w->source, w->n, w->rest);
+    struct config *c = arguments_source(w->word[0], w->n - 1, w->word + 1);
     if (c == NULL || config_is(w->options, "class", "all"))
         return c;
     char *a = text_new("rollout.classes=[%s]", config_text(w->options, "class"));
@@ -118,24 +103,18 @@ static int rows_of(const struct config *o, const char *key, int64_t rows[2])
     return good ? 0 : err_set(ERR_USAGE, "--%s: '%s' is no FIRST:LAST", key, text);
 }
 
-static const char *or_null(const struct config *o, const char *key)
-{
-    const char *v = config_text(o, key);
-    return v[0] == '\0' ? NULL : v;
-}
-
 static int settle(const struct words *w, struct config *c, struct evaluate_options *e)
 {
     const struct config *o = w->options;
     *e = (struct evaluate_options){
-        .source = w->source,
+        .source = w->word[0],
         .config = c,
         .n = config_int(o, "n"),
         .version = config_is(o, "version", "newest") ? -1 : config_int(o, "version"),
         .ema = config_bool(o, "ema"),
-        .rewards = or_null(o, "rewards"),
-        .reference = or_null(o, "reference"),
-        .training = or_null(o, "training"),
+        .rewards = arguments_text(o, "rewards"),
+        .reference = arguments_text(o, "reference"),
+        .training = arguments_text(o, "training"),
         .near = config_real(o, "near"),
     };
     char *seed = text_new("run.seed=%s", config_text(o, "seed"));
@@ -257,18 +236,15 @@ static int work(void *ctx, const struct comm *all)
 int cmd_evaluate(int argc, char **argv)
 {
     struct words w = {.options = config_create(options),
-                      .rest = mem_alloc(argc, sizeof *w.rest)};
+                      .word = mem_alloc(argc, sizeof *w.word)};
     struct config *c = NULL;
     int code = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            arguments_option_help(options);
-            fputs("\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 not finite,\n"
-                  "75 ended by a signal while samples were drawn\n", stdout);
-            goto done;
-        }
-    if (sort_words(argc, argv, &w) == 0)
+    if (arguments_help(argc, argv, usage, options, codes))
+        goto done;
+    int rc = arguments_words(w.options, options, argc, argv, w.word, &w.n);
+    if (rc == 0 && w.n == 0)
+        rc = err_set(ERR_USAGE, "name a model, policy, run or FILE.npy; see --help");
+    if (rc == 0)
         c = load_config(&w);
     if (c == NULL) {
         code = cmd_fail("evaluate");
@@ -281,6 +257,6 @@ int cmd_evaluate(int argc, char **argv)
 done:
     config_destroy(c);
     config_destroy(w.options);
-    mem_free(w.rest);
+    mem_free(w.word);
     return code;
 }

@@ -1,5 +1,6 @@
 /* `sluice forward`: one evaluation of a network on tensors from a file, for comparing
  * it with another implementation. */
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 
 #include "io/safetensors.h"
@@ -11,7 +12,6 @@
 
 #include <math.h>
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 static const char help[] =
@@ -278,11 +278,8 @@ int cmd_forward(int argc, char **argv)
     struct model *m = NULL;
     struct tape *tape = NULL;
     int rc = -1;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     if (read_options(argc, argv, &o) != 0)
         goto done;
     m = model_open(o.model, o.seed, true);

@@ -136,23 +136,13 @@ static void pass_on(struct words *w)
         }
 }
 
-static const char *or_null(const struct words *w, const char *key)
-{
-    const char *v = config_text(w->options, key);
-    return v[0] == '\0' ? NULL : v;
-}
-
 int cmd_front(int argc, char **argv)
 {
     struct words w = {.options = config_create(options)};
     const char *world = getenv("OMPI_COMM_WORLD_SIZE");
     int rc = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            arguments_option_help(options);
-            goto done;
-        }
+    if (arguments_help(argc, argv, usage, options, NULL))
+        goto done;
     if (world != NULL && strcmp(world, "1") != 0)
         rc = err_set(ERR_USAGE, "front starts its members itself: give the launcher by "
                                 "--launch instead");
@@ -169,9 +159,9 @@ int cmd_front(int argc, char **argv)
             .value = w.value,
             .override = w.override,
             .evaluate = w.evaluate,
-            .launch = or_null(&w, "launch"),
-            .x = or_null(&w, "x"),
-            .y = or_null(&w, "y"),
+            .launch = arguments_text(w.options, "launch"),
+            .x = arguments_text(w.options, "x"),
+            .y = arguments_text(w.options, "y"),
         };
         rc = front_make(&o);
     }

@@ -3,6 +3,7 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/source.h"
 #include "stages/diffusion/schedule.h"
@@ -117,10 +118,7 @@ static int graft(const struct options *o)
 int cmd_graft(int argc, char **argv)
 {
     struct options o = {0};
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     return read_options(argc, argv, &o) == 0 && graft(&o) == 0 ? 0 : cmd_fail("graft");
 }

@@ -90,14 +90,6 @@ static void json_column(struct json_out *o, const struct inspect_column *c)
     json_out_end(o);
 }
 
-static void json_print(struct json_out *o)
-{
-    struct text t = {0};
-    json_out_finish(o, 2, &t);
-    puts(t.s);
-    text_free(&t);
-}
-
 /* Attributes that the format defines as numbers; a run called "7" stays a text. */
 static bool is_number(const char *name, const char *value, int64_t *number)
 {
@@ -128,7 +120,7 @@ static void json_file(const char *path, const struct inspect_file *f)
         json_column(o, &f->column[i]);
     json_out_end(o);
     json_out_text(o, "content_sha256", f->content);
-    json_print(o);
+    json_out_print(o);
 }
 
 static int inspect_file(const char *path, bool json)
@@ -247,7 +239,7 @@ static void json_run(const char *dir, const struct row *r, int64_t n,
     for (int64_t i = 0; i < versions; i++)
         json_out_i64(o, NULL, version[i]);
     json_out_end(o);
-    json_print(o);
+    json_out_print(o);
 }
 
 static int inspect_run(const char *dir, bool json)

@@ -4,11 +4,11 @@
 #include "io/config.h"
 #include "io/merge.h"
 #include "io/sys/err.h"
+#include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/iterations.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static const char usage[] =
     "usage: sluice merge RUNDIR OUT.h5 [--iterations A:B]\n\n"
@@ -29,26 +29,15 @@ static const struct config_key options[] = {
 
 int cmd_merge(int argc, char **argv)
 {
-    struct config *c = config_create(options);
-    const char *word[2] = {NULL, NULL};
-    int words = 0, rc = 0;
     int64_t first, last;
     struct merged m;
-    for (int i = 1; i < argc && rc == 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            arguments_option_help(options);
-            config_destroy(c);
-            return 0;
-        }
-        if (strncmp(argv[i], "--", 2) == 0)
-            rc = arguments_option(c, options, argc, argv, &i);
-        else if (words < 2)
-            word[words++] = argv[i];
-        else
-            rc =
-                err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help", argv[i]);
-    }
+    if (arguments_help(argc, argv, usage, options, NULL))
+        return 0;
+    struct config *c = config_create(options);
+    char **word = mem_alloc(argc, sizeof *word);
+    int words, rc = arguments_words(c, options, argc, argv, word, &words);
+    if (rc == 0 && words > 2)
+        rc = err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help", word[2]);
     if (rc == 0 && words < 2)
         rc = err_set(ERR_USAGE,
                      "name a run directory and the file to write; see --help");
@@ -61,5 +50,6 @@ int cmd_merge(int argc, char **argv)
         printf("%s: %lld samples of %lld files, %.1f MB\n", word[1],
                (long long)m.samples, (long long)m.files, (double)m.bytes / 1e6);
     config_destroy(c);
+    mem_free(word);
     return rc == 0 ? 0 : cmd_fail("merge");
 }

@@ -5,12 +5,12 @@
 #include "io/rundir.h"
 #include "io/sys/clock.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/compute.h"
+#include "pipeline/job.h"
 #include "pipeline/placement.h"
 #include "pipeline/prepare.h"
 #include "pipeline/pretrain_data.h"
@@ -20,7 +20,6 @@
 #include "stages/pretrain.h"
 
 #include <math.h>
-#include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,17 +227,12 @@ static int report_step(struct job *j, int64_t step, double loss, double norm)
            (long long)j->options.steps, loss, norm, s);
     fflush(stdout);
     struct json_out *o = json_out_create();
-    struct text line = {0};
     json_out_i64(o, "step", step);
     json_out_f64(o, "loss", loss);
     json_out_f64(o, "grad_norm", norm);
     json_out_f64(o, "session_s", s);
     json_out_text(o, "time", log_now(now));
-    json_out_finish(o, 0, &line);
-    text_add(&line, "\n");
-    int rc = file_append(task_path(&j->task, "metrics.jsonl", path), line.s, line.len);
-    text_free(&line);
-    return rc;
+    return json_out_append(o, task_path(&j->task, "metrics.jsonl", path));
 }
 
 /* Does any rank want to stop? Collective. */
@@ -325,39 +319,20 @@ static int set_up(struct job *j)
     return j->comm.rank == 0 ? prepare_directory(t->dir, j->c, all, &resumed) : 0;
 }
 
-static int run_job(struct config *c)
+static int work(void *ctx, const struct comm *all)
 {
-    struct job j = {.c = c, .started = clock_s()};
-    worker_catch_signals();
-    if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
-        return ERR_ENV;
-    MPI_Comm group; /* never the world itself, never one with a topology */
-    MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
-    MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);
-    j.comm = (struct comm){.mpi = group};
-    MPI_Comm_rank(group, &j.comm.rank);
-    MPI_Comm_size(group, &j.comm.size);
-    struct place place;
-    int rc = placement_threads(c, j.comm.rank);
-    if (rc == 0)
-        rc = compute_settle(c, &j.comm);
-    if (rc == 0)
-        placement_apply(c, false, j.comm.rank, &place);
-    rc = comm_agree(&j.comm, rc == 0 ? set_up(&j) : -1);
+    struct job *j = ctx;
+    j->comm = *all;
+    int rc = comm_agree(all, set_up(j));
     if (rc == 0) {
-        j.task.trainer = trainer_create(&j.comm, model_params(j.task.model), true);
-        rc = train(&j);
+        j->task.trainer = trainer_create(&j->comm, model_params(j->task.model), true);
+        rc = train(j);
     }
-    int code = rc == 0 || j.comm.rank != 0 ? 0 : (int)err_code(); /* one rank speaks */
-    if (rc != 0 && j.comm.rank == 0)
-        fprintf(stderr, "sluice pretrain: %s\n", err_text());
-    if (rc == 0 && j.comm.rank == 0)
-        printf("model: %s\n", config_text(c, "pretrain.output"));
-    dataset_free(&j.data);
-    settings_close(&j.task);
-    MPI_Comm_free(&group);
-    MPI_Finalize();
-    return code;
+    if (rc == 0 && all->rank == 0)
+        printf("model: %s\n", config_text(j->c, "pretrain.output"));
+    dataset_free(&j->data);
+    settings_close(&j->task);
+    return rc;
 }
 
 int cmd_pretrain(int argc, char **argv)
@@ -367,7 +342,9 @@ int cmd_pretrain(int argc, char **argv)
     if (c == NULL)
         return code;
     placement_quiet_threads(c, argv - 1);
-    code = run_job(c);
+    struct job j = {.c = c, .started = clock_s()};
+    worker_catch_signals();
+    code = job_run("pretrain", c, work, &j);
     config_destroy(c);
     return code;
 }

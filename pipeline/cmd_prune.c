@@ -200,17 +200,14 @@ static int prune(struct prune *p)
 
 static int read_words(int argc, char **argv, struct config *c, struct prune *p)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) == 0) {
-            if (arguments_option(c, options, argc, argv, &i) != 0)
-                return -1;
-        } else if (p->dir == NULL) {
-            p->dir = argv[i];
-        } else {
-            return err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help",
-                           argv[i]);
-        }
-    }
+    char **word = mem_alloc(argc, sizeof *word);
+    int n, rc = arguments_words(c, options, argc, argv, word, &n);
+    if (rc == 0 && n > 1)
+        rc = err_set(ERR_USAGE, "unexpected argument '%.100s'; see --help", word[1]);
+    p->dir = n > 0 ? word[0] : NULL;
+    mem_free(word);
+    if (rc != 0)
+        return -1;
     p->list = config_text(c, "keep-iterations");
     p->dry = config_bool(c, "dry-run");
     if (p->dir == NULL || p->list[0] == '\0')
@@ -225,12 +222,8 @@ int cmd_prune(int argc, char **argv)
     struct config *c = config_create(options);
     struct prune p = {.dir = NULL};
     int code = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            arguments_option_help(options);
-            goto done;
-        }
+    if (arguments_help(argc, argv, usage, options, NULL))
+        goto done;
     if (read_words(argc, argv, c, &p) != 0 || prune(&p) != 0)
         code = cmd_fail("prune");
     else

@@ -7,7 +7,6 @@
 #include "pipeline/replay.h"
 #include "pipeline/session.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char help[] =
@@ -69,11 +68,8 @@ int cmd_replay(int argc, char **argv)
     struct words w = {.rest = mem_alloc(argc, sizeof *w.rest)};
     struct config *was = NULL, *now = NULL;
     int rc, code = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            goto done;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        goto done;
     rc = sort_words(argc, argv, &w);
     if (rc == 0)
         was = arguments_directory(w.source, 0, NULL);

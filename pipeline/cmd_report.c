@@ -1,5 +1,6 @@
 /* sluice report: one HTML file about a run. */
 #include "io/sys/err.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/report/report.h"
 
@@ -17,11 +18,9 @@ static const char help[] =
 int cmd_report(int argc, char **argv)
 {
     const char *dir = NULL, *out = NULL;
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
         if (strcmp(argv[i], "--out") == 0 && i + 1 < argc) {
             out = argv[++i];
         } else if (argv[i][0] != '-' && dir == NULL) {

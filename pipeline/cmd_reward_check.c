@@ -29,6 +29,9 @@ static const char usage[] =
     "are\n"
     "neither used nor added to.\n\n";
 
+static const char codes[] =
+    "\nexit codes: 0 all have scores, 2 usage, 3 bad input, 7 a reward failed\n";
+
 /* clang-format off */
 static const struct config_key options[] = {
     {"n", CONFIG_INT, "1", 1, 4096, NULL, true, "samples"},
@@ -259,7 +262,6 @@ static void print_text(const struct answer *a)
 static void print_json(const struct answer *a, int n)
 {
     struct json_out *o = json_out_create();
-    struct text t = {0};
     json_out_list(o, "rewards");
     for (int i = 0; i < n; i++) {
         json_out_map(o, NULL);
@@ -278,9 +280,7 @@ static void print_json(const struct answer *a, int n)
         json_out_end(o);
     }
     json_out_end(o);
-    json_out_finish(o, 2, &t);
-    printf("%s\n", t.s);
-    text_free(&t);
+    json_out_print(o);
 }
 
 static int run(const struct config *c, const struct config *o)
@@ -315,22 +315,10 @@ int cmd_reward_check(int argc, char **argv)
 {
     struct config *o = config_create(options), *c = NULL;
     char **rest = mem_alloc(argc, sizeof *rest);
-    int n = 0, rc = 0, code = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            arguments_option_help(options);
-            fputs("\nexit codes: 0 all have scores, 2 usage, 3 bad input, 7 a reward "
-                  "failed\n",
-                  stdout);
-            goto done;
-        }
-    for (int i = 1; i < argc && rc == 0; i++) {
-        if (strncmp(argv[i], "--", 2) == 0)
-            rc = arguments_option(o, options, argc, argv, &i);
-        else
-            rest[n++] = argv[i];
-    }
+    int n = 0, rc, code = 0;
+    if (arguments_help(argc, argv, usage, options, codes))
+        goto done;
+    rc = arguments_words(o, options, argc, argv, rest, &n);
     if (rc == 0 && n == 0)
         rc = err_set(ERR_USAGE,
                      "name a configuration file; see `sluice reward-check --help`");

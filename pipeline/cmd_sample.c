@@ -19,7 +19,6 @@
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -37,6 +36,9 @@ static const char usage[] =
     "samples.npy\n\n"
     "A series is in the units of its data; --raw true leaves the network's numbers.\n"
     "The same call gives the same bits, whatever --batch and --threads.\n\n";
+
+static const char codes[] =
+    "\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 samples not finite\n";
 
 /* clang-format off */
 static const struct config_key options[] = {
@@ -92,28 +94,16 @@ struct sampling {
     int64_t *labels;           /* [batch] */
 };
 
-static void print_help(void)
-{
-    fputs(usage, stdout);
-    arguments_option_help(options);
-    fputs("\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 samples not finite\n",
-          stdout);
-}
-
 static int read_options(struct config *c, int argc, char **argv, const char **source)
 {
-    *source = NULL;
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) == 0) {
-            if (arguments_option(c, options, argc, argv, &i) != 0)
-                return -1;
-        } else if (*source != NULL) {
-            return err_set(ERR_USAGE, "one SOURCE is wanted, '%.100s' is a second",
-                           argv[i]);
-        } else {
-            *source = argv[i];
-        }
-    }
+    char **word = mem_alloc(argc, sizeof *word);
+    int n, rc = arguments_words(c, options, argc, argv, word, &n);
+    if (rc == 0 && n > 1)
+        rc = err_set(ERR_USAGE, "one SOURCE is wanted, '%.100s' is a second", word[1]);
+    *source = n > 0 ? word[0] : NULL;
+    mem_free(word);
+    if (rc != 0)
+        return -1;
     if (*source == NULL || config_text(c, "out")[0] == '\0')
         return err_set(ERR_USAGE, "SOURCE and --out are needed; see --help");
     return 0;
@@ -300,11 +290,8 @@ int cmd_sample(int argc, char **argv)
 {
     const char *source;
     int rc = -1;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            print_help();
-            return 0;
-        }
+    if (arguments_help(argc, argv, usage, options, codes))
+        return 0;
     struct config *c = config_create(options);
     struct sampling s = {.c = c};
     if (read_options(c, argc, argv, &source) != 0 || prepare(&s, source) != 0 ||

@@ -12,7 +12,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 static const char usage[] = "usage: sluice score RUNDIR|FOLDER|FILE [CONFIG.yaml] "
                             "[section.key=value ...] [OPTIONS]\n"
@@ -30,6 +29,10 @@ static const char usage[] = "usage: sluice score RUNDIR|FOLDER|FILE [CONFIG.yaml
                             "stopped, with any number of ranks, and gives the same "
                             "bits. What is there with other\n"
                             "settings or of other samples is refused.\n\n";
+
+static const char codes[] =
+    "\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 7 more samples failed than\n"
+    "reward.on_failure and reward.max_failed_fraction allow, 75 stopped\n";
 
 /* clang-format off */
 static const struct config_key options[] = {
@@ -77,7 +80,6 @@ static void print_json(const struct score_result *r)
                 {"q05", r->summary.q05},   {"median", r->summary.median},
                 {"q95", r->summary.q95},   {"max", r->summary.max}};
     struct json_out *o = json_out_create();
-    struct text t = {0};
     json_out_text(o, "reward", r->reward);
     json_out_text(o, "units", r->units);
     json_out_text(o, "folder", r->out);
@@ -91,9 +93,7 @@ static void print_json(const struct score_result *r)
     for (size_t i = 0; i < sizeof line / sizeof *line; i++)
         if (isfinite(line[i].value))
             json_out_f64(o, line[i].name, line[i].value);
-    json_out_finish(o, 2, &t);
-    printf("%s\n", t.s);
-    text_free(&t);
+    json_out_print(o);
 }
 
 static int work(void *ctx, const struct comm *all)
@@ -106,55 +106,28 @@ static int work(void *ctx, const struct comm *all)
     return rc;
 }
 
-static const char *or_null(const struct config *o, const char *key)
-{
-    const char *v = config_text(o, key);
-    return v[0] == '\0' ? NULL : v;
-}
-
-/* The words that are no options: the source, then what the configuration is from. */
-static int sort_words(int argc, char **argv, struct config *o, char **rest, int *n)
-{
-    *n = 0;
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) != 0)
-            rest[(*n)++] = argv[i];
-        else if (arguments_option(o, options, argc, argv, &i) != 0)
-            return -1;
-    }
-    return *n > 0 ? 0
-                  : err_set(ERR_USAGE,
-                            "name a run directory, a folder of pictures or a data "
-                            "file; see `sluice score --help`");
-}
-
 int cmd_score(int argc, char **argv)
 {
     struct config *o = config_create(options), *c = NULL;
     char **rest = mem_alloc(argc, sizeof *rest);
     int n, code = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            arguments_option_help(options);
-            fputs("\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 7 more samples "
-                  "failed "
-                  "than\nreward.on_failure and reward.max_failed_fraction allow, 75 "
-                  "stopped\n",
-                  stdout);
-            goto done;
-        }
-    if (sort_words(argc, argv, o, rest, &n) == 0)
+    if (arguments_help(argc, argv, usage, options, codes))
+        goto done;
+    int rc = arguments_words(o, options, argc, argv, rest, &n);
+    if (rc == 0 && n == 0)
+        rc = err_set(ERR_USAGE, "name a run directory, a folder of pictures or a data "
+                                "file; see `sluice score --help`");
+    if (rc == 0) /* the source, then what the configuration is from */
         c = arguments_source(rest[0], n - 1, rest + 1);
     if (c == NULL) {
         code = cmd_fail("score");
         goto done;
     }
     struct asked a = {.score = {.source = rest[0],
-                                .reward = or_null(o, "reward"),
-                                .labels = or_null(o, "labels"),
-                                .out = or_null(o, "out"),
-                                .csv = or_null(o, "csv"),
+                                .reward = arguments_text(o, "reward"),
+                                .labels = arguments_text(o, "labels"),
+                                .out = arguments_text(o, "out"),
+                                .csv = arguments_text(o, "csv"),
                                 .config = c,
                                 .retry = config_bool(o, "retry-failed")},
                       .json = config_bool(o, "json")};

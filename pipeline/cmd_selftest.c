@@ -108,19 +108,13 @@ static int conclude(struct selftest *t)
 int cmd_selftest(int argc, char **argv)
 {
     struct config *o = config_create(options), *c = NULL;
-    int rc = 0, code = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            arguments_option_help(options);
-            fputs(codes, stdout);
-            goto done;
-        }
-    for (int i = 1; i < argc && rc == 0; i++)
-        rc = strncmp(argv[i], "--", 2) == 0
-                 ? arguments_option(o, options, argc, argv, &i)
-                 : err_set(ERR_USAGE, "unexpected '%s'; see `sluice selftest --help`",
-                           argv[i]);
+    char **word = mem_alloc(argc, sizeof *word);
+    int n, rc, code = 0;
+    if (arguments_help(argc, argv, help, options, codes))
+        goto done;
+    rc = arguments_words(o, options, argc, argv, word, &n);
+    if (rc == 0 && n > 0)
+        rc = err_set(ERR_USAGE, "unexpected '%s'; see `sluice selftest --help`", word[0]);
     c = rc == 0 ? schema_load(0, NULL) : NULL;
     if (c == NULL) {
         code = cmd_fail("selftest");
@@ -137,5 +131,6 @@ int cmd_selftest(int argc, char **argv)
 done:
     config_destroy(c);
     config_destroy(o);
+    mem_free(word);
     return code;
 }

@@ -6,7 +6,6 @@
 #include "pipeline/session.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static const char help[] =
     "usage: sluice stage rollout|reward|advantage|update RUNDIR [section.key=value ...]\n\n"
@@ -20,11 +19,8 @@ static const char help[] =
 int cmd_stage(int argc, char **argv)
 {
     enum group g;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     if (argc < 3 || !group_from_name(argv[1], &g)) {
         fputs(help, stderr);
         return ERR_USAGE;

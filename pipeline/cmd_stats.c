@@ -3,14 +3,11 @@
 
 #include "io/config.h"
 #include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/iterations.h"
 #include "pipeline/stats/stats.h"
 
-#include <stdio.h>
-#include <string.h>
 
 static const char usage[] =
     "usage: sluice stats RUNDIR... [OPTIONS]\n\n"
@@ -56,35 +53,23 @@ static const struct config_key options[] = {
 
 struct words {
     struct config *options;
-    const char **dir;
-    int64_t n;
+    char **dir; /* [n] */
+    int n;
 };
-
-static const char *or_null(const struct config *o, const char *key)
-{
-    const char *v = config_text(o, key);
-    return v[0] == '\0' ? NULL : v;
-}
 
 static int sort_words(int argc, char **argv, struct words *w)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) != 0)
-            w->dir[w->n++] = argv[i];
-        else if (arguments_option(w->options, options, argc, argv, &i) != 0)
-            return -1;
-    }
+    if (arguments_words(w->options, options, argc, argv, w->dir, &w->n) != 0)
+        return -1;
     if (w->n == 0)
         return err_set(ERR_USAGE, "name a run directory; see `sluice stats --help`");
-    if (w->n > 1 && or_null(w->options, "hdf5") != NULL)
-        return err_set(ERR_USAGE, "--hdf5: name one run directory, not %lld",
-                       (long long)w->n);
+    if (w->n > 1 && arguments_text(w->options, "hdf5") != NULL)
+        return err_set(ERR_USAGE, "--hdf5: name one run directory, not %d", w->n);
     return 0;
 }
 
 static int write_json(const struct words *w, const struct stats *s, const char *path)
 {
-    struct text text = {0};
     struct json_out *out = json_out_create();
     json_out_list(out, "runs");
     for (int64_t i = 0; i < w->n; i++) {
@@ -94,19 +79,15 @@ static int write_json(const struct words *w, const struct stats *s, const char *
         json_out_end(out);
     }
     json_out_end(out);
-    json_out_finish(out, 2, &text);
-    text_add(&text, "\n");
-    int rc = file_write(path, text.s, text.len);
-    text_free(&text);
-    return rc;
+    return json_out_file(out, path);
 }
 
 static int work(const struct words *w)
 {
     const struct config *c = w->options;
-    struct stats_options o = {.data = or_null(c, "data"),
-                              .training = or_null(c, "training"),
-                              .policy = or_null(c, "policy")};
+    struct stats_options o = {.data = arguments_text(c, "data"),
+                              .training = arguments_text(c, "training"),
+                              .policy = arguments_text(c, "policy")};
     struct stats *s = mem_alloc(w->n, sizeof *s);
     int64_t done = 0;
     int rc = iterations_parse("--iterations", config_text(c, "iterations"), &o.first,
@@ -118,9 +99,9 @@ static int work(const struct words *w)
     }
     if (rc == 0)
         stats_print(w->dir, s, w->n);
-    if (rc == 0 && or_null(c, "json") != NULL)
+    if (rc == 0 && arguments_text(c, "json") != NULL)
         rc = write_json(w, s, config_text(c, "json"));
-    if (rc == 0 && or_null(c, "hdf5") != NULL)
+    if (rc == 0 && arguments_text(c, "hdf5") != NULL)
         rc = stats_write(s, config_text(c, "hdf5"));
     for (int64_t i = 0; i < done; i++)
         stats_free(&s[i]);
@@ -133,12 +114,8 @@ int cmd_stats(int argc, char **argv)
     struct words w = {.options = config_create(options),
                       .dir = mem_alloc(argc, sizeof *w.dir)};
     int code = 0;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(usage, stdout);
-            arguments_option_help(options);
-            goto done;
-        }
+    if (arguments_help(argc, argv, usage, options, NULL))
+        goto done;
     if (sort_words(argc, argv, &w) != 0 || work(&w) != 0)
         code = cmd_fail("stats");
 done:

@@ -31,7 +31,6 @@ static void print_text(const struct verify_report *r)
 static void print_json(const char *path, const struct verify_report *r)
 {
     struct json_out *o = json_out_create();
-    struct text t = {0};
     json_out_text(o, "path", path);
     json_out_i64(o, "files", r->files);
     json_out_i64(o, "damaged", r->damaged);
@@ -47,9 +46,7 @@ static void print_json(const char *path, const struct verify_report *r)
         }
         json_out_end(o);
     }
-    json_out_finish(o, 2, &t);
-    puts(t.s);
-    text_free(&t);
+    json_out_print(o);
 }
 
 int cmd_verify(int argc, char **argv)

@@ -326,7 +326,6 @@ static int write_csv(const struct front *f)
 
 static int write_json(const struct front *f)
 {
-    struct text t = {0};
     struct json_out *o = json_out_create();
     json_out_text(o, "key", f->o->key);
     json_out_text(o, "x", f->name[f->x]);
@@ -343,12 +342,9 @@ static int write_json(const struct front *f)
         json_out_end(o);
     }
     json_out_end(o);
-    json_out_finish(o, 2, &t);
-    text_add(&t, "\n");
     char *path = rundir_path(f->o->dir, "front.json");
-    int rc = file_write(path, t.s, t.len);
+    int rc = json_out_file(o, path);
     mem_free(path);
-    text_free(&t);
     return rc;
 }
 

@@ -36,23 +36,9 @@ static char *path_of(const struct record *r, const char *name)
 
 static int write_json(struct record *r, const char *name, struct json_out *o)
 {
-    struct text text = {0};
     char *path = path_of(r, name);
-    json_out_finish(o, 2, &text);
-    text_add(&text, "\n");
-    int rc = file_write(path, text.s, text.len);
+    int rc = json_out_file(o, path);
     mem_free(path);
-    text_free(&text);
-    return rc;
-}
-
-static int append_json(const char *path, struct json_out *o)
-{
-    struct text text = {0};
-    json_out_finish(o, 0, &text);
-    text_add(&text, "\n");
-    int rc = file_append(path, text.s, text.len);
-    text_free(&text);
     return rc;
 }
 
@@ -134,7 +120,7 @@ static int recover(struct record *r, int64_t last, int64_t newest)
         struct json_out *o = metrics_line(r, v - 1, metric);
         json_out_f64(o, "t_iteration_s", NAN);
         json_out_bool(o, "recovered", true);
-        if (append_json(r->metrics, o) != 0)
+        if (json_out_append(o, r->metrics) != 0)
             return -1;
     }
     return 0;
@@ -248,7 +234,7 @@ int record_iteration(struct record *r, int64_t iteration, const double metric[ME
     json_out_i64(o, "rss_bytes", rss_bytes);
     progress_line(r, iteration, metric, times->iteration_s, rss_bytes);
     r->done++;
-    return append_json(r->metrics, o) != 0
+    return json_out_append(o, r->metrics) != 0
                ? -1
                : record_status(r, "running", 0, "", iteration + 1);
 }
@@ -260,7 +246,7 @@ int record_event(struct record *r, const char *event, const char *detail)
     json_out_text(o, "event", event);
     json_out_text(o, "detail", detail);
     json_out_text(o, "time", log_now(now));
-    return append_json(r->metrics, o);
+    return json_out_append(o, r->metrics);
 }
 
 int record_status(struct record *r, const char *state, int code, const char *message,
@@ -342,7 +328,7 @@ int record_provenance(struct record *r, int argc, char **argv,
                       const struct record_where *where)
 {
     char *sessions = path_of(r, "log/sessions.jsonl");
-    int rc = append_json(sessions, provenance(r, argc, argv, where));
+    int rc = json_out_append(provenance(r, argc, argv, where), sessions);
     mem_free(sessions);
     return rc != 0 ? -1
                    : write_json(r, "provenance.json", provenance(r, argc, argv, where));

@@ -64,10 +64,20 @@ static inline char *write_model(int side)
     return folder;
 }
 
+static inline const char *program(void)
+{
+    const char *bin = getenv("SLUICE_BIN");
+    return bin != NULL ? bin : "build/sluice";
+}
+
+static inline bool program_is_built(void)
+{
+    return access(program(), X_OK) == 0;
+}
+
 /* Runs the program in a new run directory, which is returned. */
 static inline char *run(const char *name, const char *model, const char *options)
 {
-    const char *bin = getenv("SLUICE_BIN");
     char *dir = text_new("%s/%s", work, name);
     char *yaml = text_new("%s.yaml", dir), *log = text_new("%s.log", dir);
     char *text = text_new("run: {dir: %s, iterations: 1}\n"
@@ -78,7 +88,7 @@ static inline char *run(const char *name, const char *model, const char *options
                           "update: {max_grad_norm: 0}\n",
                           dir, model, STEPS);
     char *command = text_new("%s run %s model.micro_batch=4096 %s >%s 2>&1",
-                             bin != NULL ? bin : "build/sluice", yaml, options, log);
+                             program(), yaml, options, log);
     must(file_write(yaml, text, (int64_t)strlen(text)));
     int status = system(command), code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     if (!tap_ok(code == 0, "%s: exit %d", name, code)) {
@@ -122,6 +132,25 @@ static inline double settled(const char *dir, int64_t iterations, int64_t last)
     for (int64_t v = iterations - last + 1; v <= iterations; v++)
         mean += (double)shift_of(dir, v) / (double)last;
     return mean;
+}
+
+/* Brightness rises over so many iterations of n samples of one element, and the last mean is
+ * what the chain, which is linear in the shift, makes of the shift that was learned. */
+static inline void rises(const char *name, const char *dir, int64_t iterations, int64_t n)
+{
+    double first[METRICS], last[METRICS], error = sqrt(VARIANCE / (double)n);
+    struct policy *p = open_policy(dir, 1);
+    must(policy_metrics(p, first));
+    policy_close(p);
+    p = open_policy(dir, iterations);
+    must(policy_metrics(p, last));
+    policy_close(p);
+    double shift = (double)shift_of(dir, iterations - 1); /* which made the last samples */
+    double rise = last[METRIC_REWARD_MEAN] - first[METRIC_REWARD_MEAN];
+    tap_ok(rise > 8 * error, "%s: brightness rises from %.4f to %.4f: %.1f standard errors",
+           name, first[METRIC_REWARD_MEAN], last[METRIC_REWARD_MEAN], rise / error);
+    tap_near(last[METRIC_REWARD_MEAN], MEAN + SLOPE * shift, 4 * error,
+             "the last mean follows from the shift");
 }
 
 /* Gradients of the first two iterations, from AdamW's first moments; metric receives the

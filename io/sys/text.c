@@ -1,6 +1,7 @@
 /* Strings. */
 #include "io/sys/text.h"
 
+#include "io/sys/err.h"
 #include "io/sys/mem.h"
 
 #include <errno.h>
@@ -162,4 +163,17 @@ const char *text_nearest(const char *word, const char *const *candidates, int64_
         }
     }
     return best;
+}
+
+int text_unknown(const char *what, const char *name, const char *const *known, int64_t n)
+{
+    struct text all = {0};
+    for (int64_t i = 0; i < n; i++)
+        text_add(&all, "%s%s", i > 0 ? ", " : "", known[i]);
+    const char *near = text_nearest(name, known, n);
+    err_set(ERR_USAGE, "unknown %s \"%.60s\"%s%s%s (there are %s)", what, name,
+            near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+            near != NULL ? "\"?" : "", all.s != NULL ? all.s : "none");
+    text_free(&all);
+    return -1;
 }

@@ -28,6 +28,10 @@ bool text_to_f64(const char *s, double *out);
  * -> seconds. */
 bool text_to_seconds(const char *s, double *out);
 
+/* ERR_USAGE: there is no `what` of this name, but perhaps a near one, and n others. Always
+ * returns -1. */
+int text_unknown(const char *what, const char *name, const char *const *known, int64_t n);
+
 /* The candidate nearest to word by edit distance, or NULL if none is near. */
 const char *text_nearest(const char *word, const char *const *candidates, int64_t n);
 

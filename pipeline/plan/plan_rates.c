@@ -11,10 +11,10 @@
 #include "io/sys/rng.h"
 #include "pipeline/plan/plan_sizes.h"
 #include "scheduler/layout.h"
+#include "stages/metric/summary.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static const double message_latency_s = 5e-6; /* one message between nodes */
 static const double message_bandwidth = 1e9;  /* bytes per second and rank */
@@ -85,20 +85,14 @@ static int read_accounts(struct accounts *a, const char *path)
                               path);
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(const struct accounts *a, int g, int k)
 {
     int64_t first = a->n >= 3, n = a->n - first; /* the first one meets cold caches */
     double *v = mem_alloc(n, sizeof *v);
     for (int64_t i = 0; i < n; i++)
         v[i] = a->s[first + i][g][k];
-    qsort(v, (size_t)n, sizeof *v, compare);
-    double m = (v[n / 2] + v[(n - 1) / 2]) / 2;
+    summary_sort(v, n);
+    double m = summary_quantile(v, n, 0.5);
     mem_free(v);
     return m;
 }

@@ -34,13 +34,6 @@ static void add_event(struct report_metrics *m, const struct json *line)
     m->event[m->events++].time = mem_text(time == NULL ? "" : time);
 }
 
-static double number_of(const struct json *map, const char *key)
-{
-    double v;
-    const struct json *j = map == NULL ? NULL : json_get(map, key);
-    return j != NULL && json_to_f64(j, &v) ? v : NAN;
-}
-
 /* Index of a component, a new one for a new name; -1 where there are too many. */
 static int64_t part_of(struct report_metrics *m, const char *name)
 {
@@ -59,7 +52,8 @@ static void read_scored(struct report_metrics *m, const struct json *line,
     const struct json *status = json_get(line, "status");
     const struct json *parts = json_get(line, "components");
     for (int k = 0; k < REPORT_STATUSES; k++) {
-        double v = number_of(status, reward_status_name((enum reward_status)k));
+        double v =
+            json_number(status, reward_status_name((enum reward_status)k), NAN);
         s->status[k] = isfinite(v) ? v : status == NULL && k == 0 ? NAN : 0;
     }
     for (int k = 0; k < REPORT_PARTS; k++)
@@ -70,9 +64,9 @@ static void read_scored(struct report_metrics *m, const struct json *line,
         int64_t k = v == NULL || name == NULL ? -1 : part_of(m, name);
         if (k < 0)
             continue;
-        s->part[k].mean = number_of(v, "mean");
-        s->part[k].std = number_of(v, "std");
-        s->part[k].scored = number_of(v, "scored");
+        s->part[k].mean = json_number(v, "mean", NAN);
+        s->part[k].std = json_number(v, "std", NAN);
+        s->part[k].scored = json_number(v, "scored", NAN);
     }
 }
 
@@ -81,7 +75,7 @@ static void add_row(struct report_metrics *m, const struct json *line, int64_t *
     double row[M_COUNT];
     int64_t at = m->n;
     for (int k = 0; k < M_COUNT; k++)
-        row[k] = number_of(line, names[k]);
+        row[k] = json_number(line, names[k], NAN);
     if (!isfinite(row[M_ITERATION])) {
         m->unreadable++;
         return;

@@ -38,9 +38,7 @@ void report_times(struct text *out, const struct report_metrics *m)
 
 static double field(const struct json *map, const char *key)
 {
-    double v;
-    const struct json *j = json_get(map, key);
-    return j != NULL && json_to_f64(j, &v) ? v : NAN;
+    return json_number(map, key, NAN);
 }
 
 void report_accounting(struct text *out, const struct json *root)

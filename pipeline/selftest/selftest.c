@@ -79,7 +79,6 @@ int selftest_code(const struct selftest *t)
 static void verdict_json(const struct selftest *t, const char *verdict)
 {
     struct json_out *o = json_out_create();
-    struct text s = {0};
     json_out_text(o, "verdict", verdict);
     json_out_list(o, "checks");
     for (int i = 0; i < t->lines; i++) {
@@ -90,9 +89,7 @@ static void verdict_json(const struct selftest *t, const char *verdict)
         json_out_end(o);
     }
     json_out_end(o);
-    json_out_finish(o, 2, &s);
-    printf("%s\n", s.s);
-    text_free(&s);
+    json_out_print(o);
 }
 
 void selftest_verdict(const struct selftest *t)

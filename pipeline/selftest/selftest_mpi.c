@@ -5,10 +5,10 @@
 #include "io/sys/mem.h"
 #include "pipeline/selftest/selftest.h"
 #include "scheduler/mailbox.h"
+#include "stages/metric/summary.h"
 
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum { PINGS = 20, SLOW_PING_US = 500, SLOW_MB_S = 200 };
@@ -60,12 +60,6 @@ static void next(struct mailbox *m, bool coordinator, bool patient, struct lette
     }
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* There and back between rank 0 and every rank in turn; on rank 0 the worst median, in
  * microseconds, and whose. */
 static void ping(const struct comm *all, struct mailbox *m, double *worst, int *whose)
@@ -86,7 +80,7 @@ static void ping(const struct comm *all, struct mailbox *m, double *worst, int *
             next(m, true, false, &l, &from);
             us[k] = 1e6 * (clock_s() - start);
         }
-        qsort(us, PINGS, sizeof *us, by_value);
+        summary_sort(us, PINGS);
         if (us[PINGS / 2] > *worst) {
             *worst = us[PINGS / 2];
             *whose = r;

@@ -94,6 +94,6 @@ void stats_put(const struct stats *s, struct json_out *out);
 int stats_write(const struct stats *s, const char *path);
 
 /* For people: what several runs have in common as one table, then each by itself. */
-void stats_print(const char *const *dir, const struct stats *s, int64_t runs);
+void stats_print(char *const *dir, const struct stats *s, int64_t runs);
 
 #endif

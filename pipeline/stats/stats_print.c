@@ -55,7 +55,7 @@ static void take_leaves(struct table *t, const struct json *map, const char *pre
     }
 }
 
-static void print_table(const char *const *dir, const struct stats *s, int64_t runs)
+static void print_table(char *const *dir, const struct stats *s, int64_t runs)
 {
     struct table *t = mem_alloc(1, sizeof *t);
     t->runs = runs;
@@ -217,7 +217,7 @@ static void print_prompts(const struct stats *s)
     }
 }
 
-void stats_print(const char *const *dir, const struct stats *s, int64_t runs)
+void stats_print(char *const *dir, const struct stats *s, int64_t runs)
 {
     print_table(dir, s, runs);
     for (int64_t i = 0; i < runs; i++) {

@@ -45,15 +45,6 @@ static struct json *read_json(const struct sweep_member *m, const char *name)
     return j;
 }
 
-static double number(const struct json *map, const char *key, double otherwise)
-{
-    double v;
-    return map != NULL && json_get(map, key) != NULL &&
-                   json_to_f64(json_get(map, key), &v)
-               ? v
-               : otherwise;
-}
-
 static bool is_state(const struct json *status, const char *state)
 {
     const char *s = status == NULL ? NULL : json_text(json_get(status, "state"));
@@ -63,9 +54,9 @@ static bool is_state(const struct json *status, const char *state)
 bool sweep_is_done(const struct sweep_member *m, int64_t iterations)
 {
     struct json *status = read_json(m, "run/status.json");
-    double reached = number(status, "policy_version", -1);
+    double reached = json_number(status, "policy_version", -1);
     bool done = (is_state(status, "finished") &&
-                 number(status, "iterations", -1) >= (double)iterations) ||
+                 json_number(status, "iterations", -1) >= (double)iterations) ||
                 reached > (double)iterations;
     json_free(status);
     return done;
@@ -144,9 +135,9 @@ void sweep_result_read(const struct sweep *s, const struct sweep_member *m,
                                .kl = NAN,
                                .kl_path = NAN,
                                .guard = NAN};
-    r->code = (int64_t)number(own, "exit_code", -1);
-    r->wall_s = number(own, "wall_s", NAN);
-    r->starts = number(own, "starts", 0);
+    r->code = (int64_t)json_number(own, "exit_code", -1);
+    r->wall_s = json_number(own, "wall_s", NAN);
+    r->starts = json_number(own, "starts", 0);
     report_metrics_read(&r->metrics, path);
     take_metrics(s, r);
     for (int64_t k = 0; k < s->rungs; k++)
@@ -222,15 +213,11 @@ static void put_values(const struct sweep *s, const struct sweep_member *m,
     json_out_end(o);
 }
 
-static int write_json(const char *dir, const char *name, struct json_out *o, int indent)
+static int write_json(const char *dir, const char *name, struct json_out *o)
 {
-    struct text t = {0};
     char *path = rundir_path(dir, name);
-    json_out_finish(o, indent, &t);
-    text_add(&t, "\n");
-    int rc = file_write(path, t.s, t.len);
+    int rc = json_out_file(o, path);
     mem_free(path);
-    text_free(&t);
     return rc;
 }
 
@@ -243,10 +230,10 @@ int sweep_result_write(const struct sweep *s, const struct sweep_member *m,
     put_values(s, m, o);
     json_out_i64(o, "seed", m->seed);
     json_out_i64(o, "exit_code", code);
-    json_out_f64(o, "wall_s", number(old, "wall_s", 0) + wall_s);
-    json_out_i64(o, "starts", (int64_t)number(old, "starts", 0) + 1);
+    json_out_f64(o, "wall_s", json_number(old, "wall_s", 0) + wall_s);
+    json_out_i64(o, "starts", (int64_t)json_number(old, "starts", 0) + 1);
     json_free(old);
-    return write_json(m->dir, "member.json", o, 2);
+    return write_json(m->dir, "member.json", o);
 }
 
 int sweep_save(const struct sweep *s)
@@ -283,7 +270,7 @@ int sweep_save(const struct sweep *s)
         json_out_end(o);
     }
     json_out_end(o);
-    return write_json(s->dir, "sweep.json", o, 1);
+    return write_json(s->dir, "sweep.json", o);
 }
 
 static bool load_member(struct sweep *s, struct sweep_member *m, const struct json *j)
@@ -295,8 +282,8 @@ static bool load_member(struct sweep *s, struct sweep_member *m, const struct js
         json_kind(values) != JSON_MAP_T)
         return false;
     snprintf(m->id, sizeof m->id, "%s", id);
-    m->seed = (int64_t)number(j, "seed", 0);
-    m->iterations = (int64_t)number(j, "iterations", 0);
+    m->seed = (int64_t)json_number(j, "seed", 0);
+    m->iterations = (int64_t)json_number(j, "iterations", 0);
     m->dir = text_new("%s/members/%s", s->dir, m->id);
     m->value = mem_alloc(s->keys, sizeof *m->value);
     for (int64_t k = 0; k < s->keys; k++) {
@@ -327,9 +314,9 @@ static bool load(struct sweep *s, const struct json *root)
         s->key[s->keys++] = mem_text(name);
     }
     for (; s->rungs < json_count(rungs); s->rungs++) {
-        s->count[s->rungs] = (int64_t)number(json_item(rungs, s->rungs), "members", 0);
+        s->count[s->rungs] = (int64_t)json_number(json_item(rungs, s->rungs), "members", 0);
         s->iterations[s->rungs] =
-            (int64_t)number(json_item(rungs, s->rungs), "iterations", 0);
+            (int64_t)json_number(json_item(rungs, s->rungs), "iterations", 0);
     }
     s->member = mem_alloc(json_count(members) + 1, sizeof *s->member);
     for (; s->members < json_count(members); s->members++)

@@ -6,9 +6,9 @@
 #include "io/sys/mem.h"
 #include "stages/algo/denoise.h"
 #include "stages/algo/signal.h"
+#include "stages/metric/summary.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void read_options(void *own, const struct config *c)
@@ -58,23 +58,6 @@ static int signal_same(const struct algo_options *o, struct tracker *tracker,
     return 0;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Between order statistics linearly, as numpy's default. v[n] is ascending. */
-static double percentile(const double *v, int64_t n, double percent)
-{
-    double rank = percent / 100 * (double)(n - 1);
-    int64_t below = (int64_t)floor(rank);
-    if (below >= n - 1)
-        return v[n - 1];
-    double at = v[below] + (rank - (double)below) * (v[below + 1] - v[below]);
-    return fmin(at, v[below + 1]);
-}
-
 static int signal_sparse(const struct algo_options *o, struct tracker *tracker,
                          const struct algo_signal *s)
 {
@@ -91,8 +74,8 @@ static int signal_sparse(const struct algo_options *o, struct tracker *tracker,
         for (int64_t i = g.group[k].first; i < s->n; i++)
             if (g.of[i] == k)
                 v[n++] = s->reward[i];
-        qsort(v, (size_t)n, sizeof *v, ascending);
-        double from = percentile(v, n, own->percentile);
+        summary_sort(v, n);
+        double from = summary_quantile(v, n, own->percentile / 100);
         for (int64_t i = g.group[k].first; i < s->n; i++)
             if (g.of[i] == k && s->reward[i] >= from)
                 s->advantage[i] = 1;

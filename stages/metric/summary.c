@@ -23,7 +23,9 @@ double summary_quantile(const double *x, int64_t n, double p)
 {
     double at = p * (double)(n - 1);
     int64_t k = (int64_t)at;
-    return k >= n - 1 ? x[n - 1] : x[k] + (at - (double)k) * (x[k + 1] - x[k]);
+    if (k >= n - 1)
+        return x[n - 1];
+    return fmin(x[k] + (at - (double)k) * (x[k + 1] - x[k]), x[k + 1]); /* of rounding */
 }
 
 struct summary summary_of(const double *x, int64_t n)

@@ -15,7 +15,8 @@ struct summary { /* plain data; all NaN where n is 0 */
 /* Of x[n], finite values. */
 struct summary summary_of(const double *x, int64_t n);
 
-/* The quantile at p in [0, 1] of sorted x[n], n >= 1, linear between order statistics. */
+/* The quantile at p in [0, 1] of sorted x[n], n >= 1, linear between order statistics as
+ * numpy's default. */
 double summary_quantile(const double *x, int64_t n, double p);
 
 /* 1-Wasserstein distance of two empirical distributions: the integral over u in [0, 1] of

@@ -1,7 +1,6 @@
 /* The list of rewards. */
 #include "stages/reward/reward.h"
 
-#include "io/sys/err.h"
 #include "io/sys/text.h"
 #include "stages/reward/brightness.h"
 #include "stages/reward/classifier.h"
@@ -48,14 +47,7 @@ const struct reward *reward_find(const char *name)
             return list[n];
         names[n] = list[n]->name;
     }
-    struct text known = {0};
-    for (int64_t i = 0; i < n; i++)
-        text_add(&known, "%s%s", i > 0 ? ", " : "", names[i]);
-    const char *near = text_nearest(name, names, n);
-    err_set(ERR_USAGE, "unknown reward \"%s\"%s%s%s (there are %s)", name,
-            near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
-            near != NULL ? "\"?" : "", known.s);
-    text_free(&known);
+    text_unknown("reward", name, names, n);
     return NULL;
 }
 

@@ -2,6 +2,7 @@
 #include "stages/search/search.h"
 
 #include "io/sys/err.h"
+#include "io/sys/text.h"
 #include "stages/search/best_of.h"
 #include "stages/search/dps.h"
 #include "stages/search/noise.h"
@@ -45,10 +46,7 @@ const struct search *search_find(const char *name)
             return list[n];
         names[n] = list[n]->name;
     }
-    const char *near = text_nearest(name, names, n);
-    err_set(ERR_USAGE, "unknown search \"%.60s\"%s%s%s; `sluice config` lists them",
-            name, near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
-            near != NULL ? "\"?" : "");
+    text_unknown("search", name, names, n);
     return NULL;
 }
 

@@ -6,7 +6,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
-#include "tests/tap.h"
+#include "tests/ranks.h"
 
 static double distance(const struct comm *c, int64_t d, const double *m1, const double *s1,
                        const double *m2, const double *s2)
@@ -105,24 +105,12 @@ static void samples(const struct comm *c)
 
 int main(int argc, char **argv)
 {
-    MPI_Init(&argc, &argv);
-    struct comm c = {.mpi = MPI_COMM_WORLD};
-    MPI_Comm_rank(c.mpi, &c.rank);
-    MPI_Comm_size(c.mpi, &c.size);
+    struct comm c = ranks_begin(&argc, &argv);
     commuting(&c, 1, 0);
     commuting(&c, 6, 0);
     commuting(&c, 70, 1);
     for (uint64_t key = 0; key < 5; key++)
         two(&c, key);
     samples(&c);
-    int failed = 0;
-    int64_t live = mem_live();
-    if (comm_sum_i64(&c, &live, 1) != 0)
-        ERR_BUG("%s", err_text());
-    if (c.rank == 0) {
-        tap_ok(live == 0, "no memory is left");
-        failed = tap_done();
-    }
-    MPI_Finalize();
-    return failed;
+    return ranks_end(&c);
 }

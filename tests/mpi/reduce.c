@@ -6,7 +6,7 @@
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "stages/nn/reduce.h"
-#include "tests/tap.h"
+#include "tests/ranks.h"
 
 static void leaf_values(int64_t n, int64_t k, int step, float *out)
 {
@@ -89,21 +89,9 @@ int main(int argc, char **argv)
     static const int64_t n[] = {1, 100, REDUCE_CHUNK, 3 * REDUCE_CHUNK + 17,
                                 20 * REDUCE_CHUNK + 1};
     static const int64_t leaves[] = {1, 2, 3, 4, 5, 7, 8, 11, 16, 30, 37};
-    MPI_Init(&argc, &argv);
-    struct comm c = {.mpi = MPI_COMM_WORLD};
-    MPI_Comm_rank(c.mpi, &c.rank);
-    MPI_Comm_size(c.mpi, &c.size);
+    struct comm c = ranks_begin(&argc, &argv);
     for (size_t i = 0; i < sizeof n / sizeof *n; i++)
         for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++)
             one_tree(&c, n[i], leaves[k]);
-    int failed = 0;
-    int64_t live = mem_live();
-    if (comm_sum_i64(&c, &live, 1) != 0)
-        ERR_BUG("%s", err_text());
-    if (c.rank == 0) {
-        tap_ok(live == 0, "no memory is left");
-        failed = tap_done();
-    }
-    MPI_Finalize();
-    return failed;
+    return ranks_end(&c);
 }

@@ -8,7 +8,7 @@
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "stages/linalg/dense.h"
-#include "tests/tap.h"
+#include "tests/ranks.h"
 
 struct data {
     int64_t m, k;
@@ -141,10 +141,7 @@ static void errors(const struct comm *c)
 
 int main(int argc, char **argv)
 {
-    MPI_Init(&argc, &argv);
-    struct comm c = {.mpi = MPI_COMM_WORLD};
-    MPI_Comm_rank(c.mpi, &c.rank);
-    MPI_Comm_size(c.mpi, &c.size);
+    struct comm c = ranks_begin(&argc, &argv);
     golden(&c);
     errors(&c);
     one_size(&c, 1, (struct data){.m = 3, .k = 1}, 1);
@@ -152,14 +149,5 @@ int main(int argc, char **argv)
     one_size(&c, 1000, (struct data){.m = 65, .k = 3, .spread = 1e-4}, 1e-9);
     one_size(&c, 700, (struct data){.m = 200, .k = 40}, 1e-2);
     one_size(&c, 500, (struct data){.m = 300, .k = 1}, 1e-3);
-    int failed = 0;
-    int64_t live = mem_live();
-    if (comm_sum_i64(&c, &live, 1) != 0)
-        ERR_BUG("%s", err_text());
-    if (c.rank == 0) {
-        tap_ok(live == 0, "no memory is left");
-        failed = tap_done();
-    }
-    MPI_Finalize();
-    return failed;
+    return ranks_end(&c);
 }

@@ -62,8 +62,7 @@ static void test_optimum(const char *model, const char *method, const char *opti
 
 int main(void)
 {
-    const char *bin = getenv("SLUICE_BIN");
-    if (access(bin != NULL ? bin : "build/sluice", X_OK) != 0)
+    if (!program_is_built())
         return tap_skip_all("the executable is not built");
     work_begin("control");
     char *one = write_model(1);

@@ -55,20 +55,15 @@ static void test_kind(const char *model, const char *kind, const char *more)
 
 int main(void)
 {
-    const char *bin = getenv("SLUICE_BIN");
-    if (access(bin != NULL ? bin : "build/sluice", X_OK) != 0)
+    if (!program_is_built())
         return tap_skip_all("the executable is not built");
-    snprintf(work, sizeof work, "/tmp/sluice-distil.XXXXXX");
-    if (mkdtemp(work) == NULL)
-        ERR_BUG("mkdtemp");
+    work_begin("distil");
     char *model = write_model(1);
     test_kind(model, "best_of", "algorithm.name=distil search.candidates=4");
     test_kind(model, "noise",
               "algorithm.name=rwr algorithm.rwr_beta=0 search.weight=2 "
               "search.iterations=4 run.keep_policies=0");
     mem_free(model);
-    char *clean = text_new("rm -rf %s", work);
-    tap_ok(system(clean) == 0, "the folder is removed");
-    mem_free(clean);
+    work_end();
     return tap_done();
 }

@@ -1,8 +1,11 @@
 /* JSON: typed access, refusals, and the writer. Runs in one process. */
 #include "io/json.h"
 #include "io/sys/err.h"
+#include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "tests/tap.h"
+
+#include <unistd.h>
 
 static struct json *parse(const char *s)
 {
@@ -96,8 +99,36 @@ static void test_writer(void)
     text_free(&t);
 }
 
+/* Files as others read them: an object over several lines, and a line for each. */
+static void test_files(void)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/sluice_json_%ld", (long)getpid());
+    for (int64_t i = 0; i < 3; i++) {
+        struct json_out *o = json_out_create();
+        json_out_i64(o, "n", i);
+        int rc = i == 0 ? json_out_file(o, path) : json_out_append(o, path);
+        tap_ok(rc == 0, "written: %s", rc == 0 ? "yes" : err_text());
+    }
+    char *text = NULL;
+    int64_t len = 0;
+    tap_ok(file_read(path, 1000, &text, &len) == 0 &&
+               strcmp(text, "{\n  \"n\": 0\n}\n{\"n\": 1}\n{\"n\": 2}\n") == 0,
+           "an object and two lines");
+    mem_free(text);
+    unlink(path);
+    struct json *v = parse("{\"a\": 1.5, \"b\": \"x\"}");
+    tap_ok(json_number(v, "a", 7) == 1.5 && json_number(v, "b", 7) == 7 &&
+               json_number(v, "c", 7) == 7 && json_number(NULL, "a", 7) == 7,
+           "a number, or what stands for it");
+    json_free(v);
+    tap_ok(json_out_append(json_out_create(), "/nonexistent/x") != 0 && err_code() != ERR_NONE,
+           "a folder that is not there: %s", err_text());
+}
+
 int main(void)
 {
+    test_files();
     test_access();
     test_refusals();
     test_writer();

@@ -247,28 +247,13 @@ static void test_regression(const char *model)
 static void test_learning(const char *model, const char *method, const char *options)
 {
     enum { SAMPLES = 512, ITERATIONS = 15 };
-    double first[METRICS], last[METRICS], error = sqrt(VARIANCE / SAMPLES);
-    float shift = 0;
     char *name = text_new("learning-%s", method);
     char *all = text_new("run.seed=5 run.iterations=%d run.keep_policies=0 "
                          "rollout.samples=%d rollout.shard_samples=%d update.lr=0.01 "
                          "update.batch=128 algorithm.name=%s %s",
                          ITERATIONS, SAMPLES, SAMPLES, method, options);
     char *dir = run(name, model, all);
-    struct policy *p = open_policy(dir, 1);
-    must(policy_metrics(p, first));
-    policy_close(p);
-    p = open_policy(dir, ITERATIONS);
-    must(policy_metrics(p, last));
-    policy_close(p);
-    p = open_policy(dir, ITERATIONS - 1); /* which made the last samples */
-    must(policy_slice(p, POLICY_WEIGHTS, 0, 1, &shift));
-    policy_close(p);
-    double rise = last[METRIC_REWARD_MEAN] - first[METRIC_REWARD_MEAN];
-    tap_ok(rise > 8 * error, "%s: brightness rises from %.4f to %.4f", name,
-           first[METRIC_REWARD_MEAN], last[METRIC_REWARD_MEAN]);
-    tap_near(last[METRIC_REWARD_MEAN], MEAN + SLOPE * (double)shift, 4 * error,
-             "the last mean follows from the shift");
+    rises(name, dir, ITERATIONS, SAMPLES);
     mem_free(name);
     mem_free(dir);
     mem_free(all);
@@ -276,8 +261,7 @@ static void test_learning(const char *model, const char *method, const char *opt
 
 int main(void)
 {
-    const char *bin = getenv("SLUICE_BIN");
-    if (access(bin != NULL ? bin : "build/sluice", X_OK) != 0)
+    if (!program_is_built())
         return tap_skip_all("the executable is not built");
     work_begin("methods");
     char *one = write_model(1);

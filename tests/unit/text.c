@@ -1,4 +1,5 @@
 /* Strings: growth, whole-string numbers, durations, spelling suggestions. */
+#include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
 #include "tests/tap.h"
@@ -88,6 +89,10 @@ int main(void)
                strcmp(text_nearest("run.sead", words, 3), "run.seed") == 0,
            "the nearest word");
     tap_ok(text_nearest("zz", words, 3) == NULL, "none is near");
+    tap_ok(text_unknown("key", "run.sead", words, 3) == -1 && err_code() == ERR_USAGE &&
+               strcmp(err_text(), "unknown key \"run.sead\"; did you mean \"run.seed\"? (there "
+                                  "are update.lr, update.beta1, run.seed)") == 0,
+           "an unknown word: %s", err_text());
     test_nearest();
     tap_ok(mem_live() == 0, "nothing leaks");
     return tap_done();
