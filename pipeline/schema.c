@@ -47,6 +47,8 @@ const struct config_key schema[] = {
      "the same, in standard errors of the difference; 0: never"},
     {"run.log_level", CONFIG_CHOICE, "info", ANY, "quiet|warn|info|debug", NO,
      "how much the log says"},
+    {"run.quiet", CONFIG_BOOL, "false", ANY, NULL, NO,
+     "print warnings and the end only, no line per iteration (`--quiet`)"},
 
     {"model.path", CONFIG_TEXT, "", ANY, NULL, YES,
      "model folder in the diffusers layout (model_index.json or config.json)"},
