@@ -54,6 +54,7 @@ static int add_sweep(struct watched *w, const char *dir)
         text_add(&name, "%.6s ", s->member[i].id);
         sweep_describe(s, &s->member[i], &name);
         add_run(w, run, name.s);
+        w->run[w->n - 1]->member = true;
         text_free(&name);
         mem_free(run);
     }

@@ -36,7 +36,7 @@ enum watch_colour watch_frame_colour(const struct watch_run *r, double age)
 
 static void label(struct watch_canvas *c, const char *s)
 {
-    watch_canvas_put(c, WATCH_DIM, "%s", s);
+    watch_canvas_put(c, WATCH_DIM, "%s ", s);
     watch_canvas_tab(c, LABEL);
 }
 
@@ -89,19 +89,24 @@ static void put_progress(struct watch_canvas *c, const struct watch_run *r)
         watch_canvas_put(c, WATCH_PLAIN, " %.0f %%", 100 * fmin(part, 1));
     }
     watch_canvas_line(c);
+    const bool rate = m->value[WATCH_SAMPLES] > 0 && m->value[WATCH_ITERATION_S] > 0;
+    const bool ends = isfinite(eta) && r->state == WATCH_RUNNING;
+    const double rss = m->value[WATCH_RSS];
+    if (!isfinite(s) && !rate && !(rss >= 0))
+        return;
     label(c, "pace");
     if (isfinite(s))
         watch_canvas_item(c, WATCH_PLAIN, "%.3g s each", s);
-    if (m->value[WATCH_SAMPLES] > 0 && m->value[WATCH_ITERATION_S] > 0)
+    if (rate)
         watch_canvas_item(c, WATCH_PLAIN, "%.1f samples/s",
                           m->value[WATCH_SAMPLES] / m->value[WATCH_ITERATION_S]);
-    if (isfinite(eta) && r->state == WATCH_RUNNING) {
+    if (ends) {
         const long long e = (long long)fmin(eta + 0.5, 1e12);
         watch_canvas_item(c, WATCH_PLAIN, "eta %lld:%02lld:%02lld", e / 3600, e / 60 % 60,
                           e % 60);
     }
-    if (m->value[WATCH_RSS] >= 0)
-        watch_canvas_item(c, WATCH_PLAIN, "%.0f MB", m->value[WATCH_RSS] / 1048576);
+    if (rss >= 0)
+        watch_canvas_item(c, WATCH_PLAIN, "%.0f MB", rss / 1048576);
     watch_canvas_line(c);
 }
 

@@ -18,8 +18,8 @@
 
 enum { JSON_MOST = 1 << 20, LOG_END = 1 << 13 };
 
-static const char *const names[WATCH_STATES] = {"absent",  "new",    "running", "waiting",
-                                                "stopped", "failed", "finished"};
+static const char *const names[WATCH_STATES] = {"pending", "starting", "running", "waiting",
+                                                "stopped", "failed",   "finished"};
 
 const char *watch_state_name(enum watch_state s)
 {
@@ -86,8 +86,9 @@ static struct json *read_map(struct watch_run *r, const char *relative)
     mem_free(path);
     if (j != NULL && json_kind(j) == JSON_MAP_T)
         return j;
-    snprintf(r->trouble, sizeof r->trouble, "%s cannot be read: %.160s", relative,
-             j == NULL ? err_text() : "it holds no JSON object");
+    if (r->trouble[0] == '\0')
+        snprintf(r->trouble, sizeof r->trouble, "%s cannot be read: %.160s", relative,
+                 j == NULL ? err_text() : "it holds no JSON object");
     err_clear();
     json_free(j);
     return NULL;
@@ -250,6 +251,32 @@ static void look_at_logs(struct watch_run *r, double now)
     }
 }
 
+static bool later(const struct watch_stamp *a, const struct watch_stamp *b)
+{
+    return a->changed.tv_sec != b->changed.tv_sec ? a->changed.tv_sec > b->changed.tv_sec
+                                                  : a->changed.tv_nsec > b->changed.tv_nsec;
+}
+
+/* How a sweep's member ended, where that is newer than what the run itself has said: one that
+ * was killed or did not begin says nothing. */
+static void look_at_member(struct watch_run *r)
+{
+    const char *slash = strrchr(r->dir, '/'); /* the run's own folder may be missing */
+    char *path = text_new("%.*s/member.json", slash != NULL ? (int)(slash - r->dir) : 0, r->dir);
+    if (watch_stamp_look(&r->member_at, path) == 1) {
+        struct json *j = json_read(path, JSON_MOST);
+        r->member_code = j != NULL && json_kind(j) == JSON_MAP_T ? whole(j, "exit_code") : -1;
+        json_free(j);
+        err_clear();
+    }
+    mem_free(path);
+    if (r->member_code > 0 && r->member_code != ERR_STOPPED && r->state != WATCH_FAILED &&
+        later(&r->member_at, &r->status_at)) {
+        r->state = WATCH_FAILED;
+        r->code = r->member_code;
+    }
+}
+
 static void look_at_metrics(struct watch_run *r, double now)
 {
     const ino_t before = r->metrics_at.inode;
@@ -265,6 +292,8 @@ static void look_at_metrics(struct watch_run *r, double now)
 void watch_run_look(struct watch_run *r, double now)
 {
     const int status = look(r, &r->status_at, "status.json", now);
+    if (status == 0 && r->state == WATCH_FINISHED)
+        return;
     if (status == 1) {
         r->trouble[0] = '\0';
         read_status(r);
@@ -275,6 +304,10 @@ void watch_run_look(struct watch_run *r, double now)
     look_at_metrics(r, now);
     if (status < 0)
         r->state = config >= 0 || r->metrics_at.inode != 0 ? WATCH_NEW : WATCH_ABSENT;
+    else if (r->state == WATCH_ABSENT)
+        r->state = WATCH_NEW;
+    if (r->member)
+        look_at_member(r);
     if (r->state != WATCH_ABSENT) {
         if (look(r, &r->accounting_at, "accounting.json", now) == 1)
             read_accounting(r);

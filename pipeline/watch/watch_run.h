@@ -88,6 +88,9 @@ struct watch_run {
     struct watch_metrics metrics;
     struct watch_event warning; /* the newest of the logs, of this job; name "": none */
 
+    bool member;         /* of a sweep: ../member.json says how it ended */
+    int64_t member_code; /* there; -1: not known */
+
     /* The iteration at hand. -1: not known. */
     int64_t shards, rolled_out, scored;
     bool advantage;
@@ -100,7 +103,7 @@ struct watch_run {
     bool seen;                   /* looked at before */
 
     struct watch_stamp status_at, metrics_at, config_at, accounting_at, rollout_at, reward_at,
-        advantage_at, policy_at, logs_at, log_at[WATCH_LOGS];
+        advantage_at, policy_at, member_at, logs_at, log_at[WATCH_LOGS];
     char log[WATCH_LOGS][32];
     int64_t logs, looked_at; /* the iteration whose shards were counted */
 };

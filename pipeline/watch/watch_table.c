@@ -20,15 +20,17 @@ static const struct {
     {"spread", 8},    {"kl", 8},        {"clip", 5},   {"samples/s", 9}, {"MB", 6},
 };
 
-/* How many columns fit beside the name, which takes the rest. */
+/* How many columns fit beside the name, which may have two fifths of the line and what is
+ * left over. */
 static int choose(const struct watch_canvas *c, int wanted, int *name)
 {
-    int k = 0, left = c->columns - NAME_LEAST;
+    const int most = c->columns * 2 / 5;
+    int k = 0, least = wanted < most ? wanted : most;
+    least = least > NAME_LEAST ? least : NAME_LEAST;
+    int left = c->columns - least;
     for (; k < COLUMNS && left >= columns[k].width + GAP; k++)
         left -= columns[k].width + GAP;
-    *name = NAME_LEAST + left;
-    if (*name > wanted)
-        *name = wanted > NAME_LEAST ? wanted : NAME_LEAST;
+    *name = least + left < wanted ? least + left : wanted > NAME_LEAST ? wanted : NAME_LEAST;
     return k;
 }
 
