@@ -302,11 +302,16 @@ static void beat(struct coordinator *c, double now)
 {
     enum { EVERY_S = 10 };
     const struct layout *l = c->o.layout;
+    const char *phase = ""; /* of a rank at work, of update's first one if it is */
     if (now - c->beaten < EVERY_S || l->size[GROUP_UPDATE] == 0)
         return;
     c->beaten = now;
-    record_beat(c->o.record, ledger_version(c->o.ledger),
-                c->rank[l->start[GROUP_UPDATE]].phase);
+    for (int i = 0; i < l->world && phase[0] == '\0'; i++) {
+        const int r = (l->start[GROUP_UPDATE] + i) % l->world;
+        if (holds(&c->rank[r])) /* our own is known without letters */
+            phase = r == layout_coordinator(l) ? c->o.task->phase : c->rank[r].phase;
+    }
+    record_beat(c->o.record, ledger_version(c->o.ledger), phase);
 }
 
 static void check_clocks(struct coordinator *c)

@@ -58,11 +58,11 @@ is_code $? 0 "while it runs" "$work/log"
 says "$work/log" '^running ' "it runs"
 says "$work/log" '^iteration 0/2 ' "no iteration is done"
 says "$work/log" '^now       rolled out [1-9][0-9]*/938 .* scored [0-9]+/938 ' "shards by count"
-beaten() { grep -q '"phase": "rollout ' "$work/long/status.json"; }
+beaten() { grep -q '"phase": "\(rollout\|reward\) ' "$work/long/status.json"; }
 until_true beaten
 ok $? "status.json is renewed within the iteration" || note <"$work/long/status.json"
 "$sluice" watch "$work/long" >"$work/log" 2>&1
-says "$work/log" 'rollout sample [0-9]+ step [0-9]+' "what the rank is at"
+says "$work/log" '(rollout sample|reward iteration) [0-9]+ (step|shard) [0-9]+' "what the rank is at"
 if [ -n "$python" ]; then
     timeout -k 5 200 "$python" -B tests/e2e/watch_pty.py "$sluice" "$work/long" \
         >"$work/pty" 2>"$work/pty.err"
