@@ -11,14 +11,21 @@
 
 static const char help[] =
     "usage: sluice watch RUNDIR|SWEEPDIR ... [OPTIONS]\n\n"
-    "Shows how runs get on, from their files alone: state, iteration, reward and its curve,\n"
-    "KL, clipping, samples/s, time to go, memory, where the iteration is, where the ranks'\n"
-    "time goes, warnings, and when there was a last sign of life. It needs no connection to\n"
-    "the job and changes nothing, so it works on any machine that sees the directory, while\n"
+    "Shows how runs get on, from their files alone: state, iteration, reward and its "
+    "curve,\n"
+    "KL, clipping, samples/s, time to go, memory, where the iteration is, where the "
+    "ranks'\n"
+    "time goes, warnings, and when there was a last sign of life. It needs no "
+    "connection to\n"
+    "the job and changes nothing, so it works on any machine that sees the directory, "
+    "while\n"
     "the job runs and afterwards. Several runs, or a sweep: a line each.\n\n"
-    "On a terminal the picture is renewed until all runs have finished or failed; q or Ctrl-C\n"
-    "ends it, the runs go on. Where standard output is no terminal, or TERM is dumb, one\n"
-    "picture is printed. NO_COLOR=1: no colours. COLUMNS: width where there is no terminal.\n\n";
+    "On a terminal the picture is renewed until all runs have finished or failed; q or "
+    "Ctrl-C\n"
+    "ends it, the runs go on. Where standard output is no terminal, or TERM is dumb, "
+    "one\n"
+    "picture is printed. NO_COLOR=1: no colours. COLUMNS: width where there is no "
+    "terminal.\n\n";
 
 /* clang-format off */
 static const struct config_key options[] = {

@@ -1,5 +1,5 @@
-/* The loop: look at the files, draw, wait. Runs of which nothing is to be expected are looked
- * at less often. */
+/* The loop: look at the files, draw, wait. Runs of which nothing is to be expected are
+ * looked at less often. */
 #include "pipeline/watch/watch.h"
 
 #include "io/rundir.h"
@@ -79,11 +79,12 @@ static int find_runs(struct watched *w)
         } else if (w->o->wait) {
             continue;
         } else {
-            return err_set(ERR_INPUT,
-                           "%s: is no run directory (no status.json, config.yaml or "
-                           "metrics.jsonl) and no folder of a sweep; with --wait it may "
-                           "come later",
-                           dir);
+            return err_set(
+                ERR_INPUT,
+                "%s: is no run directory (no status.json, config.yaml or "
+                "metrics.jsonl) and no folder of a sweep; with --wait it may "
+                "come later",
+                dir);
         }
         w->there[i] = true;
     }
@@ -123,7 +124,8 @@ static void paint(const struct watched *w, struct watch_canvas *c)
 {
     struct timespec wall;
     clock_gettime(CLOCK_REALTIME, &wall);
-    const struct watch_clocks t = {clock_s(), (double)wall.tv_sec + 1e-9 * (double)wall.tv_nsec};
+    const struct watch_clocks t = {clock_s(),
+                                   (double)wall.tv_sec + 1e-9 * (double)wall.tv_nsec};
     c->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     for (int64_t i = 0; i < w->o->dirs; i++)
         if (!w->there[i]) {
@@ -150,9 +152,10 @@ static void print(const struct watched *w)
 static void draw(const struct watched *w, struct watch_terminal *t)
 {
     const char *no = getenv("NO_COLOR");
-    struct watch_canvas c = {.colour = no == NULL || no[0] == '\0', .end = watch_terminal_end};
+    struct watch_canvas c = {.colour = no == NULL || no[0] == '\0',
+                             .end = watch_terminal_end};
     watch_terminal_size(&c.columns, &c.rows);
-    c.columns--; /* in the last one "erase to the end" would take its character */
+    c.columns--;    /* in the last one "erase to the end" would take its character */
     if (c.rows > 1) /* the line after the last one must not scroll */
         c.rows--;
     paint(w, &c);
@@ -163,7 +166,8 @@ static void draw(const struct watched *w, struct watch_terminal *t)
 static void pause_for(double seconds)
 {
     const struct timespec t = {.tv_sec = (time_t)seconds,
-                               .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+                               .tv_nsec =
+                                   (long)((seconds - (double)(time_t)seconds) * 1e9)};
     nanosleep(&t, NULL);
 }
 

@@ -13,9 +13,9 @@ struct watch_options {
     bool wait; /* for directories that are not there yet */
 };
 
-/* On a terminal: draws until all runs have ended or the user leaves, then prints the last
- * picture. Elsewhere, or once: prints one picture without colours or cursor moves. ERR_INPUT:
- * a directory is neither a run's nor a sweep's. */
+/* On a terminal: draws until all runs have ended or the user leaves, then prints the
+ * last picture. Elsewhere, or once: prints one picture without colours or cursor moves.
+ * ERR_INPUT: a directory is neither a run's nor a sweep's. */
 int watch_runs(const struct watch_options *o);
 
 #endif

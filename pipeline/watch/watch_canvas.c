@@ -1,5 +1,5 @@
-/* The canvas. Only ASCII, the block characters below, characters that wcwidth knows, and
- * sequences of this file's own reach the terminal. */
+/* The canvas. Only ASCII, the block characters below, characters that wcwidth knows,
+ * and sequences of this file's own reach the terminal. */
 #include "pipeline/watch/watch_canvas.h"
 
 #include "io/sys/mem.h"
@@ -10,7 +10,8 @@
 #include <string.h>
 #include <wchar.h>
 
-/* The character at s: its bytes in *len, its columns, or 0 where it must not be shown. */
+/* The character at s: its bytes in *len, its columns, or 0 where it must not be shown.
+ */
 static int character(const struct watch_canvas *c, const char *s, int *len)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -43,8 +44,8 @@ static bool hidden(const struct watch_canvas *c)
 
 static void add(struct watch_canvas *c, enum watch_colour colour, const char *s)
 {
-    static const char *const sgr[] = {"", "\x1b[2m", "\x1b[1m", "\x1b[32m", "\x1b[33m",
-                                      "\x1b[31m"};
+    static const char *const sgr[] = {"",         "\x1b[2m",  "\x1b[1m",
+                                      "\x1b[32m", "\x1b[33m", "\x1b[31m"};
     int len;
     bool paint = c->colour && colour != WATCH_PLAIN;
     if (hidden(c) || *s == '\0')
@@ -88,7 +89,8 @@ static char *print(const char *fmt, va_list ap)
     return s;
 }
 
-void watch_canvas_put(struct watch_canvas *c, enum watch_colour colour, const char *fmt, ...)
+void watch_canvas_put(struct watch_canvas *c, enum watch_colour colour, const char *fmt,
+                      ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -98,7 +100,8 @@ void watch_canvas_put(struct watch_canvas *c, enum watch_colour colour, const ch
     mem_free(s);
 }
 
-void watch_canvas_item(struct watch_canvas *c, enum watch_colour colour, const char *fmt, ...)
+void watch_canvas_item(struct watch_canvas *c, enum watch_colour colour,
+                       const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -169,7 +172,9 @@ void watch_canvas_curve(struct watch_canvas *c, const double *v, int64_t n)
         double at = high > low ? (v[i] / 2 - low / 2) / (high / 2 - low / 2) : 0.5;
         int level = isfinite(at) ? (int)fmin(at * 8, 7) : 0;
         text_add(&t, "%s",
-                 !isfinite(v[i]) ? " " : c->utf8 ? block[level] : ascii[level]);
+                 !isfinite(v[i]) ? " "
+                 : c->utf8       ? block[level]
+                                 : ascii[level]);
     }
     add(c, WATCH_PLAIN, t.s != NULL ? t.s : "");
     text_free(&t);

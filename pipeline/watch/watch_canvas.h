@@ -8,7 +8,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum watch_colour { WATCH_PLAIN, WATCH_DIM, WATCH_BOLD, WATCH_GOOD, WATCH_ODD, WATCH_BAD };
+enum watch_colour {
+    WATCH_PLAIN,
+    WATCH_DIM,
+    WATCH_BOLD,
+    WATCH_GOOD,
+    WATCH_ODD,
+    WATCH_BAD
+};
 
 /* Plain data. All zero but columns is an empty canvas. */
 struct watch_canvas {
@@ -24,14 +31,14 @@ struct watch_canvas {
 };
 
 /* Appends to the line, cut at its end. Control characters, bytes that are no UTF-8, and
- * characters that take no column (combining, direction marks) become '?'; so does all that
- * is not ASCII where the locale is not UTF-8. */
-void watch_canvas_put(struct watch_canvas *c, enum watch_colour colour, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-/* The same as one piece, two blanks after other text; on a new line, indented, where it does
- * not fit on this one. */
-void watch_canvas_item(struct watch_canvas *c, enum watch_colour colour, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+ * characters that take no column (combining, direction marks) become '?'; so does all
+ * that is not ASCII where the locale is not UTF-8. */
+void watch_canvas_put(struct watch_canvas *c, enum watch_colour colour, const char *fmt,
+                      ...) __attribute__((format(printf, 3, 4)));
+/* The same as one piece, two blanks after other text; on a new line, indented, where it
+ * does not fit on this one. */
+void watch_canvas_item(struct watch_canvas *c, enum watch_colour colour,
+                       const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Blanks up to a column. */
 void watch_canvas_tab(struct watch_canvas *c, int column);
 /* Ends the line, without blanks there. */

@@ -27,11 +27,11 @@ const char *watch_frame_span(char *buf, double seconds)
 
 enum watch_colour watch_frame_colour(const struct watch_run *r, double age)
 {
-    return r->state == WATCH_FAILED                         ? WATCH_BAD
-           : r->state == WATCH_STOPPED                      ? WATCH_ODD
-           : r->state == WATCH_RUNNING && age > WATCH_QUIET_S ? WATCH_ODD
+    return r->state == WATCH_FAILED                                  ? WATCH_BAD
+           : r->state == WATCH_STOPPED                               ? WATCH_ODD
+           : r->state == WATCH_RUNNING && age > WATCH_QUIET_S        ? WATCH_ODD
            : r->state == WATCH_RUNNING || r->state == WATCH_FINISHED ? WATCH_GOOD
-                                                                      : WATCH_PLAIN;
+                                                                     : WATCH_PLAIN;
 }
 
 static void label(struct watch_canvas *c, const char *s)
@@ -102,8 +102,8 @@ static void put_progress(struct watch_canvas *c, const struct watch_run *r)
                           m->value[WATCH_SAMPLES] / m->value[WATCH_ITERATION_S]);
     if (ends) {
         const long long e = (long long)fmin(eta + 0.5, 1e12);
-        watch_canvas_item(c, WATCH_PLAIN, "eta %lld:%02lld:%02lld", e / 3600, e / 60 % 60,
-                          e % 60);
+        watch_canvas_item(c, WATCH_PLAIN, "eta %lld:%02lld:%02lld", e / 3600,
+                          e / 60 % 60, e % 60);
     }
     if (rss >= 0)
         watch_canvas_item(c, WATCH_PLAIN, "%.0f MB", rss / 1048576);
@@ -185,12 +185,13 @@ static void put_policy(struct watch_canvas *c, const struct watch_metrics *m)
     watch_canvas_item(c, v[WATCH_RATIO] > 0 ? WATCH_BAD : WATCH_PLAIN, "|ratio-1| %.3g",
                       v[WATCH_RATIO]);
     if (isfinite(v[WATCH_KL_PATH]))
-        watch_canvas_item(c, WATCH_PLAIN, "path KL to policy 0 %.4g nats", v[WATCH_KL_PATH]);
+        watch_canvas_item(c, WATCH_PLAIN, "path KL to policy 0 %.4g nats",
+                          v[WATCH_KL_PATH]);
     watch_canvas_line(c);
 }
 
-static void put_shards(struct watch_canvas *c, const struct watch_run *r, const char *what,
-                       int64_t n)
+static void put_shards(struct watch_canvas *c, const struct watch_run *r,
+                       const char *what, int64_t n)
 {
     if (r->shards > 0)
         watch_canvas_item(c, WATCH_PLAIN, "%s %lld/%lld ", what, (long long)n,
@@ -216,7 +217,8 @@ static void put_now(struct watch_canvas *c, const struct watch_run *r)
     watch_canvas_line(c);
 }
 
-/* Where the ranks' time went: of the last iteration; of the whole job once it has ended. */
+/* Where the ranks' time went: of the last iteration; of the whole job once it has
+ * ended. */
 static void put_times(struct watch_canvas *c, const struct watch_run *r)
 {
     const bool ended = r->state != WATCH_RUNNING && isfinite(r->busy[GROUP_UPDATE]);
@@ -239,8 +241,8 @@ static void put_times(struct watch_canvas *c, const struct watch_run *r)
     watch_canvas_line(c);
 }
 
-static void put_event(struct watch_canvas *c, const char *name, const struct watch_event *e,
-                      enum watch_colour colour)
+static void put_event(struct watch_canvas *c, const char *name,
+                      const struct watch_event *e, enum watch_colour colour)
 {
     label(c, name);
     watch_canvas_put(c, WATCH_DIM, "%s ", e->time);
@@ -275,7 +277,8 @@ static void put_events(struct watch_canvas *c, const struct watch_run *r)
         put_event(c, m->event[i].name, &m->event[i], WATCH_PLAIN);
 }
 
-void watch_frame_run(struct watch_canvas *c, const struct watch_run *r, struct watch_clocks t)
+void watch_frame_run(struct watch_canvas *c, const struct watch_run *r,
+                     struct watch_clocks t)
 {
     c->indent = c->columns < WIDE ? 2 : LABEL;
     put_state(c, r, watch_run_age(r, t.now, t.wall));

@@ -1,5 +1,5 @@
-/* metrics.jsonl, read on. One buffer's worth is in memory at a time; the history of the reward
- * is kept in buckets of iterations that widen as the run grows. */
+/* metrics.jsonl, read on. One buffer's worth is in memory at a time; the history of the
+ * reward is kept in buckets of iterations that widen as the run grows. */
 #include "pipeline/watch/watch_run.h"
 
 #include "io/sys/err.h"
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum {
-    BUFFER = 1 << 18, /* longer lines are left out */
+    BUFFER = 1 << 18,  /* longer lines are left out */
     STRETCH = 4 << 20, /* read whole up to here */
     PROBES = 128,
     PROBE = 1 << 14,
@@ -21,9 +21,10 @@ enum {
 };
 
 static const char *const keys[WATCH_VALUES] = {
-    "reward_mean", "reward_std",    "approx_kl", "clip_fraction", "ratio_absdev_max",
-    "samples",     "failed",        "t_iteration_s", "rss_bytes", "guard_mean",
-    "guard_error", "kl_path",       "answer_mean",   "pipeline_overhead",
+    "reward_mean",      "reward_std",        "approx_kl",   "clip_fraction",
+    "ratio_absdev_max", "samples",           "failed",      "t_iteration_s",
+    "rss_bytes",        "guard_mean",        "guard_error", "kl_path",
+    "answer_mean",      "pipeline_overhead",
 };
 
 double watch_number(const struct json *map, const char *key)
@@ -58,7 +59,8 @@ static void put_reward(struct watch_metrics *m, int64_t iteration, double v)
 }
 
 /* Numbers of a map, or one number of each map in it. */
-static int64_t take_named(struct watch_named *out, const struct json *map, const char *inner)
+static int64_t take_named(struct watch_named *out, const struct json *map,
+                          const char *inner)
 {
     int64_t n = 0;
     for (int64_t i = 0; map != NULL && i < json_count(map) && n < WATCH_NAMED; i++) {
@@ -82,7 +84,8 @@ static const struct json *map_of(const struct json *line, const char *key)
     return v != NULL && json_kind(v) == JSON_MAP_T ? v : NULL;
 }
 
-/* Each group's part of the time that the ranks had: the overhead says how much that was. */
+/* Each group's part of the time that the ranks had: the overhead says how much that
+ * was. */
 static void take_shares(struct watch_metrics *m, const struct json *line)
 {
     const struct json *times = map_of(line, "rank_time"), *t[GROUPS];
@@ -145,10 +148,10 @@ static void take_line(struct watch_metrics *m, const char *s, int64_t len)
     err_clear();
 }
 
-/* Takes the whole lines of [from, to), the first left out where it is cut; returns the end of
- * the last one. */
-static int64_t take_span(struct watch_metrics *m, int fd, char *buf, int64_t from, int64_t to,
-                         bool cut)
+/* Takes the whole lines of [from, to), the first left out where it is cut; returns the
+ * end of the last one. */
+static int64_t take_span(struct watch_metrics *m, int fd, char *buf, int64_t from,
+                         int64_t to, bool cut)
 {
     while (from < to) {
         const int64_t want = to - from < BUFFER ? to - from : BUFFER;
@@ -158,7 +161,8 @@ static int64_t take_span(struct watch_metrics *m, int fd, char *buf, int64_t fro
         if (n <= 0)
             break;
         int64_t at = 0;
-        for (char *end; at < n && (end = memchr(buf + at, '\n', (size_t)(n - at))) != NULL;
+        for (char *end;
+             at < n && (end = memchr(buf + at, '\n', (size_t)(n - at))) != NULL;
              at = end - buf + 1) {
             if (!cut && end > buf + at)
                 take_line(m, buf + at, end - (buf + at));

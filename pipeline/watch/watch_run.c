@@ -1,5 +1,5 @@
-/* Looking at a run directory. Only changed files are opened; folders of shards are listed
- * only when something was added to them. */
+/* Looking at a run directory. Only changed files are opened; folders of shards are
+ * listed only when something was added to them. */
 #include "pipeline/watch/watch_run.h"
 
 #include "io/config.h"
@@ -18,8 +18,8 @@
 
 enum { JSON_MOST = 1 << 20, LOG_END = 1 << 13 };
 
-static const char *const names[WATCH_STATES] = {"pending", "starting", "running", "waiting",
-                                                "stopped", "failed",   "finished"};
+static const char *const names[WATCH_STATES] = {
+    "pending", "starting", "running", "waiting", "stopped", "failed", "finished"};
 
 const char *watch_state_name(enum watch_state s)
 {
@@ -57,14 +57,16 @@ int watch_stamp_look(struct watch_stamp *s, const char *path)
         return -1;
     }
     if (s->inode == st.st_ino && s->size == st.st_size &&
-        s->changed.tv_sec == st.st_mtim.tv_sec && s->changed.tv_nsec == st.st_mtim.tv_nsec)
+        s->changed.tv_sec == st.st_mtim.tv_sec &&
+        s->changed.tv_nsec == st.st_mtim.tv_nsec)
         return 0;
     *s = (struct watch_stamp){st.st_ino, st.st_size, st.st_mtim};
     return 1;
 }
 
 /* watch_stamp_look at DIR/RELATIVE; a change is a sign of life. */
-static int look(struct watch_run *r, struct watch_stamp *s, const char *relative, double now)
+static int look(struct watch_run *r, struct watch_stamp *s, const char *relative,
+                double now)
 {
     char *path = rundir_path(r->dir, relative);
     const int found = watch_stamp_look(s, path);
@@ -121,7 +123,8 @@ static void read_status(struct watch_run *r)
     json_free(j);
 }
 
-/* How many shards an iteration has; a configuration of another version is no trouble. */
+/* How many shards an iteration has; a configuration of another version is no trouble.
+ */
 static void read_config(struct watch_run *r)
 {
     char *path = rundir_path(r->dir, "config.yaml");
@@ -204,8 +207,10 @@ static void take_log_line(struct watch_run *r, const char *s, int len)
         if (strcmp(time, r->warning.time) < 0)
             continue;
         snprintf(r->warning.time, sizeof time, "%s", time);
-        snprintf(r->warning.name, sizeof r->warning.name, "%s", k == 0 ? "warning" : "error");
-        snprintf(r->warning.detail, sizeof r->warning.detail, "%s", at + strlen(mark[k]));
+        snprintf(r->warning.name, sizeof r->warning.name, "%s",
+                 k == 0 ? "warning" : "error");
+        snprintf(r->warning.detail, sizeof r->warning.detail, "%s",
+                 at + strlen(mark[k]));
     }
 }
 
@@ -253,25 +258,28 @@ static void look_at_logs(struct watch_run *r, double now)
 
 static bool later(const struct watch_stamp *a, const struct watch_stamp *b)
 {
-    return a->changed.tv_sec != b->changed.tv_sec ? a->changed.tv_sec > b->changed.tv_sec
-                                                  : a->changed.tv_nsec > b->changed.tv_nsec;
+    return a->changed.tv_sec != b->changed.tv_sec
+               ? a->changed.tv_sec > b->changed.tv_sec
+               : a->changed.tv_nsec > b->changed.tv_nsec;
 }
 
-/* How a sweep's member ended, where that is newer than what the run itself has said: one that
- * was killed or did not begin says nothing. */
+/* How a sweep's member ended, where that is newer than what the run itself has said:
+ * one that was killed or did not begin says nothing. */
 static void look_at_member(struct watch_run *r)
 {
     const char *slash = strrchr(r->dir, '/'); /* the run's own folder may be missing */
-    char *path = text_new("%.*s/member.json", slash != NULL ? (int)(slash - r->dir) : 0, r->dir);
+    char *path =
+        text_new("%.*s/member.json", slash != NULL ? (int)(slash - r->dir) : 0, r->dir);
     if (watch_stamp_look(&r->member_at, path) == 1) {
         struct json *j = json_read(path, JSON_MOST);
-        r->member_code = j != NULL && json_kind(j) == JSON_MAP_T ? whole(j, "exit_code") : -1;
+        r->member_code =
+            j != NULL && json_kind(j) == JSON_MAP_T ? whole(j, "exit_code") : -1;
         json_free(j);
         err_clear();
     }
     mem_free(path);
-    if (r->member_code > 0 && r->member_code != ERR_STOPPED && r->state != WATCH_FAILED &&
-        later(&r->member_at, &r->status_at)) {
+    if (r->member_code > 0 && r->member_code != ERR_STOPPED &&
+        r->state != WATCH_FAILED && later(&r->member_at, &r->status_at)) {
         r->state = WATCH_FAILED;
         r->code = r->member_code;
     }
@@ -320,7 +328,8 @@ void watch_run_look(struct watch_run *r, double now)
 
 double watch_run_age(const struct watch_run *r, double now, double wall)
 {
-    const double age = isfinite(r->sign_seen) ? now - r->sign_seen : wall - r->sign_wall;
+    const double age =
+        isfinite(r->sign_seen) ? now - r->sign_seen : wall - r->sign_wall;
     return age < 0 ? 0 : age;
 }
 

@@ -1,7 +1,7 @@
-/* A run as it looks from outside: what its files say, read again and again at little cost.
- * Every file is looked at (stat) before it is read, metrics.jsonl is read on from where the
- * last reading ended, and memory does not grow with a run's length. No file is locked or
- * written, so it is safe beside the job, also from another machine. */
+/* A run as it looks from outside: what its files say, read again and again at little
+ * cost. Every file is looked at (stat) before it is read, metrics.jsonl is read on from
+ * where the last reading ended, and memory does not grow with a run's length. No file
+ * is locked or written, so it is safe beside the job, also from another machine. */
 #ifndef SLUICE_PIPELINE_WATCH_RUN_H
 #define SLUICE_PIPELINE_WATCH_RUN_H
 
@@ -43,7 +43,13 @@ enum watch_value {
     WATCH_VALUES
 };
 
-enum { WATCH_HISTORY = 256, WATCH_NAMED = 8, WATCH_EVENTS = 3, WATCH_TEXT = 240, WATCH_LOGS = 5 };
+enum {
+    WATCH_HISTORY = 256,
+    WATCH_NAMED = 8,
+    WATCH_EVENTS = 3,
+    WATCH_TEXT = 240,
+    WATCH_LOGS = 5
+};
 
 /* A file as it was when it was last looked at. All zero: never seen. */
 struct watch_stamp {
@@ -99,11 +105,12 @@ struct watch_run {
     /* accounting.json; NaN: not there. */
     double busy[GROUPS];
 
-    double sign_wall, sign_seen; /* last sign of life: file time; our clock, NaN: before us */
-    bool seen;                   /* looked at before */
+    /* The last sign of life: by the file's time; by our clock, NaN: before we looked. */
+    double sign_wall, sign_seen;
+    bool seen; /* looked at before */
 
-    struct watch_stamp status_at, metrics_at, config_at, accounting_at, rollout_at, reward_at,
-        advantage_at, policy_at, member_at, logs_at, log_at[WATCH_LOGS];
+    struct watch_stamp status_at, metrics_at, config_at, accounting_at, rollout_at,
+        reward_at, advantage_at, policy_at, member_at, logs_at, log_at[WATCH_LOGS];
     char log[WATCH_LOGS][32];
     int64_t logs, looked_at; /* the iteration whose shards were counted */
 };
@@ -112,30 +119,32 @@ struct watch_run {
 struct watch_run *watch_run_create(const char *dir, const char *name);
 void watch_run_destroy(struct watch_run *r);
 
-/* Looks at the files and reads what is new. What is missing, cut or no JSON is left as it was,
- * and r->trouble says so; never fails. now: clock_s(). */
+/* Looks at the files and reads what is new. What is missing, cut or no JSON is left as
+ * it was, and r->trouble says so; never fails. now: clock_s(). */
 void watch_run_look(struct watch_run *r, double now);
-/* Seconds since the last sign of life, NaN where there was none. now: clock_s(); wall: of the
- * calendar. A change that was seen counts by our own clock, an older one by the file's
- * time, which may be another machine's. */
+/* Seconds since the last sign of life, NaN where there was none. now: clock_s(); wall:
+ * of the calendar. A change that was seen counts by our own clock, an older one by the
+ * file's time, which may be another machine's. */
 double watch_run_age(const struct watch_run *r, double now, double wall);
 /* Seconds to the end at the present rate, NaN where not known. */
 double watch_run_eta(const struct watch_run *r);
 /* Whether nothing more will come unless somebody starts the run again. */
 bool watch_run_over(const struct watch_run *r);
 
-/* Reads on in metrics.jsonl. Of a stretch of more than 4 MiB only evenly spaced parts and the
- * end are read. Returns whether the file is there. */
+/* Reads on in metrics.jsonl. Of a stretch of more than 4 MiB only evenly spaced parts
+ * and the end are read. Returns whether the file is there. */
 bool watch_metrics_read(struct watch_metrics *m, const char *path);
 void watch_metrics_clear(struct watch_metrics *m);
-/* n values of the reward's history, oldest first, NaN for none; returns how many, at most n.
- */
+/* n values of the reward's history, oldest first, NaN for none; returns how many,
+ * at most n. */
 int64_t watch_metrics_history(const struct watch_metrics *m, double *v, int64_t n);
 
-/* Looks at a file: 1 changed since the stamp (which is renewed), 0 the same, -1 absent. */
+/* Looks at a file: 1 changed since the stamp (which is renewed), 0 the same, -1
+ * absent. */
 int watch_stamp_look(struct watch_stamp *s, const char *path);
 
-/* A number of a JSON map, NaN where there is none; a text cut to size, "" where there is none. */
+/* A number of a JSON map, NaN where there is none; a text cut to size, "" where there
+ * is none. */
 double watch_number(const struct json *map, const char *key);
 void watch_text(const struct json *map, const char *key, char *out, size_t size);
 

@@ -1,5 +1,5 @@
-/* Many runs, a line each. The columns of a line are in the order of their worth: as many as
- * fit. */
+/* Many runs, a line each. The columns of a line are in the order of their worth: as
+ * many as fit. */
 #include "pipeline/watch/watch_frame.h"
 
 #include "io/sys/mem.h"
@@ -11,17 +11,31 @@
 
 enum { NAME_LEAST = 12, CURVE = 12, GAP = 1 };
 
-enum column { STATE, ITERATION, REWARD, CURVES, ETA, SIGN, SPREAD, KL, CLIP, RATE, MEMORY, COLUMNS };
+enum column {
+    STATE,
+    ITERATION,
+    REWARD,
+    CURVES,
+    ETA,
+    SIGN,
+    SPREAD,
+    KL,
+    CLIP,
+    RATE,
+    MEMORY,
+    COLUMNS
+};
 static const struct {
     const char *title;
     int width;
 } columns[COLUMNS] = {
-    {"state", 8},     {"iteration", 9}, {"reward", 9}, {"", CURVE}, {"eta", 10}, {"sign", 11},
-    {"spread", 8},    {"kl", 8},        {"clip", 5},   {"samples/s", 9}, {"MB", 6},
+    {"state", 8}, {"iteration", 9}, {"reward", 9}, {"", CURVE},
+    {"eta", 10},  {"sign", 11},     {"spread", 8}, {"kl", 8},
+    {"clip", 5},  {"samples/s", 9}, {"MB", 6},
 };
 
-/* How many columns fit beside the name, which may have two fifths of the line and what is
- * left over. */
+/* How many columns fit beside the name, which may have two fifths of the line and what
+ * is left over. */
 static int choose(const struct watch_canvas *c, int wanted, int *name)
 {
     const int most = c->columns * 2 / 5;
@@ -30,7 +44,9 @@ static int choose(const struct watch_canvas *c, int wanted, int *name)
     int left = c->columns - least;
     for (; k < COLUMNS && left >= columns[k].width + GAP; k++)
         left -= columns[k].width + GAP;
-    *name = least + left < wanted ? least + left : wanted > NAME_LEAST ? wanted : NAME_LEAST;
+    *name = least + left < wanted ? least + left
+            : wanted > NAME_LEAST ? wanted
+                                  : NAME_LEAST;
     return k;
 }
 
@@ -77,8 +93,9 @@ static void cell_text(const struct watch_run *r, enum column k, double age, char
         break;
     case ETA:
         snprintf(out, size, "%s",
-                 r->state == WATCH_RUNNING && isfinite(eta) ? watch_frame_span(span, eta)
-                                                            : "-");
+                 r->state == WATCH_RUNNING && isfinite(eta)
+                     ? watch_frame_span(span, eta)
+                     : "-");
         break;
     case SIGN:
         snprintf(out, size, "%s", watch_frame_span(span, age));
@@ -89,7 +106,8 @@ static void cell_text(const struct watch_run *r, enum column k, double age, char
 }
 
 /* A text in a column of its own, cut to it. */
-static void cell(struct watch_canvas *c, enum watch_colour colour, int width, const char *s)
+static void cell(struct watch_canvas *c, enum watch_colour colour, int width,
+                 const char *s)
 {
     const int end = c->used + width, all = c->columns;
     c->columns = end < all ? end : all;
@@ -98,8 +116,8 @@ static void cell(struct watch_canvas *c, enum watch_colour colour, int width, co
     watch_canvas_tab(c, end);
 }
 
-static void put_row(struct watch_canvas *c, const struct watch_run *r, int name, int shown,
-                    double age)
+static void put_row(struct watch_canvas *c, const struct watch_run *r, int name,
+                    int shown, double age)
 {
     cell(c, WATCH_PLAIN, name, r->name);
     for (int k = 0; k < shown; k++) {
@@ -150,7 +168,8 @@ static void put_counts(struct watch_canvas *c, struct watch_run *const *run, int
     for (int s = 0; s < WATCH_STATES; s++)
         if (count[s] > 0)
             watch_canvas_item(c, s == WATCH_FAILED ? WATCH_BAD : WATCH_PLAIN, "%lld %s",
-                              (long long)count[s], watch_state_name((enum watch_state)s));
+                              (long long)count[s],
+                              watch_state_name((enum watch_state)s));
     watch_canvas_line(c);
 }
 

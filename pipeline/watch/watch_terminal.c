@@ -1,5 +1,5 @@
-/* The terminal. Signals are blocked but for the wait, so none comes while a file is read or a
- * picture is half drawn; a handler only notes which one came. */
+/* The terminal. Signals are blocked but for the wait, so none comes while a file is
+ * read or a picture is half drawn; a handler only notes which one came. */
 #include "pipeline/watch/watch_terminal.h"
 
 #include "io/sys/mem.h"
@@ -152,7 +152,8 @@ static bool take_key(struct watch_terminal *t)
 bool watch_terminal_wait(struct watch_terminal *t, double seconds)
 {
     struct timespec wait = {.tv_sec = (time_t)seconds,
-                            .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+                            .tv_nsec =
+                                (long)((seconds - (double)(time_t)seconds) * 1e9)};
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     const int n = ppoll(&input, t->keys ? 1 : 0, &wait, &t->mask);
     if (suspend)
