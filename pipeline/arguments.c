@@ -26,12 +26,14 @@ bool arguments_help(int argc, char **argv, const char *usage,
     return false;
 }
 
-/* Sorts the arguments into rest[*n] and *limit, an override. */
+/* Sorts the arguments into rest[*n]; *limit and, for --quiet, the last of rest are overrides. */
 static int sort_job(const char *name, int argc, char **argv, char **rest, int *n,
                     struct text *limit)
 {
     static const char option[] = "--max-walltime";
+    static char be_quiet[] = "run.quiet=true";
     const size_t len = sizeof option - 1;
+    bool quiet = false;
     for (int i = 1; i < argc; i++) {
         const char *value = NULL;
         if (strcmp(argv[i], option) == 0 && i + 1 < argc)
@@ -40,6 +42,8 @@ static int sort_job(const char *name, int argc, char **argv, char **rest, int *n
             return err_set(ERR_USAGE, "--max-walltime wants a time: 90, 15m, 1:30:00");
         else if (strncmp(argv[i], option, len) == 0 && argv[i][len] == '=')
             value = argv[i] + len + 1;
+        else if (strcmp(argv[i], "--quiet") == 0 || strcmp(argv[i], "-q") == 0)
+            quiet = true;
         else if (argv[i][0] == '-')
             return err_set(ERR_USAGE, "unknown option '%s'; see `sluice %s --help`",
                            argv[i], name);
@@ -50,9 +54,11 @@ static int sort_job(const char *name, int argc, char **argv, char **rest, int *n
             text_add(limit, "run.max_walltime=%s", value);
         }
     }
-    return *n > 0 ? 0
-                  : err_set(ERR_USAGE,
-                            "name a configuration file; see `sluice %s --help`", name);
+    if (*n == 0)
+        return err_set(ERR_USAGE, "name a configuration file; see `sluice %s --help`", name);
+    if (quiet)
+        rest[(*n)++] = be_quiet;
+    return 0;
 }
 
 struct config *arguments_job(const char *name, const char *help, int argc, char **argv,
@@ -131,6 +137,8 @@ struct config *arguments_directory(const char *dir, int n, char **overrides)
         rc = config_override(c, t.s);
     if (rc == 0) /* the limit of the job that wrote the file is not this job's */
         rc = config_override(c, "run.max_walltime=0");
+    if (rc == 0)
+        rc = config_override(c, "run.quiet=false");
     for (int i = 0; i < n && rc == 0; i++)
         rc = config_override(c, overrides[i]);
     text_free(&t);

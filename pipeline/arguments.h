@@ -4,13 +4,13 @@
 
 #include "io/config.h"
 
-/* `sluice NAME CONFIG [section.key=value ...] [--max-walltime TIME]`: the configuration, or
- * NULL where the command ends with *code: help was printed, or the error was. */
+/* `sluice NAME CONFIG [section.key=value ...] [--max-walltime TIME] [--quiet]`: the
+ * configuration, or NULL where the command ends with *code: help was printed, or the error was. */
 struct config *arguments_job(const char *name, const char *help, int argc, char **argv,
                              int *code);
 
-/* The configuration of a run directory, DIR/config.yaml, with run.dir=DIR, no time limit and
- * then the overrides. NULL: ERR_INPUT, ERR_USAGE. */
+/* The configuration of a run directory, DIR/config.yaml, with run.dir=DIR, no time limit, not
+ * quiet, and then the overrides. NULL: ERR_INPUT, ERR_USAGE. */
 struct config *arguments_directory(const char *dir, int n, char **overrides);
 
 /* The run directory that a source is (or lies in: a policy file), to be freed with mem_free;

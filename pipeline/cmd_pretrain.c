@@ -27,6 +27,7 @@
 
 static const char help[] =
     "usage: sluice pretrain CONFIG [section.key=value ...] [--max-walltime TIME]\n"
+    "       [--quiet]\n"
     "       mpirun -np N sluice pretrain ...\n\n"
     "Trains the network of pretrain.network (or goes on from model.path) on pretrain.data\n"
     "by denoising, with all ranks, and writes the averaged weights as a diffusers folder\n"
@@ -223,7 +224,8 @@ static int report_step(struct job *j, int64_t step, double loss, double norm)
     double s = clock_s() - j->started;
     if (j->comm.rank != 0)
         return 0;
-    printf("step %lld/%lld  loss %.5f  |g| %.3f  %.0f s\n", (long long)step,
+    if (!config_bool(j->c, "run.quiet"))
+        printf("step %lld/%lld  loss %.5f  |g| %.3f  %.0f s\n", (long long)step,
            (long long)j->options.steps, loss, norm, s);
     fflush(stdout);
     struct json_out *o = json_out_create();

@@ -93,7 +93,8 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
     c->window = o->task->max_staleness + 1;
     c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
     c->known = mem_alloc(c->window, sizeof *c->known);
-    c->started = c->iteration_began = c->checked = c->pinged = c->moved = clock_s();
+    c->started = c->iteration_began = c->checked = c->pinged = c->beaten = c->moved =
+        clock_s();
     for (int r = 0; r < o->layout->world; r++)
         c->rank[r].heard = c->started;
     c->walltime = config_real(o->config, "run.max_walltime");
@@ -295,6 +296,24 @@ static void check_flags(struct coordinator *c)
     }
 }
 
+/* Between iterations, which may be hours apart, status.json says that the job lives. Jobs of
+ * other stages share that file; the one that makes the policies writes it. */
+static void beat(struct coordinator *c, double now)
+{
+    enum { EVERY_S = 10 };
+    const struct layout *l = c->o.layout;
+    const char *phase = ""; /* of a rank at work, of update's first one if it is */
+    if (now - c->beaten < EVERY_S || l->size[GROUP_UPDATE] == 0)
+        return;
+    c->beaten = now;
+    for (int i = 0; i < l->world && phase[0] == '\0'; i++) {
+        const int r = (l->start[GROUP_UPDATE] + i) % l->world;
+        if (holds(&c->rank[r])) /* our own is known without letters */
+            phase = r == layout_coordinator(l) ? c->o.task->phase : c->rank[r].phase;
+    }
+    record_beat(c->o.record, ledger_version(c->o.ledger), phase);
+}
+
 static void check_clocks(struct coordinator *c)
 {
     double now = clock_s(), left = INFINITY;
@@ -313,6 +332,7 @@ static void check_clocks(struct coordinator *c)
     c->checked = now;
     check_stall(c, now, since);
     check_flags(c);
+    beat(c, now);
     if (c->walltime > 0)
         left = c->walltime - (now - c->started);
     if (c->end_of_job > 0)

@@ -37,7 +37,7 @@ struct coordinator {
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
 
-    double started, checked, pinged, longest, iteration_began;
+    double started, checked, pinged, beaten, longest, iteration_began;
     double moved; /* when any rank last finished or entered another phase */
     double group_from[GROUPS], group_to[GROUPS]; /* of the iteration at hand */
     double walltime, stall, end_of_job;

@@ -33,6 +33,7 @@ static const struct command commands[] = {
     {"plan", "derived numbers of a configuration: batches, memory, disk", cmd_plan},
     {"config", "explain or resolve the configuration", cmd_config},
     {"selftest", "try out what a run needs of this machine (MPI)", cmd_selftest},
+    {"watch", "a live view of runs, from their files", cmd_watch},
     {"inspect", "what a sealed file or a run directory holds", cmd_inspect},
     {"verify", "check checksums, completeness and lineage", cmd_verify},
     {"stats", "rewards, groups, steps, diversity, over-optimisation of runs", cmd_stats},

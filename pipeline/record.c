@@ -25,8 +25,9 @@ struct record {
     const struct task *t;
     const struct config *config;
     char *metrics; /* path */
-    double started, first_reward, recent_s;
+    double started, recent_s;
     int64_t done; /* iterations of this session */
+    bool quiet;   /* no lines about iterations and accounts on stdout */
 };
 
 static char *path_of(const struct record *r, const char *name)
@@ -134,7 +135,7 @@ struct record *record_open(const struct task *t, const struct config *c, int64_t
     r->config = c;
     r->metrics = path_of(r, "metrics.jsonl");
     r->started = clock_s();
-    r->first_reward = NAN;
+    r->quiet = config_bool(c, "run.quiet");
     if (repair(r, newest, &last) != 0 || recover(r, last, newest) != 0) {
         record_close(r);
         return NULL;
@@ -150,6 +151,8 @@ void record_close(struct record *r)
     mem_free(r);
 }
 
+/* The same on a terminal and in a batch log: Open MPI gives ranks a terminal of their own as
+ * standard output even where mpirun's is a file, so isatty tells nothing here. */
 static void progress_line(struct record *r, int64_t iteration, const double *m, double s,
                           int64_t rss)
 {
@@ -232,7 +235,8 @@ int record_iteration(struct record *r, int64_t iteration, const double metric[ME
     }
     put_split(o, times);
     json_out_i64(o, "rss_bytes", rss_bytes);
-    progress_line(r, iteration, metric, times->iteration_s, rss_bytes);
+    if (!r->quiet)
+        progress_line(r, iteration, metric, times->iteration_s, rss_bytes);
     r->done++;
     return json_out_append(o, r->metrics) != 0
                ? -1
@@ -249,8 +253,8 @@ int record_event(struct record *r, const char *event, const char *detail)
     return json_out_append(o, r->metrics);
 }
 
-int record_status(struct record *r, const char *state, int code, const char *message,
-                  int64_t version)
+static int put_status(struct record *r, const char *state, int code, const char *message,
+                      int64_t version, const char *phase)
 {
     char now[32];
     struct json_out *o = json_out_create();
@@ -261,8 +265,24 @@ int record_status(struct record *r, const char *state, int code, const char *mes
     json_out_i64(o, "policy_version", version);
     json_out_i64(o, "iterations", settings_iterations(r->config));
     json_out_f64(o, "session_s", clock_s() - r->started);
+    if (phase != NULL)
+        json_out_text(o, "phase", phase);
     json_out_text(o, "time", log_now(now));
     return write_json(r, "status.json", o);
+}
+
+int record_status(struct record *r, const char *state, int code, const char *message,
+                  int64_t version)
+{
+    return put_status(r, state, code, message, version, NULL);
+}
+
+void record_beat(struct record *r, int64_t version, const char *phase)
+{
+    if (put_status(r, "running", 0, "", version, phase) != 0) {
+        log_debug("%s", err_text());
+        err_clear();
+    }
 }
 
 static void put_environment(struct json_out *o)
@@ -334,26 +354,33 @@ int record_provenance(struct record *r, int argc, char **argv,
                    : write_json(r, "provenance.json", provenance(r, argc, argv, where));
 }
 
-static void both(const char *line)
+static void both(const struct record *r, const char *line)
 {
-    printf("%s\n", line);
+    if (!r->quiet)
+        printf("%s\n", line);
     log_info("%s", line);
 }
 
 /* One group's line; returns its ranks' seconds of network arithmetic. */
-static double put_group(struct json_out *o, const struct layout *l, enum group g,
-                        const struct record_account *account, double wall_s)
+struct books {
+    const struct layout *l;
+    const struct record_account *account;
+    double wall_s;
+};
+static double put_group(const struct record *r, struct json_out *o, const struct books *b,
+                        enum group g)
 {
+    const struct layout *l = b->l;
     char line[256];
     struct record_account sum = {0};
     double low = INFINITY, high = 0;
     for (int k = l->start[g]; k < l->start[g] + l->size[g]; k++) {
-        const struct record_account *a = &account[k * GROUPS + g];
+        const struct record_account *a = &b->account[k * GROUPS + g];
         record_add(&sum, a);
         low = fmin(low, a->working_s);
         high = fmax(high, a->working_s);
     }
-    double waiting = fmax(wall_s * l->size[g] - sum.working_s, 0);
+    double waiting = fmax(b->wall_s * l->size[g] - sum.working_s, 0);
     const double *s = sum.spent_s;
     json_out_map(o, NULL);
     json_out_text(o, "name", group_name(g));
@@ -367,8 +394,8 @@ static double put_group(struct json_out *o, const struct layout *l, enum group g
              "%-9s %6d %9.2f %8.2f %7.2f %8.2f %10.2f %6.2f %7.2f %9.2f %6.1f  %.2f / %.2f",
              group_name(g), l->size[g], sum.working_s, s[TIME_NETWORK], s[TIME_IO],
              s[TIME_COMMUNICATION], s[TIME_OPTIMIZER], s[TIME_WAITING], other_s(&sum),
-             waiting, 100 * sum.working_s / fmax(wall_s * l->size[g], 1e-9), high, low);
-    both(line);
+             waiting, 100 * sum.working_s / fmax(b->wall_s * l->size[g], 1e-9), high, low);
+    both(r, line);
     return s[TIME_NETWORK];
 }
 
@@ -411,16 +438,17 @@ int record_accounting(struct record *r, const struct layout *l,
     char line[128];
     struct json_out *o = json_out_create();
     double network = 0;
+    const struct books b = {l, account, wall_s};
     json_out_f64(o, "wall_s", wall_s);
     json_out_i64(o, "ranks", l->world);
     json_out_list(o, "groups");
-    both("seconds of rank time:  working = network + I/O + messages + optimizer + vote + "
+    both(r, "seconds of rank time:  working = network + I/O + messages + optimizer + vote + "
          "other");
-    both("group      ranks   working  network     I/O messages  optimizer   vote   other   "
+    both(r, "group      ranks   working  network     I/O messages  optimizer   vote   other   "
          "waiting busy %  max / min rank");
     for (int g = 0; g < GROUPS; g++)
         if (l->size[g] > 0)
-            network += put_group(o, l, (enum group)g, account, wall_s);
+            network += put_group(r, o, &b, (enum group)g);
     json_out_end(o);
     double part = overhead(network, at_once, wall_s);
     json_out_i64(o, "ranks_at_once", at_once);
@@ -431,7 +459,7 @@ int record_accounting(struct record *r, const struct layout *l,
     snprintf(line, sizeof line,
              "pipeline overhead %.1f %% = 1 - network %.2f s / (%d ranks at once x %.2f s)",
              100 * part, network, at_once, wall_s);
-    both(line);
+    both(r, line);
     fflush(stdout);
     return write_json(r, "accounting.json", o);
 }

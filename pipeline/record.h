@@ -40,6 +40,9 @@ int record_event(struct record *r, const char *event, const char *detail);
 /* status.json: state is "running", "finished", "stopped" or "failed". */
 int record_status(struct record *r, const char *state, int code, const char *message,
                   int64_t version);
+/* A sign of life: the same as "running", with what a rank is at. A file that cannot be
+ * written is left as it was. */
+void record_beat(struct record *r, int64_t version, const char *phase);
 
 /* provenance.json: this session's command line, build, libraries, hosts, environment; the
  * same as one line of log/sessions.jsonl. */

@@ -144,7 +144,8 @@ static void print_places(const struct session *s)
     struct text places = {0}, advice = {0};
     placement_describe(s->place, s->world.size, &places);
     placement_advice(s->place, &s->layout, &advice);
-    printf("placement        %.600s\n", places.s);
+    if (!config_bool(s->o->config, "run.quiet"))
+        printf("placement        %.600s\n", places.s);
     log_info("placement: %s", places.s);
     if (advice.len > 0)
         log_warn("%s", advice.s);
@@ -156,10 +157,12 @@ static void print_table(const struct session *s)
 {
     char line[320];
     const struct config *c = s->o->config;
+    const bool quiet = config_bool(c, "run.quiet");
     snprintf(line, sizeof line, "sluice %s (%s)  run %s  %s  policy %lld of %lld",
              version_number(), version_commit(), s->task.dir, s->prepared.run_id,
              (long long)s->prepared.version, (long long)settings_iterations(c));
-    printf("%s\n", line);
+    if (!quiet)
+        printf("%s\n", line);
     log_info("%s", line);
     for (int g = 0; g < GROUPS; g++) {
         int first = s->layout.start[g], last = first + s->layout.size[g] - 1;
@@ -175,7 +178,8 @@ static void print_table(const struct session *s)
                  (long long)config_int(c, "groups.threads"),
                  config_text(c, "groups.placement"),
                  s->layout.overlap ? ", roles share ranks" : "");
-        printf("%s\n", line);
+        if (!quiet)
+            printf("%s\n", line);
         log_info("%s", line);
     }
     print_places(s);
