@@ -44,6 +44,10 @@ void index_table_free(struct index_table *t);
  * column's in HDF5. Negative: HDF5's stack tells. */
 int index_set_fill(hid_t how, enum column_type column, hid_t type);
 
+/* Attributes of the root: what wrote the file, and, for readers such as xarray to whom the
+ * root looks empty, where the data are. -1: HDF5's stack tells. */
+int index_put_head(hid_t file, const char *format);
+
 /* Writes the group of a kind and sources/KIND into `file`: `iteration`, each column by
  * `put`, which returns the new data set or a negative number, and the dimension scales.
  * -1: HDF5's stack tells. */

@@ -7,6 +7,7 @@
 #include "io/sys/clock.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
+#include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/record_scores.h"
 #include "pipeline/settings.h"

@@ -43,6 +43,16 @@ static void put_reference(struct json_out *o, const char *key, const char *id)
     json_out_end(o);
 }
 
+/* `utc` ends in Z; validators of the profile want the offset as a number. */
+static void put_time(struct json_out *o, const char *key, const char *utc)
+{
+    size_t len = strlen(utc);
+    bool zulu = len > 0 && utc[len - 1] == 'Z';
+    char *time = text_new("%.*s%s", (int)(len - zulu), utc, zulu ? "+00:00" : "");
+    json_out_text(o, key, time);
+    mem_free(time);
+}
+
 static void begin_entity(struct json_out *o, const char *id, const char *type)
 {
     json_out_map(o, NULL);
@@ -56,6 +66,17 @@ static bool there(const char *run, const struct part *p)
     bool yes = file_exists(path);
     mem_free(path);
     return yes;
+}
+
+/* RO-Crate 1.1 has no term for the digest; this is the one of 1.2. */
+static void put_context(struct json_out *o)
+{
+    json_out_list(o, "@context");
+    json_out_text(o, NULL, CRATE "/context");
+    json_out_map(o, NULL);
+    json_out_text(o, "sha256", "http://schema.org/sha256");
+    json_out_end(o);
+    json_out_end(o);
 }
 
 static void put_root(struct json_out *o, const char *run, const struct json *first,
@@ -85,13 +106,15 @@ static void put_root(struct json_out *o, const char *run, const struct json *fir
     if (newest != NULL)
         put_reference(o, NULL, newest);
     json_out_end(o);
-    json_out_list(o, "mentions");
+    if (sessions > 1) /* the format wants no lists of one entry */
+        json_out_list(o, "mentions");
     for (int64_t i = 0; i < sessions; i++) {
         char id[32];
         snprintf(id, sizeof id, "#job-%lld", (long long)i + 1);
-        put_reference(o, NULL, id);
+        put_reference(o, sessions > 1 ? NULL : "mentions", id);
     }
-    json_out_end(o);
+    if (sessions > 1)
+        json_out_end(o);
     json_out_end(o);
     mem_free(name);
 }
@@ -166,13 +189,11 @@ static void put_action(struct json_out *o, const struct json *session, int64_t n
     if (hosts != NULL)
         json_out_text(o, "description", hosts);
     if (start != NULL)
-        json_out_text(o, "startTime", start);
+        put_time(o, "startTime", start);
     if (end != NULL)
-        json_out_text(o, "endTime", end);
+        put_time(o, "endTime", end);
     put_reference(o, "instrument", "#sluice");
-    json_out_list(o, "object");
-    put_reference(o, NULL, "config.yaml");
-    json_out_end(o);
+    put_reference(o, "object", "config.yaml");
     json_out_list(o, "result");
     for (int k = PARTS - 4; k < PARTS; k++)
         put_reference(o, NULL, parts[k].path);
@@ -240,7 +261,7 @@ int export_ro_crate(const char *run)
     if (rc == 0)
         rc = metrics_log_read(&m, log);
     struct json_out *o = json_out_create();
-    json_out_text(o, "@context", CRATE "/context");
+    put_context(o);
     json_out_list(o, "@graph");
     if (rc == 0)
         put_root(o, run, session[0], newest, n);

@@ -102,6 +102,7 @@ if x.shape[1] in (1, 3) and x.shape[2] > 1:
 
 # RO-Crate: every reference has an entity, and files are as it says.
 crate = json.load(open(f"{run}/ro-crate-metadata.json"))
+assert crate["@context"][0].endswith("/crate/1.1/context") and "sha256" in crate["@context"][1]
 graph = {e["@id"]: e for e in crate["@graph"]}
 assert len(graph) == len(crate["@graph"])
 assert graph["ro-crate-metadata.json"]["about"]["@id"] == "./"
@@ -129,6 +130,7 @@ for e in crate["@graph"]:
         b = open(f"{run}/{e['@id']}", "rb").read()
         assert hashlib.sha256(b).hexdigest() == e["sha256"] and len(b) == int(e["contentSize"])
 actions = [e for e in crate["@graph"] if e["@type"] == "CreateAction"]
+assert all(not isinstance(v, list) or len(v) > 1 for e in crate["@graph"] for v in e.values())
 assert actions and all(graph[a["instrument"]["@id"]]["@type"] == "SoftwareApplication" for a in actions)
 assert {m["@id"] for m in graph["./"]["mentions"]} == {a["@id"] for a in actions}
 print("ok")
