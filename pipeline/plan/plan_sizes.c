@@ -73,9 +73,15 @@ double plan_learned_bytes(const struct plan *p)
            (double)answers(p) * (4 * (double)p->d + 24);
 }
 
+double plan_policy_bytes(const struct plan *p)
+{
+    bool anchor = config_is(p->c, "algorithm.reference", "ema") &&
+                  (p->needs & NEEDS_REFERENCE) != 0;
+    return (double)p->parameters * (anchor ? 20 : 16); /* without an EMA weights stand there */
+}
+
 void plan_disk(const struct plan *p)
 {
-    bool ema = config_real(p->c, "update.ema_decay") > 0;
     int64_t iterations = settings_iterations(p->c);
     int64_t keep = config_int(p->c, "run.keep_shards");
     int64_t policies = config_int(p->c, "run.keep_policies");
@@ -90,9 +96,7 @@ void plan_disk(const struct plan *p)
     if ((p->needs & NEEDS_REWARD_GRADIENT) != 0 && p->features == 0)
         sample += 4 * (double)p->d;
     double iteration = (double)p->samples * sample + plan_learned_bytes(p);
-    bool anchor = config_is(p->c, "algorithm.reference", "ema") &&
-                  (p->needs & NEEDS_REFERENCE) != 0;
-    double policy = (double)p->parameters * ((ema ? 16 : 12) + (anchor ? 4 : 0));
+    double policy = plan_policy_bytes(p);
     int64_t kept = keep == 0 || keep > iterations ? iterations : keep;
     int64_t files =
         policies == 0 || policies > iterations + 1 ? iterations + 1 : policies;

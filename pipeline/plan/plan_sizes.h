@@ -14,6 +14,8 @@ double plan_searched(const struct plan *p);
 
 /* Rollout evaluates version 0 beside the policy. */
 bool plan_refers(const struct plan *p);
+/* Bytes of a policy file. */
+double plan_policy_bytes(const struct plan *p);
 /* Bytes of a learned reward, as each advantage file has it. */
 double plan_learned_bytes(const struct plan *p);
 
