@@ -18,8 +18,9 @@
 enum { LARGE = 16 << 20 }; /* parameters, from which on filters are packed anew */
 
 /* Measured: program, libraries, a small job's MPI and HDF5; compiled kernels of the backward
- * pass. */
-static const double program_bytes = 48 * MIB, kernel_bytes = 12 * MIB;
+ * pass; an open file, of which an update keeps OPEN (stages/update_internal.h). */
+static const double program_bytes = 50 * MIB, kernel_bytes = 5 * MIB, file_bytes = 0.75 * MIB;
+enum { OPEN = 16 };
 
 /* Bytes of weights as the kernels want them, kept with the parameters: 3 x 3 filters for
  * Winograd's algorithm, which large networks pack anew while they train
@@ -45,12 +46,7 @@ static double packed(const struct plan *p, bool backward)
  * one shard's features (stages/value_features.h). */
 static double value_memory(const struct plan *p)
 {
-    if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
-        return 0;
-    int64_t classes = p->classes, linear = config_int(p->c, "value.linear");
-    double knots = (double)config_int(p->c, "value.knots");
-    double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
-                           config_int(p->c, "value.features"));
+    double knots = (double)config_int(p->c, "value.knots"), base = (double)plan_value_base(p);
     double sums = (double)config_int(p->c, "value.folds") + 3;
     return 8 * (sums * base * base * (2 * knots - 1) + 2 * knots * base * knots * base +
                 2 * (double)(p->shard * p->steps) * base);
@@ -77,7 +73,7 @@ static void hold_update(const struct plan *p, struct holding *h, int64_t ranks)
     h->state = n * (ema ? 5 : 4) / (double)ranks;
     h->written = n * (ema ? 3 : 2);
     h->file = plan_policy_bytes(p);
-    h->rest = kernel_bytes;
+    h->rest = kernel_bytes + file_bytes * (double)(p->shards < OPEN ? p->shards : OPEN);
     h->packed = packed(p, true);
     h->activations = micro_batch(p, config_bool(p->c, "model.gradient_checkpointing"));
     h->others = plan_companions(p) *
@@ -95,12 +91,23 @@ static void hold_rollout(const struct plan *p, struct holding *h)
         h->others += n + packed(p, false) + 4 * (double)p->micro * d;
 }
 
+/* Versions of the weights that are kept (pipeline/handover.c): those that others use, all
+ * where a rank makes and uses them; none where the window has more than 4. */
+static double slots(const struct plan *p, bool all)
+{
+    int64_t window = config_int(p->c, "max_staleness") + 1;
+    int64_t versions = settings_iterations(p->c) + (all ? 1 : -window);
+    versions = versions < 0 ? 0 : versions > window ? window : versions;
+    return window > 4 ? 0 : (double)versions;
+}
+
 /* roles: a bit for each group. sends: others wait for new weights. */
 static void hold(const struct plan *p, unsigned roles, int64_t update_ranks, bool sends,
                  struct holding *h)
 {
     bool updates = (roles >> GROUP_UPDATE & 1) != 0, draws = (roles >> GROUP_ROLLOUT & 1) != 0;
-    double n = 4 * (double)p->parameters, staleness = (double)config_int(p->c, "max_staleness");
+    double n = 4 * (double)p->parameters;
+    bool stale = config_int(p->c, "max_staleness") > 0;
     *h = (struct holding){.weights = n};
     if (updates)
         hold_update(p, h, update_ranks);
@@ -108,8 +115,8 @@ static void hold(const struct plan *p, unsigned roles, int64_t update_ranks, boo
         hold_rollout(p, h);
     if (updates || draws)
         h->rest += p->probe.scratch;
-    if (draws != updates ? draws || sends : draws && (sends || staleness > 0))
-        h->slots = n * (staleness + 1);
+    if (draws != updates ? draws || sends : draws && (sends || stale))
+        h->slots = n * slots(p, draws && updates);
     if ((roles >> GROUP_REWARD & 1) != 0)
         h->samples = fmax(h->samples, (double)p->shard * (double)p->d * 4 * 2);
     if ((roles >> GROUP_ADVANTAGE & 1) == 0)

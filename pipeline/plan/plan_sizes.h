@@ -14,11 +14,15 @@ double plan_searched(const struct plan *p);
 
 /* Rollout evaluates version 0 beside the policy. */
 bool plan_refers(const struct plan *p);
-/* Bytes of a policy file. */
+/* Features of the regression of values (stages/value_features.h); 0 without one. */
+int64_t plan_value_base(const struct plan *p);
+/* Bytes of a policy file; of all other sealed files of an iteration. */
 double plan_policy_bytes(const struct plan *p);
+double plan_iteration_bytes(const struct plan *p);
 /* Bytes of a learned reward, as each advantage file has it. */
 double plan_learned_bytes(const struct plan *p);
 
+/* Prints them, and what the run directory takes in the end. */
 void plan_disk(const struct plan *p);
 
 #endif
