@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/plan/plan_crowd.h"
 #include "pipeline/plan/plan_memory.h"
 #include "pipeline/plan/plan_model.h"
 #include "pipeline/plan/plan_sizes.h"
@@ -176,6 +177,8 @@ static int find_rates(struct plan_rates *r, const struct plan *p, const struct w
                      w->from, (long long)run.parameters, (long long)p->parameters);
     if (rc == 0)
         rc = plan_rates_read(r, w->from, &run);
+    if (rc == 0)
+        rc = plan_crowd_remove(r, &run);
     plan_close(&run);
     config_destroy(c);
     text_free(&path);

@@ -14,6 +14,8 @@
 enum { SIMULATED = 4 };
 /* Rounds of moving ranks, so that a plan for thousands of ranks takes seconds. */
 enum { ROUNDS = 16 };
+/* A rank without work sleeps so long at most between two looks for letters. */
+static const double poll_s = 3e-3;
 
 static const int automatic[GROUPS] = {LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO};
 
@@ -65,6 +67,7 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
     double pair = r->pair_s + r->pair_rest_s;
     *o = (struct simulate_options){
         .layout = layout,
+        .asked = p->reward.remote,
         .aside = layout->overlap && asks_aside(p),
         .shards = shards,
         .max_staleness = config_int(p->c, "max_staleness"),
@@ -83,6 +86,7 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
         .last_steps = p->epochs * (rest > 0),
         .last_leaves = plan_parts(rest * p->trained, p->micro),
         .letter_s = r->letter_s,
+        .poll_s = poll_s,
     };
     if (u > 1) /* measured with the exchange of as many ranks it would count twice; small */
         o->step_s += 2 * bytes / r->bandwidth + 2 * ceil(log2(u)) * r->latency_s;
@@ -172,8 +176,8 @@ static void print_rates(const struct plan *p, const struct plan_rates *r)
     if (r->iterations > 0)
         plan_line("measured", "%lld iteration(s) on %lld rank(s)%s",
                   (long long)r->iterations, (long long)r->ranks,
-                  r->at_once < r->ranks
-                      ? ", which took turns on fewer cores: so their seconds are too long"
+                  r->cores > 0 && r->cores < r->ranks * r->threads
+                      ? ", which took turns on fewer cores: that is taken out"
                       : "");
     plan_line("network", "%.4g ms per sample and evaluation, %.4g ms per pair of the update",
               1e3 * r->evaluation_s, 1e3 * r->pair_s);
