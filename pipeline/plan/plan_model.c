@@ -100,9 +100,11 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
     o->iterations = wanted < few ? wanted : few;
 }
 
+/* The part of its ranks' time that is not the group's: as in accounting.json, but for votes,
+ * which count as waiting here. */
 static double waiting(const struct simulate_result *s, const struct layout *l, int g)
 {
-    return s->waiting_s[g] / fmax(s->total_s * l->size[g], 1e-12);
+    return fmax(1 - s->working_s[g] / fmax(s->total_s * l->size[g], 1e-12), 0);
 }
 
 /* The layout with other sizes; false where a group would be empty. */
@@ -196,9 +198,9 @@ static void print_groups(const struct layout *l, const struct simulate_result *s
 {
     for (int g = 0; g < GROUPS; g++)
         plan_line(group_name((enum group)g),
-                  "%d rank(s) from %d on: working %.4g s per iteration together, waiting "
-                  "%.1f %%",
+                  "%d rank(s) from %d on: working %.4g s per iteration together, %s %.1f %%",
                   l->size[g], l->start[g], s->working_s[g] / iterations,
+                  l->overlap ? "other roles and waiting" : "waiting",
                   100 * waiting(s, l, g));
 }
 
@@ -249,6 +251,22 @@ static void print_proposal(const struct simulate_options *o, const struct plan *
         plan_line("group sizes", "no other layout that was tried is 1 %% faster");
 }
 
+static void print_cores(const struct plan *p, const struct plan_rates *r,
+                        const struct plan_machine *machine)
+{
+    int64_t wanted = plan_parts(p->ranks, machine->nodes) * p->threads;
+    if (machine->cores > 0)
+        plan_line("cores", "%lld of a node for up to %lld threads%s",
+                  (long long)machine->cores, (long long)wanted,
+                  machine->cores < wanted ? ", which take turns" : "");
+    else if (r->cores > 0 && r->cores < p->ranks * p->threads)
+        plan_line("cores", "one for every thread; the run that was measured had %lld in all: "
+                           "say --cores where threads take turns",
+                  (long long)r->cores);
+    else
+        plan_line("cores", "one for every thread");
+}
+
 int plan_predict(const struct plan *p, const struct plan_rates *r,
                  const struct plan_machine *machine, double memory)
 {
@@ -268,6 +286,7 @@ int plan_predict(const struct plan *p, const struct plan_rates *r,
     print_rates(p, r);
     plan_line("layout", "%lld rank(s) on %lld node(s), %s", (long long)p->ranks,
               (long long)machine->nodes, l.overlap ? "roles share ranks" : "split");
+    print_cores(p, r, machine);
     plan_line("time per iteration", "%.4g s, %.4g samples/s", s.iteration_s,
               (double)p->samples / s.iteration_s);
     print_groups(&l, &s, (double)o.iterations);

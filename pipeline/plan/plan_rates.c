@@ -201,6 +201,20 @@ int plan_rates_read(struct plan_rates *r, const char *dir, const struct plan *ru
     return rc;
 }
 
+/* A backward pass counts as two forward passes. */
+static double passes(const struct plan *p)
+{
+    return p->flops * (double)(plan_walked(p) * (3 + plan_companions(p)));
+}
+
+void plan_rates_convert(struct plan_rates *r, const struct plan *run, const struct plan *p)
+{
+    if (run->flops <= 0)
+        return;
+    r->evaluation_s *= p->flops / run->flops;
+    r->pair_s *= passes(p) / passes(run);
+}
+
 /* Seconds to score a sample of a micro-batch of noise. */
 static int calibrate_reward(const struct plan *p, double *seconds)
 {
@@ -250,7 +264,8 @@ int plan_rates_calibrate(struct plan_rates *r, const struct plan *p)
     if (!p->reward.remote && calibrate_reward(p, &r->reward_sample_s) != 0)
         return -1;
     r->evaluation_s = forward / (double)p->micro;
-    r->pair_s = trained / (double)p->micro + plan_companions(p) * r->evaluation_s;
+    r->pair_s = (double)plan_walked(p) *
+                (trained / (double)p->micro + plan_companions(p) * r->evaluation_s);
     r->pair_rest_s = p->trained > 0 ? bytes / read_rate / (double)p->trained : 0;
     r->rollout_sample_s = bytes / write_rate;
     r->rollout_shard_s = r->reward_shard_s = file_s;

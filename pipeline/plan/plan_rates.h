@@ -27,6 +27,10 @@ struct plan_rates {
  * and accounting.json of a run directory, whose plan is `run`. ERR_INPUT. */
 int plan_rates_read(struct plan_rates *r, const char *dir, const struct plan *run);
 
+/* From the method and guidance of the run that was measured to those of p, which may evaluate
+ * other networks beside the trained one, or more steps for a pair. */
+void plan_rates_convert(struct plan_rates *r, const struct plan *run, const struct plan *p);
+
 /* Evaluates one micro-batch as the rollout does, one as the update does, and scores one,
  * unless another program does; files at stated rates. Takes as long as that. */
 int plan_rates_calibrate(struct plan_rates *r, const struct plan *p);

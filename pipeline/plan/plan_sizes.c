@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void plan_line(const char *name, const char *fmt, ...)
 {
@@ -33,6 +34,14 @@ int plan_companions(const struct plan *p)
 {
     return ((p->needs & NEEDS_REFERENCE) != 0) + ((p->needs & NEEDS_BEHAVIOUR) != 0) +
            (config_real(p->c, "algorithm.kl_previous_weight") > 0);
+}
+
+int64_t plan_walked(const struct plan *p)
+{
+    if (!algo_walks(p->algo))
+        return 1;
+    int64_t last = config_int(p->c, "algorithm.draft_k");
+    return strcmp(p->algo->name, "draft_k") == 0 && last < p->steps ? last : p->steps;
 }
 
 bool plan_refers(const struct plan *p)

@@ -9,6 +9,9 @@ void plan_line(const char *name, const char *fmt, ...) __attribute__((format(pri
 
 /* Networks that the update evaluates beside the one that it trains. */
 int plan_companions(const struct plan *p);
+/* Steps whose network a pair of the update evaluates: 1, or those of a chain that is walked
+ * back (at most, where they are drawn). */
+int64_t plan_walked(const struct plan *p);
 /* Forward passes per sample and step of a rollout, a backward one counted as two. */
 double plan_searched(const struct plan *p);
 
