@@ -76,6 +76,9 @@ static void hold_update(const struct plan *p, struct holding *h, int64_t ranks)
     h->rest = kernel_bytes + file_bytes * (double)(p->shards < OPEN ? p->shards : OPEN);
     h->packed = packed(p, true);
     h->activations = micro_batch(p, config_bool(p->c, "model.gradient_checkpointing"));
+    /* natural: 4 in float; in double 12, with those of conjugate gradients */
+    if (config_is(p->c, "update.optimizer", "natural"))
+        h->rest += n * (4 + 2 * 12) + 4 * (double)(plan_parts(p->pairs, ranks) * p->d);
     h->others = plan_companions(p) *
                 (n + packed(p, false) + 4 * (double)(p->micro * p->d));
 }
