@@ -55,6 +55,12 @@ static int64_t receivers(const struct layout *l)
     return n;
 }
 
+double plan_exchange_s(const struct plan_rates *r, double bytes, int64_t ranks)
+{
+    return ranks < 2 ? 0
+                     : 2 * bytes / r->bandwidth + 2 * ceil(log2((double)ranks)) * r->latency_s;
+}
+
 void plan_costs(struct simulate_options *o, const struct plan *p,
                 const struct plan_rates *r, const struct layout *layout, int64_t times)
 {
@@ -88,8 +94,8 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
         .letter_s = r->letter_s,
         .poll_s = poll_s,
     };
-    if (u > 1) /* measured with the exchange of as many ranks it would count twice; small */
-        o->step_s += 2 * bytes / r->bandwidth + 2 * ceil(log2(u)) * r->latency_s;
+    /* measured with the exchange of as many ranks it would count twice; small */
+    o->step_s += plan_exchange_s(r, bytes, layout->size[GROUP_UPDATE]);
     /* a step's last micro-batch has its real size: the mean one */
     int64_t leaves = o->steps * o->leaves + o->last_steps * o->last_leaves;
     double pairs = (double)(p->epochs * samples * p->trained);
