@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/plan/plan_crowd.h"
 #include "pipeline/plan/plan_memory.h"
 #include "pipeline/plan/plan_model.h"
 #include "pipeline/plan/plan_sizes.h"
@@ -86,7 +87,7 @@ static void print_time(const struct plan *p)
     int64_t iterations = settings_iterations(p->c);
     double rollout =
         plan_searched(p) * p->flops * (double)p->steps * (double)p->samples;
-    double each = (double)(algo_walks(p->algo) ? p->steps : p->trained); /* at most */
+    double each = (double)(p->trained * plan_walked(p)); /* at most */
     double passes = 3 + plan_companions(p);
     if (config_is(p->c, "update.optimizer", "natural"))
         passes += 3 * 2 * (double)(config_int(p->c, "update.cg_iterations") + 2) *
@@ -169,13 +170,17 @@ static int find_rates(struct plan_rates *r, const struct plan *p, const struct w
     struct config *c = schema_load(1, argument);
     run.c = c;
     int rc = c == NULL ? -1 : plan_derive_work(&run);
-    if (rc == 0 && (run.parameters != p->parameters || run.flops != p->flops))
+    if (rc == 0 && run.parameters != p->parameters)
         rc = err_set(ERR_USAGE,
                      "%s: a run of another network (%lld parameters, here %lld): its rates "
                      "say nothing here; use --calibrate",
                      w->from, (long long)run.parameters, (long long)p->parameters);
     if (rc == 0)
         rc = plan_rates_read(r, w->from, &run);
+    if (rc == 0)
+        rc = plan_crowd_remove(r, &run);
+    if (rc == 0)
+        plan_rates_convert(r, &run, p);
     plan_close(&run);
     config_destroy(c);
     text_free(&path);

@@ -136,7 +136,7 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
 {
     double now = clock_s();
     struct record_times t = {.iteration_s = now - c->iteration_began,
-                             .at_once = c->o.at_once};
+                             .at_once = c->o.on.at_once};
     struct record_account *spent = &c->spent[iteration % c->window * GROUPS];
     for (int g = 0; g < GROUPS; g++)
         t.group_s[g] = c->group_to[g] - c->group_from[g];
@@ -354,7 +354,7 @@ static void close_books(struct coordinator *c)
     double wall = clock_s() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
     if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account,
-                                             c->farewell, c->o.at_once, wall) != 0) ||
+                                             c->farewell, &c->o.on, wall) != 0) ||
         record_status(c->o.record, state, c->code, text,
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, text) != 0)

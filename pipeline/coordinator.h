@@ -19,7 +19,7 @@ struct coordinator_options {
     struct ledger *ledger; /* filled by prepare_ledger; owned by the coordinator now */
     struct record *record; /* owned by the coordinator now */
     const char *hosts;     /* host name of each rank, 64 bytes each; borrowed */
-    int at_once;           /* ranks that can compute at the same time */
+    struct record_cores on;
 };
 
 struct coordinator *coordinator_create(const struct coordinator_options *o);

@@ -223,3 +223,11 @@ int placement_at_once(const struct place *p, const struct layout *l, bool split)
     }
     return sum;
 }
+
+int placement_cores(const struct place *p, int world)
+{
+    int sum = 0;
+    for (int r = 0; r < world; r++)
+        sum += p[r].node_first == r ? p[r].node_cpus : 0; /* once per node */
+    return sum;
+}

@@ -41,5 +41,7 @@ void placement_advice(const struct place *place, const struct layout *l,
 /* Ranks that compute at the same time: all where groups own their cores (split); else, per
  * node, as many as its cores carry, and at least the largest group's. */
 int placement_at_once(const struct place *place, const struct layout *l, bool split);
+/* Cores of all nodes. */
+int placement_cores(const struct place *place, int world);
 
 #endif

@@ -179,6 +179,7 @@ static void progress_line(struct record *r, int64_t iteration, const double *m, 
 void record_add(struct record_account *a, const struct record_account *b)
 {
     a->working_s += b->working_s;
+    a->asked_s += b->asked_s;
     for (int k = 0; k < TASK_TIMES; k++)
         a->spent_s[k] += b->spent_s[k];
 }
@@ -201,6 +202,8 @@ static void put_account(struct json_out *o, const struct record_account *a)
         json_out_f64(o, name, a->spent_s[k]);
     }
     json_out_f64(o, "other_s", other_s(a));
+    if (a->asked_s > 0)
+        json_out_f64(o, "asked_s", a->asked_s);
 }
 
 /* What of the ranks' time was no arithmetic of the network; of those that take turns only
@@ -434,7 +437,8 @@ static void put_ranks(struct json_out *o, const struct layout *l,
 
 int record_accounting(struct record *r, const struct layout *l,
                       const struct record_account *account,
-                      const struct record_rank *rank, int at_once, double wall_s)
+                      const struct record_rank *rank, const struct record_cores *on,
+                      double wall_s)
 {
     char line[128];
     struct json_out *o = json_out_create();
@@ -451,15 +455,16 @@ int record_accounting(struct record *r, const struct layout *l,
         if (l->size[g] > 0)
             network += put_group(r, o, &b, (enum group)g);
     json_out_end(o);
-    double part = overhead(network, at_once, wall_s);
-    json_out_i64(o, "ranks_at_once", at_once);
+    double part = overhead(network, on->at_once, wall_s);
+    json_out_i64(o, "ranks_at_once", on->at_once);
+    json_out_i64(o, "cores", on->cores);
     json_out_f64(o, "network_s", network);
     json_out_f64(o, "pipeline_overhead", part);
     put_ranks(o, l, rank);
     json_out_f64(o, "core_hours", wall_s * l->world / 3600);
     snprintf(line, sizeof line,
              "pipeline overhead %.1f %% = 1 - network %.2f s / (%d ranks at once x %.2f s)",
-             100 * part, network, at_once, wall_s);
+             100 * part, network, on->at_once, wall_s);
     both(r, line);
     fflush(stdout);
     return write_json(r, "accounting.json", o);

@@ -14,10 +14,11 @@ struct record;
 struct record *record_open(const struct task *t, const struct config *c, int64_t newest);
 void record_close(struct record *r);
 
-/* Seconds of rank time in one group: with leases, and what of it went where. Plain data of
- * doubles; travels in letters. */
+/* Seconds of rank time in one group: with leases, and what of it went where; and seconds in
+ * which another program was asked, which are work only as long as the rank does nothing else
+ * meanwhile. Plain data of doubles; travels in letters. */
 struct record_account {
-    double working_s, spent_s[TASK_TIMES];
+    double working_s, spent_s[TASK_TIMES], asked_s;
 };
 /* a += b */
 void record_add(struct record_account *a, const struct record_account *b);
@@ -28,6 +29,12 @@ struct record_times {
     double iteration_s, group_s[GROUPS];
     struct record_account account[GROUPS];
     int at_once; /* ranks that can compute at the same time */
+};
+
+/* What the ranks compute on. */
+struct record_cores {
+    int at_once; /* ranks that can compute at the same time */
+    int cores;   /* of all nodes */
 };
 
 /* One finished iteration: a metrics line, status.json and a progress line on stdout. */
@@ -61,6 +68,7 @@ struct record_rank {
 };
 int record_accounting(struct record *r, const struct layout *l,
                       const struct record_account *account,
-                      const struct record_rank *rank, int at_once, double wall_s);
+                      const struct record_rank *rank, const struct record_cores *on,
+                      double wall_s);
 
 #endif

@@ -226,8 +226,9 @@ static int make_coordinator(struct session *s)
                                          .ledger = ledger,
                                          .record = record,
                                          .hosts = s->hosts,
-                                         .at_once = placement_at_once(
-                                             s->place, &s->layout, is_split(s))};
+                                         .on = {placement_at_once(s->place, &s->layout,
+                                                                  is_split(s)),
+                                                placement_cores(s->place, s->world.size)}};
         s->coordinator = coordinator_create(&co);
     }
     text_free(&hosts);

@@ -26,6 +26,7 @@ struct aside {
     struct letter done;
     double received, working_s; /* working_s: at other leases, when it was received */
     double inside_s;            /* of its own work, what was within other leases */
+    double asked;               /* when the other program was */
     struct record_account account;
 };
 
@@ -230,10 +231,12 @@ static void step_aside(struct worker *w, bool end)
     t->sealing = NULL;
     a->state = end ? SEALING : SCORING; /* before the hook can be called again */
     if (!end) {
+        a->asked = clock_s();
         a->scoring = reward_begin(t, a->lease.iteration, a->lease.shard);
     } else {
         struct scoring *s = a->scoring;
         a->scoring = NULL;
+        a->account.asked_s = clock_s() - a->asked;
         if (reward_end(s) != 0)
             put_error(&a->done);
         a->sealing = t->sealing;
@@ -363,6 +366,10 @@ static void work(struct worker *w, const struct letter *order)
         t->policy.version == lease->version + 1) /* on the rank that sealed it */
         snprintf(l.text, sizeof l.text, "%s", t->policy.content);
     memcpy(a.spent_s, t->spent, sizeof a.spent_s);
+    if (lease->group == GROUP_REWARD && t->reward->remote)
+        a.asked_s = a.working_s;
+    for (int k = 0; k < TASK_TIMES && a.asked_s > 0; k++)
+        a.asked_s -= a.spent_s[k];
     add_account(w, &l, &a);
     be_idle(w);
     w->done = l;
@@ -375,7 +382,10 @@ static void work(struct worker *w, const struct letter *order)
 static void farewell(struct worker *w)
 {
     struct letter l = {.kind = LETTER_BYE};
-    const size_t accounts = GROUPS * (sizeof(struct record_account) / sizeof(double));
+    enum { EACH = sizeof(struct record_account) / sizeof(double) };
+    const size_t accounts = GROUPS * EACH;
+    _Static_assert(METRICS + 1 + EACH <= LETTER_VALUES, "an account fits a letter");
+    _Static_assert(GROUPS * EACH + 1 + WEIGHTS_FROM <= LETTER_VALUES, "so do all");
     memcpy(l.value, w->account, sizeof w->account);
     l.value[accounts] = (double)mem_peak_rss();
     for (int k = 0; k < WEIGHTS_FROM; k++)

@@ -15,6 +15,8 @@ struct trainer {
     struct param_set *params;
     int64_t at, len, leaves;
     float *m, *v, *ema, *grad, *theta; /* [len] */
+    float *room;                       /* [rooms, param_total] */
+    int64_t rooms;
     struct reduce *reduce;             /* for `leaves` micro-batches */
     int64_t tail; /* parameters from here on have tail_rate times the learning rate */
     double tail_rate;
@@ -58,6 +60,7 @@ void trainer_destroy(struct trainer *t)
     mem_free(t->ema);
     mem_free(t->grad);
     mem_free(t->theta);
+    mem_free(t->room);
     mem_free(t);
 }
 
@@ -231,6 +234,16 @@ void trainer_times(struct trainer *t, double *optimizer_s, double *waiting_s)
     *optimizer_s = t->optimizer_s;
     *waiting_s = t->waiting_s;
     t->optimizer_s = t->waiting_s = 0;
+}
+
+float *trainer_room(struct trainer *t, int64_t arrays)
+{
+    if (t->rooms < arrays) {
+        mem_free(t->room);
+        t->room = mem_alloc(arrays * param_total(t->params), sizeof *t->room);
+        t->rooms = arrays;
+    }
+    return t->room;
 }
 
 int trainer_whole(struct trainer *t, const float *slice, float *whole)

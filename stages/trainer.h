@@ -61,6 +61,9 @@ int trainer_changed(struct trainer *t, double ema_decay);
  * waiting for the group's slowest rank. */
 void trainer_times(struct trainer *t, double *optimizer_s, double *waiting_s);
 
+/* Room for `arrays` whole state arrays, [arrays, param_total]; it stays the trainer's, so that
+ * no iteration looks for it in the heap anew. */
+float *trainer_room(struct trainer *t, int64_t arrays);
 /* whole[param_total] <- everyone's slices of a state array. Collective on c. */
 int trainer_whole(struct trainer *t, const float *slice, float *whole);
 

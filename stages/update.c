@@ -227,7 +227,7 @@ static int seal(struct update *u, struct policy_counters *counters)
     struct task *t = u->t;
     int64_t n = param_total(model_params(t->model));
     bool ema = trainer_ema(t->trainer) != NULL;
-    float *whole = mem_alloc(n * (ema ? 3 : 2), sizeof *whole);
+    float *whole = trainer_room(t->trainer, ema ? 3 : 2);
     double start = task_now(t);
     int rc = 0;
     if (t->handover.offer != NULL)
@@ -255,7 +255,6 @@ static int seal(struct update *u, struct policy_counters *counters)
         rc = policy_write(t, &content, t->policy.content);
         t->policy.version = rc == 0 ? counters->version : -1;
     }
-    mem_free(whole);
     start = task_spend(t, TIME_IO, start);
     rc = comm_agree(u->c, rc);
     task_spend(t, TIME_WAITING, start);

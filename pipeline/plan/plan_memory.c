@@ -6,36 +6,47 @@
 #include "io/sys/err.h"
 #include "pipeline/plan/plan_sizes.h"
 #include "pipeline/settings.h"
+#include "stages/nn/param.h"
 #include "stages/nn/reduce.h"
+#include "stages/nn/winograd.h"
 
 #include <math.h>
 #include <stdio.h>
 
 #define MIB 1048576.0
 
-/* Measured: program, libraries, a small job's MPI and HDF5. */
-static const double program_bytes = 48 * MIB;
+enum { LARGE = 16 << 20 }; /* parameters, from which on filters are packed anew */
 
-/* Bytes of packed filters: 16/9 of the weights per direction, at most (all of them 3 x
- * 3); large networks pack them anew while they train (stages/nn/fast_conv.c). */
-static double filters(double n, bool trained)
+/* Measured: program, libraries, a small job's MPI and HDF5; compiled kernels of the backward
+ * pass; an open file, of which an update keeps OPEN (stages/update_internal.h). */
+static const double program_bytes = 50 * MIB, kernel_bytes = 5 * MIB, file_bytes = 0.75 * MIB;
+enum { OPEN = 16 };
+
+/* Bytes of weights as the kernels want them, kept with the parameters: 3 x 3 filters for
+ * Winograd's algorithm, which large networks pack anew while they train
+ * (stages/nn/fast_conv.c), and matrices. backward: with those of the backward pass. */
+static double packed(const struct plan *p, bool backward)
 {
-    const double each = 4 * n * 16 / 9;
-    if (n < (double)(16 << 20))
-        return trained ? 2 * each : each;
-    return trained ? 0 : each;
+    struct param_set *set = model_params(p->model);
+    bool anew = backward && param_total(set) >= LARGE;
+    double bytes = 0;
+    for (int64_t i = 0; i < param_number(set); i++) {
+        const struct tensor *w = &param_at(set, i)->t;
+        if (w->nd == 4 && w->dim[2] == 3 && w->dim[3] == 3)
+            bytes += anew ? 0
+                          : (double)winograd_packed(w->dim[1], w->dim[0]) +
+                                backward * (double)winograd_packed(w->dim[0], w->dim[1]);
+        else if (w->nd >= 2)
+            bytes += (1 + backward) * (double)tensor_count(w);
+    }
+    return (double)sizeof(float) * bytes;
 }
 
 /* Bytes of the regression of values: sums of all folds and of the past, equations, and
  * one shard's features (stages/value_features.h). */
 static double value_memory(const struct plan *p)
 {
-    if (p->algo->returns == NULL || config_is(p->c, "value.kind", "none"))
-        return 0;
-    int64_t classes = p->classes, linear = config_int(p->c, "value.linear");
-    double knots = (double)config_int(p->c, "value.knots");
-    double base = (double)(2 + (p->d < linear ? p->d : linear) + (classes > 64 ? 0 : classes) +
-                           config_int(p->c, "value.features"));
+    double knots = (double)config_int(p->c, "value.knots"), base = (double)plan_value_base(p);
     double sums = (double)config_int(p->c, "value.folds") + 3;
     return 8 * (sums * base * base * (2 * knots - 1) + 2 * knots * base * knots * base +
                 2 * (double)(p->shard * p->steps) * base);
@@ -44,7 +55,7 @@ static double value_memory(const struct plan *p)
 /* What the roles of a rank add up to; vectors are of the parameters' length. */
 struct holding {
     double weights, slots, gradients, state, written; /* vectors */
-    double filters, others, activations, samples, rest;
+    double packed, file, others, activations, samples, rest;
 };
 
 static double micro_batch(const struct plan *p, bool checkpoints)
@@ -61,10 +72,15 @@ static void hold_update(const struct plan *p, struct holding *h, int64_t ranks)
         n + (double)reduce_bytes(p->parameters, leaves > 0 ? leaves : 1, (int)ranks);
     h->state = n * (ema ? 5 : 4) / (double)ranks;
     h->written = n * (ema ? 3 : 2);
-    h->filters = filters((double)p->parameters, true);
+    h->file = plan_policy_bytes(p);
+    h->rest = kernel_bytes + file_bytes * (double)(p->shards < OPEN ? p->shards : OPEN);
+    h->packed = packed(p, true);
     h->activations = micro_batch(p, config_bool(p->c, "model.gradient_checkpointing"));
+    /* natural: 4 in float; in double 12, with those of conjugate gradients */
+    if (config_is(p->c, "update.optimizer", "natural"))
+        h->rest += n * (4 + 2 * 12) + 4 * (double)(plan_parts(p->pairs, ranks) * p->d);
     h->others = plan_companions(p) *
-                (n + filters((double)p->parameters, false) + 4 * (double)(p->micro * p->d));
+                (n + packed(p, false) + 4 * (double)(p->micro * p->d));
 }
 
 static void hold_rollout(const struct plan *p, struct holding *h)
@@ -72,10 +88,20 @@ static void hold_rollout(const struct plan *p, struct holding *h)
     double n = 4 * (double)p->parameters, d = (double)p->d;
     bool chain = (p->needs & NEEDS_TRAJECTORY) != 0;
     h->activations = fmax(h->activations, (double)p->micro * p->probe.forward);
-    h->filters = fmax(h->filters, filters((double)p->parameters, false));
+    h->packed = fmax(h->packed, packed(p, false));
     h->samples = (double)p->shard * d * 4 * (double)(chain ? p->steps + 2 : 3);
     if (plan_refers(p))
-        h->others += n + filters((double)p->parameters, false) + 4 * (double)p->micro * d;
+        h->others += n + packed(p, false) + 4 * (double)p->micro * d;
+}
+
+/* Versions of the weights that are kept (pipeline/handover.c): those that others use, all
+ * where a rank makes and uses them; none where the window has more than 4. */
+static double slots(const struct plan *p, bool all)
+{
+    int64_t window = config_int(p->c, "max_staleness") + 1;
+    int64_t versions = settings_iterations(p->c) + (all ? 1 : -window);
+    versions = versions < 0 ? 0 : versions > window ? window : versions;
+    return window > 4 ? 0 : (double)versions;
 }
 
 /* roles: a bit for each group. sends: others wait for new weights. */
@@ -83,16 +109,17 @@ static void hold(const struct plan *p, unsigned roles, int64_t update_ranks, boo
                  struct holding *h)
 {
     bool updates = (roles >> GROUP_UPDATE & 1) != 0, draws = (roles >> GROUP_ROLLOUT & 1) != 0;
-    double n = 4 * (double)p->parameters, staleness = (double)config_int(p->c, "max_staleness");
+    double n = 4 * (double)p->parameters;
+    bool stale = config_int(p->c, "max_staleness") > 0;
     *h = (struct holding){.weights = n};
     if (updates)
         hold_update(p, h, update_ranks);
     if (draws)
         hold_rollout(p, h);
     if (updates || draws)
-        h->rest = p->probe.scratch;
-    if (draws != updates ? draws || sends : draws && (sends || staleness > 0))
-        h->slots = n * (staleness + 1);
+        h->rest += p->probe.scratch;
+    if (draws != updates ? draws || sends : draws && (sends || stale))
+        h->slots = n * slots(p, draws && updates);
     if ((roles >> GROUP_REWARD & 1) != 0)
         h->samples = fmax(h->samples, (double)p->shard * (double)p->d * 4 * 2);
     if ((roles >> GROUP_ADVANTAGE & 1) == 0)
@@ -108,7 +135,14 @@ static void hold(const struct plan *p, unsigned roles, int64_t update_ranks, boo
 static double total(const struct holding *h)
 {
     return program_bytes + h->weights + h->slots + h->gradients + h->state + h->written +
-           h->filters + h->others + h->activations + h->samples + h->rest;
+           h->packed + h->file + h->others + h->activations + h->samples + h->rest;
+}
+
+/* The coordinator writes policy 0: its weights, moments of zero, the file that is mapped for
+ * its digest. */
+static double first_policy(const struct plan *p)
+{
+    return program_bytes + 8 * (double)p->parameters + plan_policy_bytes(p);
 }
 
 static unsigned roles_of(const struct layout *l, int rank)
@@ -142,8 +176,11 @@ void plan_memory(const struct plan *p, const struct layout *l, int64_t nodes,
     }
     for (int g = 0; g < GROUPS; g++)
         out->group[g] = by_roles[1u << g];
+    out->group[GROUP_ADVANTAGE] = fmax(out->group[GROUP_ADVANTAGE], first_policy(p));
     for (int k = 0; k < l->world; k++) {
         double rank = by_roles[roles_of(l, k)];
+        if (k == layout_coordinator(l))
+            rank = fmax(rank, first_policy(p));
         node = k % block == 0 ? rank : node + rank;
         out->rank = fmax(out->rank, rank);
         out->node = fmax(out->node, node);
@@ -170,12 +207,12 @@ static void print_update(const struct plan *p, const struct layout *l)
     hold(p, 1u << GROUP_UPDATE, l->size[GROUP_UPDATE], any_receives(l), &h);
     plan_line("update",
               "%.0f MiB: weights %.0f, gradients and their sums %.0f, AdamW%s over %lld rank(s) "
-              "%.0f and whole while a policy is written %.0f, packed filters %.0f, "
+              "%.0f and whole while a policy is written %.0f, packed weights %.0f, "
               "micro-batch %.0f",
               total(&h) / MIB, (h.weights + h.slots) / MIB, h.gradients / MIB,
               config_real(p->c, "update.ema_decay") > 0 ? " and EMA" : "",
               (long long)l->size[GROUP_UPDATE], h.state / MIB, h.written / MIB,
-              h.filters / MIB, h.activations / MIB);
+              h.packed / MIB, h.activations / MIB);
     if (plan_companions(p) > 0)
         plan_line("", "%d other version(s) of the weights, %.0f MiB of it", plan_companions(p),
                   h.others / MIB);
@@ -193,9 +230,9 @@ void plan_memory_print(const struct plan *p, const struct layout *l,
     printf("memory per rank, estimate\n");
     plan_line("program", "%.0f MiB of each: libraries, MPI", m->program / MIB);
     plan_line("rollout",
-              "%.0f MiB: weights %.0f, the next ones %.0f, packed filters %.0f, micro-batch "
+              "%.0f MiB: weights %.0f, the next ones %.0f, packed weights %.0f, micro-batch "
               "%.0f, one shard %.0f",
-              m->group[GROUP_ROLLOUT] / MIB, h.weights / MIB, h.slots / MIB, h.filters / MIB,
+              m->group[GROUP_ROLLOUT] / MIB, h.weights / MIB, h.slots / MIB, h.packed / MIB,
               h.activations / MIB, h.samples / MIB);
     if (plan_refers(p))
         plan_line("", "version 0 of the weights, %.0f MiB of it", h.others / MIB);

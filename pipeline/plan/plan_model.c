@@ -14,6 +14,8 @@
 enum { SIMULATED = 4 };
 /* Rounds of moving ranks, so that a plan for thousands of ranks takes seconds. */
 enum { ROUNDS = 16 };
+/* A rank without work sleeps so long at most between two looks for letters. */
+static const double poll_s = 3e-3;
 
 static const int automatic[GROUPS] = {LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO, LAYOUT_AUTO};
 
@@ -53,6 +55,12 @@ static int64_t receivers(const struct layout *l)
     return n;
 }
 
+double plan_exchange_s(const struct plan_rates *r, double bytes, int64_t ranks)
+{
+    return ranks < 2 ? 0
+                     : 2 * bytes / r->bandwidth + 2 * ceil(log2((double)ranks)) * r->latency_s;
+}
+
 void plan_costs(struct simulate_options *o, const struct plan *p,
                 const struct plan_rates *r, const struct layout *layout, int64_t times)
 {
@@ -65,6 +73,7 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
     double pair = r->pair_s + r->pair_rest_s;
     *o = (struct simulate_options){
         .layout = layout,
+        .asked = p->reward.remote,
         .aside = layout->overlap && asks_aside(p),
         .shards = shards,
         .max_staleness = config_int(p->c, "max_staleness"),
@@ -83,9 +92,10 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
         .last_steps = p->epochs * (rest > 0),
         .last_leaves = plan_parts(rest * p->trained, p->micro),
         .letter_s = r->letter_s,
+        .poll_s = poll_s,
     };
-    if (u > 1) /* measured with the exchange of as many ranks it would count twice; small */
-        o->step_s += 2 * bytes / r->bandwidth + 2 * ceil(log2(u)) * r->latency_s;
+    /* measured with the exchange of as many ranks it would count twice; small */
+    o->step_s += plan_exchange_s(r, bytes, layout->size[GROUP_UPDATE]);
     /* a step's last micro-batch has its real size: the mean one */
     int64_t leaves = o->steps * o->leaves + o->last_steps * o->last_leaves;
     double pairs = (double)(p->epochs * samples * p->trained);
@@ -96,9 +106,11 @@ void plan_costs(struct simulate_options *o, const struct plan *p,
     o->iterations = wanted < few ? wanted : few;
 }
 
+/* The part of its ranks' time that is not the group's: as in accounting.json, but for votes,
+ * which count as waiting here. */
 static double waiting(const struct simulate_result *s, const struct layout *l, int g)
 {
-    return s->waiting_s[g] / fmax(s->total_s * l->size[g], 1e-12);
+    return fmax(1 - s->working_s[g] / fmax(s->total_s * l->size[g], 1e-12), 0);
 }
 
 /* The layout with other sizes; false where a group would be empty. */
@@ -172,8 +184,8 @@ static void print_rates(const struct plan *p, const struct plan_rates *r)
     if (r->iterations > 0)
         plan_line("measured", "%lld iteration(s) on %lld rank(s)%s",
                   (long long)r->iterations, (long long)r->ranks,
-                  r->at_once < r->ranks
-                      ? ", which took turns on fewer cores: so their seconds are too long"
+                  r->cores > 0 && r->cores < r->ranks * r->threads
+                      ? ", which took turns on fewer cores: that is taken out"
                       : "");
     plan_line("network", "%.4g ms per sample and evaluation, %.4g ms per pair of the update",
               1e3 * r->evaluation_s, 1e3 * r->pair_s);
@@ -192,9 +204,9 @@ static void print_groups(const struct layout *l, const struct simulate_result *s
 {
     for (int g = 0; g < GROUPS; g++)
         plan_line(group_name((enum group)g),
-                  "%d rank(s) from %d on: working %.4g s per iteration together, waiting "
-                  "%.1f %%",
+                  "%d rank(s) from %d on: working %.4g s per iteration together, %s %.1f %%",
                   l->size[g], l->start[g], s->working_s[g] / iterations,
+                  l->overlap ? "other roles and waiting" : "waiting",
                   100 * waiting(s, l, g));
 }
 
@@ -245,6 +257,22 @@ static void print_proposal(const struct simulate_options *o, const struct plan *
         plan_line("group sizes", "no other layout that was tried is 1 %% faster");
 }
 
+static void print_cores(const struct plan *p, const struct plan_rates *r,
+                        const struct plan_machine *machine)
+{
+    int64_t wanted = plan_parts(p->ranks, machine->nodes) * p->threads;
+    if (machine->cores > 0)
+        plan_line("cores", "%lld of a node for up to %lld threads%s",
+                  (long long)machine->cores, (long long)wanted,
+                  machine->cores < wanted ? ", which take turns" : "");
+    else if (r->cores > 0 && r->cores < p->ranks * p->threads)
+        plan_line("cores", "one for every thread; the run that was measured had %lld in all: "
+                           "say --cores where threads take turns",
+                  (long long)r->cores);
+    else
+        plan_line("cores", "one for every thread");
+}
+
 int plan_predict(const struct plan *p, const struct plan_rates *r,
                  const struct plan_machine *machine, double memory)
 {
@@ -264,6 +292,7 @@ int plan_predict(const struct plan *p, const struct plan_rates *r,
     print_rates(p, r);
     plan_line("layout", "%lld rank(s) on %lld node(s), %s", (long long)p->ranks,
               (long long)machine->nodes, l.overlap ? "roles share ranks" : "split");
+    print_cores(p, r, machine);
     plan_line("time per iteration", "%.4g s, %.4g samples/s", s.iteration_s,
               (double)p->samples / s.iteration_s);
     print_groups(&l, &s, (double)o.iterations);

@@ -15,11 +15,14 @@ struct plan_machine {
 /* The work of iterations of `times` times the samples (and batch) of p; a layout's ranks
  * have enough cores. Fills *o; layout is borrowed. Shards are larger where
  * there would be more than a run may have. The optimizer step divides
- * its passes over the ranks and exchanges the gradient and the weights: 2 x 4 bytes of
- * every parameter through each rank, 2 log2(ranks) latencies. Weights reach those rollout
+ * its passes over the ranks and exchanges the gradient and the weights. Weights reach those rollout
  * ranks that do not update from the update ranks, which share them out. */
 void plan_costs(struct simulate_options *o, const struct plan *p,
                 const struct plan_rates *r, const struct layout *layout, int64_t times);
+
+/* Seconds to sum a vector of so many bytes over ranks and to spread it again, each by halves:
+ * all of it through each rank twice, 2 log2(ranks) latencies (Rabenseifner 2004). */
+double plan_exchange_s(const struct plan_rates *r, double bytes, int64_t ranks);
 
 /* Prints the prediction for p->ranks, and group sizes that are faster. memory: bytes of
  * the largest node. ERR_ENV as layout_make. */

@@ -30,10 +30,10 @@ enum { LEAF_PASSES = 4, STEP_PASSES = 10 };
 
 enum { MOST_ITERATIONS = 1 << 20 };
 
-enum part { WORKING, NETWORK, IO, COMMUNICATION, OPTIMIZER, VOTE, OTHER, PARTS };
+enum part { WORKING, NETWORK, IO, COMMUNICATION, OPTIMIZER, VOTE, OTHER, ASKED, PARTS };
 static const char *const part_name[PARTS] = {"working_s",       "network_s",   "io_s",
                                              "communication_s", "optimizer_s", "vote_s",
-                                             "other_s"};
+                                             "other_s",         "asked_s"};
 
 /* Of each iteration: [n][GROUPS][PARTS]. */
 struct accounts {
@@ -60,9 +60,11 @@ static void add_line(struct accounts *a, const struct json *line)
     for (int g = 0; g < GROUPS; g++) {
         const struct json *group = json_get(time, group_name((enum group)g));
         for (int k = 0; k < PARTS; k++)
-            if (group == NULL ||
-                !json_to_f64(json_get(group, part_name[k]), &a->s[a->n][g][k]))
+            if (group == NULL || (k != ASKED && !json_to_f64(json_get(group, part_name[k]),
+                                                             &a->s[a->n][g][k])))
                 return; /* written before there were such accounts */
+        if (!json_to_f64(json_get(group, part_name[ASKED]), &a->s[a->n][g][ASKED]))
+            a->s[a->n][g][ASKED] = 0;
     }
     a->n++;
 }
@@ -104,8 +106,8 @@ static int read_sizes(struct plan_rates *r, const char *path, int64_t size[GROUP
     if (j == NULL)
         return -1;
     bool good = json_to_i64(json_get(j, "ranks"), &r->ranks);
-    if (!json_to_i64(json_get(j, "ranks_at_once"), &r->at_once))
-        r->at_once = r->ranks;
+    if (!json_to_i64(json_get(j, "cores"), &r->cores))
+        r->cores = 0; /* written before it was counted */
     const struct json *groups = json_get(j, "groups");
     for (int64_t i = 0; i < json_count(groups); i++) {
         enum group g;
@@ -133,7 +135,7 @@ static void divide(struct plan_rates *r, const struct plan *p, double s[GROUPS][
     r->rollout_shard_s = (o[IO] + o[COMMUNICATION]) / shards;
     r->rollout_sample_s = (o[OPTIMIZER] + o[OTHER]) / samples;
     r->reward_shard_s = (w[IO] + w[COMMUNICATION]) / shards;
-    r->reward_sample_s = (w[NETWORK] + w[OTHER]) / samples;
+    r->reward_sample_s = (w[NETWORK] + (w[ASKED] > 0 ? w[ASKED] : w[OTHER])) / samples;
     r->advantage_shard_s = fmin(a[IO] / shards, open_s);
     r->advantage_seal_s = a[IO] - shards * r->advantage_shard_s;
     r->advantage_s = fmax(a[WORKING] - a[IO] - a[VOTE], 0) / (double)size[GROUP_ADVANTAGE];
@@ -176,10 +178,25 @@ int plan_rates_read(struct plan_rates *r, const char *dir, const struct plan *ru
                 s[g][k] = median(&a, g, k);
         divide(r, run, s, size);
         r->iterations = a.n;
+        r->threads = run->threads;
     }
     text_free(&path);
     mem_free(a.s);
     return rc;
+}
+
+/* A backward pass counts as two forward passes. */
+static double passes(const struct plan *p)
+{
+    return p->flops * (double)(plan_walked(p) * (3 + plan_companions(p)));
+}
+
+void plan_rates_convert(struct plan_rates *r, const struct plan *run, const struct plan *p)
+{
+    if (run->flops <= 0)
+        return;
+    r->evaluation_s *= p->flops / run->flops;
+    r->pair_s *= passes(p) / passes(run);
 }
 
 /* Seconds to score a sample of a micro-batch of noise. */
@@ -231,7 +248,8 @@ int plan_rates_calibrate(struct plan_rates *r, const struct plan *p)
     if (!p->reward.remote && calibrate_reward(p, &r->reward_sample_s) != 0)
         return -1;
     r->evaluation_s = forward / (double)p->micro;
-    r->pair_s = trained / (double)p->micro + plan_companions(p) * r->evaluation_s;
+    r->pair_s = (double)plan_walked(p) *
+                (trained / (double)p->micro + plan_companions(p) * r->evaluation_s);
     r->pair_rest_s = p->trained > 0 ? bytes / read_rate / (double)p->trained : 0;
     r->rollout_sample_s = bytes / write_rate;
     r->rollout_shard_s = r->reward_shard_s = file_s;

@@ -11,7 +11,7 @@ struct plan_rates {
     double pair_s;       /* network, of a pair of the update, with its backward pass */
     double pair_rest_s;  /* what else the update does for a pair, reading it included */
     double rollout_sample_s, rollout_shard_s; /* beside the network; the files */
-    double reward_sample_s, reward_shard_s;
+    double reward_sample_s, reward_shard_s; /* asked: the other program's time */
     double advantage_s, advantage_seal_s, advantage_shard_s; /* a rank; the file; a shard */
     double update_s, update_seal_s; /* of an iteration: a rank; the policy's file */
     double update_sample_s; /* its row of the advantage file, read by every rank */
@@ -20,12 +20,16 @@ struct plan_rates {
     /* Not measured: messages of the optimizer and of weights, the coordinator's letters. */
     double latency_s, bandwidth, letter_s;
     int64_t iterations; /* that were measured; 0: a micro-batch */
-    int64_t ranks, at_once; /* of the run that was measured */
+    int64_t ranks, cores, threads; /* of the run that was measured; cores 0: not known */
 };
 
 /* From metrics.jsonl (medians over iterations, the first left out where there are three)
  * and accounting.json of a run directory, whose plan is `run`. ERR_INPUT. */
 int plan_rates_read(struct plan_rates *r, const char *dir, const struct plan *run);
+
+/* From the method and guidance of the run that was measured to those of p, which may evaluate
+ * other networks beside the trained one, or more steps for a pair. */
+void plan_rates_convert(struct plan_rates *r, const struct plan *run, const struct plan *p);
 
 /* Evaluates one micro-batch as the rollout does, one as the update does, and scores one,
  * unless another program does; files at stated rates. Takes as long as that. */

@@ -1,7 +1,7 @@
-/* Two heaps of events: leases begin at a time of the clock; they end at a count of work
- * done, which advances as fast as the clock while there is a core for every busy rank, and
- * at cores / busy of that where ranks take turns. Rewards put aside are done by shadow
- * ranks behind the world's, which need no core. */
+/* Three heaps of events: leases begin at a time of the clock, and so end those of other
+ * programs; the others end at a count of work done, which advances as fast as the clock while
+ * there is a core for every busy rank, and at cores / busy of that where ranks take turns.
+ * Rewards put aside are done by shadow ranks behind the world's. */
 #include "pipeline/plan/plan_simulate.h"
 
 #include "io/sys/err.h"
@@ -45,7 +45,7 @@ struct simulation {
     int64_t ranks, world, idle;
     int64_t ready[2]; /* rollouts and rewards that could be leased */
     struct gang gang[GROUPS];
-    struct heap begins, ends;
+    struct heap begins, ends, answers;
     double now, done, coordinator; /* clock, work done, when the coordinator is free */
     int64_t busy;                  /* ranks that want a core */
     double *finished;              /* [iterations] */
@@ -93,7 +93,7 @@ static double speed(const struct simulation *s)
                : 1;
 }
 
-/* The clock at the next lease's end; INFINITY: none is under way. */
+/* The clock at the end of the next lease that needs a core; INFINITY: none is under way. */
 static double next_end(const struct simulation *s)
 {
     if (s->ends.n == 0)
@@ -101,9 +101,14 @@ static double next_end(const struct simulation *s)
     return s->now + fmax(s->ends.e[0].at - s->done, 0) / speed(s);
 }
 
-static double next_begin(const struct simulation *s)
+static double first_of(const struct heap *h)
 {
-    return s->begins.n > 0 ? s->begins.e[0].at : INFINITY;
+    return h->n > 0 ? h->e[0].at : INFINITY;
+}
+
+static double next_event(const struct simulation *s)
+{
+    return fmin(first_of(&s->begins), fmin(first_of(&s->answers), next_end(s)));
 }
 
 static void advance(struct simulation *s, double to)
@@ -156,14 +161,32 @@ static void credit_waiting(struct simulation *s, int64_t r, double seconds)
             s->r.waiting_s[g] += seconds;
 }
 
+/* How late a rank is that looks for letters since it has nothing to do. */
+static double late(const struct simulation *s, int64_t r)
+{
+    const struct member *k = &s->rank[r];
+    return k->busy || r >= s->world ? 0 : fmin(s->o.poll_s, (s->now - k->since) / 5) / 2;
+}
+
 static void lease(struct simulation *s, int64_t r, const struct lease *l)
 {
     struct member *k = &s->rank[r];
+    int64_t coordinator = layout_coordinator(s->o.layout);
+    bool goes_on = k->since >= s->now && k->work.group == l->group && !is_gang(l->group);
+    double delay = goes_on ? 0 : late(s, coordinator);
+    if (r != coordinator)
+        delay += late(s, r);
     k->busy = true;
     k->work = *l;
     s->idle--;
     s->coordinator += s->o.letter_s;
-    push(&s->begins, fmax(s->coordinator, s->now), r);
+    push(&s->begins, fmax(s->coordinator, s->now + delay), r);
+}
+
+/* Does the lease at hand keep a core busy? */
+static bool computes(const struct simulation *s, int64_t r)
+{
+    return r < s->world && !(s->o.asked && s->rank[r].work.group == GROUP_REWARD);
 }
 
 /* The lease has reached its rank. */
@@ -175,8 +198,12 @@ static void begin(struct simulation *s, int64_t r)
     credit_waiting(s, r, s->now - k->since);
     k->since = s->now;
     if (!is_gang(g)) {
-        s->busy += r < s->world;
-        push(&s->ends, s->done + shard_work(s, k, &k->work), r);
+        double work = shard_work(s, k, &k->work);
+        s->busy += computes(s, r);
+        if (computes(s, r))
+            push(&s->ends, s->done + work, r);
+        else
+            push(&s->answers, s->now + work, r);
         return;
     }
     if (++s->gang[g].arrived < l->size[g])
@@ -259,7 +286,7 @@ static void end(struct simulation *s, int64_t r)
         end_member(s, k->work.group, r);
         return;
     }
-    s->busy -= r < s->world;
+    s->busy -= computes(s, r);
     credit_work(s, k->work.group, r, s->now - k->since);
     leave(s, r);
     sealed(s, &k->work);
@@ -327,6 +354,7 @@ static void open_simulation(struct simulation *s, const struct simulate_options 
     s->rank = mem_alloc(s->ranks, sizeof *s->rank);
     s->begins.e = mem_alloc(s->ranks, sizeof *s->begins.e);
     s->ends.e = mem_alloc(s->ranks, sizeof *s->ends.e);
+    s->answers.e = mem_alloc(s->ranks, sizeof *s->answers.e);
     s->finished = mem_alloc(o->iterations, sizeof *s->finished);
     s->ready[GROUP_ROLLOUT] =
         o->shards * (window < o->iterations ? window : o->iterations);
@@ -337,17 +365,16 @@ void simulate_run(const struct simulate_options *o, struct simulate_result *out)
     struct simulation s = {.idle = 0};
     open_simulation(&s, o);
     hand_out(&s);
-    for (;;) {
-        double a = next_begin(&s), b = next_end(&s);
-        if (isinf(a) && isinf(b))
-            break;
-        advance(&s, fmin(a, b));
-        if (a <= b)
+    for (double at; isfinite(at = next_event(&s));) {
+        advance(&s, at);
+        if (first_of(&s.begins) <= at)
             begin(&s, pop(&s.begins));
+        else if (first_of(&s.answers) <= at)
+            end(&s, pop(&s.answers));
         else
             end(&s, pop(&s.ends));
         /* what ends at the same moment is known before anything is handed out */
-        if (fmin(next_begin(&s), next_end(&s)) > s.now)
+        if (next_event(&s) > s.now)
             hand_out(&s);
     }
     ERR_BUG_IF(!ledger_finished(s.ledger));
@@ -363,5 +390,6 @@ void simulate_run(const struct simulate_options *o, struct simulate_result *out)
     mem_free(s.rank);
     mem_free(s.begins.e);
     mem_free(s.ends.e);
+    mem_free(s.answers.e);
     mem_free(s.finished);
 }

@@ -2,9 +2,9 @@
  * the ranks of a layout, each lease takes the time that it is said to take. Pure: no MPI,
  * no clock, no files.
  *
- * What is simplified: ranks get no second lease, the coordinator answers at once (a letter
- * costs its time, but no network evaluation is in the way), and ranks that want more cores
- * than there are all advance at the same part of their speed, whatever node they are on. */
+ * What is simplified: a rank that goes on with work of the same group has it in hand already,
+ * no network evaluation is in the coordinator's way, and ranks that want more cores than
+ * there are all advance at the same part of their speed, whatever node they are on. */
 #ifndef SLUICE_PIPELINE_PLAN_SIMULATE_H
 #define SLUICE_PIPELINE_PLAN_SIMULATE_H
 
@@ -17,7 +17,8 @@
 struct simulate_options {
     const struct layout *layout;
     int64_t cores; /* ranks that can compute at the same time; 0: all */
-    bool aside;    /* rewards are asked of other programs beside a rank's other work */
+    bool asked;    /* rewards are asked of other programs and need no core */
+    bool aside;    /* and that beside a rank's other work */
     int64_t iterations, shards, max_staleness;
     double rollout_s, rollout_last_s; /* a shard, and the last one of an iteration */
     double reward_s, reward_last_s;
@@ -28,6 +29,9 @@ struct simulate_options {
     /* Optimizer steps of an iteration with `leaves` micro-batches, and shorter ones. */
     int64_t steps, leaves, last_steps, last_leaves;
     double letter_s; /* of the coordinator, for each letter that it reads or writes */
+    /* A rank without work looks for letters less and less often, a fifth of its time ago and
+     * at most so many seconds (pipeline/worker.c); half of that it is late. */
+    double poll_s;
 };
 
 /* Seconds of rank time. A rank waits while it has no lease and at votes of its group;
