@@ -25,6 +25,17 @@ static void forget_times(struct coordinator *c)
         c->group_from[g] = c->group_to[g] = NAN;
 }
 
+/* Whoever waits for another program need not find out how long that takes. */
+static void let_leave(struct coordinator *c)
+{
+    const struct letter l = {.kind = LETTER_LEAVE};
+    if (c->left || c->quitting)
+        return;
+    c->left = true;
+    for (int r = 0; r < c->o.layout->world; r++)
+        mailbox_send(c->o.mailbox, r, &l);
+}
+
 /* The first reason to stop wins; failures beat wishes. */
 static void stop(struct coordinator *c, int code, const char *text)
 {
@@ -35,6 +46,7 @@ static void stop(struct coordinator *c, int code, const char *text)
             log_warn("stopping: %s; leases in progress are finished first", text);
     }
     ledger_drain(c->o.ledger);
+    let_leave(c);
 }
 
 /* A record that cannot be written ends the run like any other full disk. */
@@ -182,7 +194,9 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         k->ahead = k->recalled = false;
     }
     c->rss_max = fmax(c->rss_max, l->value[METRICS]);
-    if (l->code != 0 && c->code != l->code)
+    if (l->code == ERR_STOPPED) /* it was left */
+        stop(c, ERR_STOPPED, l->text);
+    else if (l->code != 0 && c->code != l->code)
         note_failure(c, from, phase, l);
     struct record_account a;
     memcpy(&a, &l->value[METRICS + 1], sizeof a);

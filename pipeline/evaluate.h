@@ -37,6 +37,7 @@ struct evaluation {
     struct task task; /* of the network; zero for given samples */
     char scratch[256];
     struct evaluate_set set;
+    double leave; /* worker_leave */
     int64_t version; /* of the policy, -1: of none */
 };
 

@@ -48,6 +48,7 @@ struct coordinator {
     char why[640];
     int code; /* first failure, or ERR_STOPPED */
     char text[640];
+    bool left; /* LETTER_LEAVE was sent */
     bool quitting, closed;
     int64_t done; /* leases sealed in this session */
     int gone;

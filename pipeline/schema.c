@@ -176,6 +176,9 @@ const struct config_key schema[] = {
      "molecule_property: most rows of reward.table that its model is fitted on"},
     {"reward.noise", CONFIG_REAL, "0", 0, 1e9, NULL, YES,
      "table: deviation of the normal noise that is added to every answer"},
+    {"reward.grace", CONFIG_DURATION, "5", 0, 1e6, NULL, NO,
+     "http, exec: once the job is asked to stop, answers that are under way are waited for so "
+     "long; the next job asks for the rest again"},
     {"reward.budget", CONFIG_INT, "0", 0, 1e15, NULL, NO,
      "samples that the reward may be asked for: the run ends (exit 0) before an iteration would "
      "ask more; 0: no limit"},

@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -42,6 +43,7 @@ struct worker {
     double working_from, working_s; /* the lease at hand; those before */
     struct record_account account[GROUPS];
     char heard[96]; /* the coordinator's phase, as it last said */
+    _Atomic double leave; /* task.leave; read by the thread that scores aside */
 };
 
 static void on_signal(int sig)
@@ -74,6 +76,13 @@ bool worker_signal_caught(void)
     return caught != 0;
 }
 
+double worker_leave(double *at, double grace)
+{
+    if (*at == 0)
+        *at = caught != 0 ? clock_s() + grace : 0;
+    return *at == 0 ? (double)INFINITY : *at;
+}
+
 static void tell(struct worker *w, const struct letter *l)
 {
     mailbox_send(w->o->mailbox, w->o->coordinator_rank, l);
@@ -101,6 +110,19 @@ static void check_coordinator(struct worker *w)
     MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
 }
 
+/* The job is to end: what waits for another program has the grace left. */
+static void leave_soon(struct worker *w)
+{
+    if (isinf(atomic_load(&w->leave)))
+        atomic_store(&w->leave, clock_s() + w->o->grace_s);
+}
+
+static double leave(void *ctx)
+{
+    struct worker *w = ctx;
+    return atomic_load(&w->leave);
+}
+
 /* A letter from the coordinator says that it is alive; weights come from other ranks. */
 static void take(struct worker *w, const struct letter *l, int from)
 {
@@ -109,6 +131,8 @@ static void take(struct worker *w, const struct letter *l, int from)
         return;
     }
     w->pinged = clock_s();
+    if (l->kind == LETTER_LEAVE)
+        leave_soon(w);
     if (l->kind == LETTER_PING)
         snprintf(w->heard, sizeof w->heard, "%.90s", l->text);
 }
@@ -147,8 +171,8 @@ static void put_aside(struct worker *w, const struct lease *l)
                               .working_s = worked(w)};
 }
 
-/* While a lease is held nothing but pings, weights, a second lease, its recall and a lease
- * to be put aside can arrive. */
+/* While a lease is held nothing but pings, weights, a second lease, its recall, a lease to
+ * be put aside and the wish to leave can arrive. */
 static void hear(struct worker *w)
 {
     struct letter l;
@@ -165,7 +189,8 @@ static void hear(struct worker *w)
             if (w->ahead && same_lease(&w->next.lease, &l.lease))
                 give_back(w);
         } else {
-            ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS);
+            ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS &&
+                       l.kind != LETTER_LEAVE);
         }
     }
     check_coordinator(w);
@@ -287,6 +312,7 @@ static int tick(void *ctx)
                  caught == SIGUSR1 ? "USR1" : caught == SIGINT ? "INT" : "TERM");
         tell(w, &l);
         w->stop_sent = true;
+        leave_soon(w);
     }
     if (now - w->beat > fmin(fmax(w->o->stall_s / 5, 0.1), 5)) {
         struct letter l = {.kind = LETTER_BEAT};
@@ -389,13 +415,14 @@ static void farewell(struct worker *w)
 
 int worker_run(const struct worker_options *o, char text[640])
 {
-    struct worker w = {.o = o, .pinged = clock_s(), .heard = "start"};
+    struct worker w = {.o = o, .pinged = clock_s(), .heard = "start", .leave = INFINITY};
     struct letter l;
     int from;
     long pause_ns = 20000;
     o->task->seal_later = true;
     o->task->idle = tick;
     o->task->idle_ctx = &w;
+    o->task->leave = leave;
     o->task->stopping = worker_signal_caught;
     snprintf(o->task->phase, sizeof o->task->phase, "waits for a lease");
     for (;;) {
@@ -426,6 +453,7 @@ int worker_run(const struct worker_options *o, char text[640])
     }
     farewell(&w);
     o->task->idle = NULL;
+    o->task->leave = NULL;
     memcpy(text, l.text, sizeof l.text);
     return l.code;
 }

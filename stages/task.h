@@ -195,6 +195,8 @@ struct task {
     comm_idle_f idle;
     void *idle_ctx;
     bool (*stopping)(void); /* was the program told to end? NULL: it cannot be */
+    /* reward_scene.leave, with idle_ctx; NULL: nobody is to leave. */
+    double (*leave)(void *ctx);
     double spent[TASK_TIMES]; /* seconds since the caller reset them */
     double ticked_s;          /* in the hook, ever */
     /* The caller ends what a rollout or reward left in `sealing`: until then its shard
