@@ -161,17 +161,38 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
     forget_times(c);
 }
 
+/* "rank 3 (reward/0 on host), PHASE: what it says". */
+static void name_rank(const struct coordinator *c, int from, const char *phase,
+                      const struct letter *l, char text[640])
+{
+    struct text tag = {0};
+    layout_tag(c->o.layout, from, &tag);
+    snprintf(text, 640, "rank %d (%.60s on %.60s), %.90s: %.380s", from, tag.s,
+             c->o.hosts + (size_t)from * 64, phase, l->text);
+    text_free(&tag);
+}
+
+/* An advantage fails for what reward ranks had said before: they are named. */
 static void note_failure(struct coordinator *c, int from, const char *phase,
                          const struct letter *l)
 {
-    struct text tag = {0};
     char text[640];
-    layout_tag(c->o.layout, from, &tag);
-    snprintf(text, sizeof text, "rank %d (%.60s on %.60s), %.90s: %.380s", from, tag.s,
-             c->o.hosts + (size_t)from * 64, phase, l->text);
+    name_rank(c, from, phase, l, text);
+    if (l->code == ERR_REWARD && l->lease.group == GROUP_ADVANTAGE &&
+        c->trouble[0] != '\0' && c->trouble_of == l->lease.iteration)
+        snprintf(text, sizeof text, "%.420s; %.200s", c->trouble, l->text);
     log_error("%s", text);
     stop(c, l->code, text);
-    text_free(&tag);
+}
+
+/* A sealed reward shard with samples that failed: so far no trouble of the run. */
+static void note_trouble(struct coordinator *c, int from, const char *phase,
+                         const struct letter *l)
+{
+    if (l->lease.group != GROUP_REWARD || l->code != 0 || l->text[0] == '\0')
+        return;
+    c->trouble_of = l->lease.iteration;
+    name_rank(c, from, phase, l, c->trouble);
 }
 
 static void lease_done(struct coordinator *c, int from, const struct letter *l)
@@ -198,6 +219,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         stop(c, ERR_STOPPED, l->text);
     else if (l->code != 0 && c->code != l->code)
         note_failure(c, from, phase, l);
+    note_trouble(c, from, phase, l);
     struct record_account a;
     memcpy(&a, &l->value[METRICS + 1], sizeof a);
     record_add(&c->spent[lease->iteration % c->window * GROUPS + lease->group], &a);

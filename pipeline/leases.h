@@ -49,6 +49,8 @@ struct coordinator {
     int code; /* first failure, or ERR_STOPPED */
     char text[640];
     bool left; /* LETTER_LEAVE was sent */
+    int64_t trouble_of; /* iteration of the samples that... */
+    char trouble[640];  /* ...have no score: which rank says so, and its program or service */
     bool quitting, closed;
     int64_t done; /* leases sealed in this session */
     int gone;

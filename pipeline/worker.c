@@ -261,6 +261,8 @@ static void step_aside(struct worker *w, bool end)
         a->scoring = NULL;
         if (reward_end(s) != 0)
             put_error(&a->done);
+        else
+            snprintf(a->done.text, sizeof a->done.text, "%s", t->trouble);
         a->sealing = t->sealing;
     }
     if (!end && a->scoring == NULL) {
@@ -379,6 +381,8 @@ static void work(struct worker *w, const struct letter *order)
     w->working = true;
     if (run_lease(w, lease, l.value) != 0)
         put_error(&l);
+    else if (lease->group == GROUP_REWARD)
+        snprintf(l.text, sizeof l.text, "%s", t->trouble);
     struct finish *sealing = t->sealing;
     t->sealing = NULL;
     wait_for_work(w, sealing);

@@ -164,6 +164,9 @@ static int on_broken(struct pool *p, struct round *r, struct slot *s, bool asked
     log_warn("%s (%.200s): %s", s->tag, p->command, w->why);
     if (!asked)
         return 0;
+    if (r->b->trouble != NULL)
+        snprintf(r->b->trouble, REWARD_TROUBLE, "%.40s (%.50s): %.220s", s->tag, p->command,
+                 w->why);
     struct request *q = &r->request[s->request];
     q->state = WAITING;
     if (++q->tries >= p->attempts)

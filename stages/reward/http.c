@@ -90,9 +90,14 @@ static void tell(const struct job *j)
                                         "failed, no endpoint is in use"};
     for (int64_t k = 0; k < j->troubles; k++) {
         const struct trouble *t = &j->trouble[k];
-        log_warn("reward http: %lld of %lld samples %s: %s", (long long)t->samples,
-                 (long long)j->asks,
-                 t->kind >= MALFORMED ? "have no usable reply" : names[t->kind], t->why);
+        char *line = text_new("reward http: %lld of %lld samples %s: %s",
+                              (long long)t->samples, (long long)j->asks,
+                              t->kind >= MALFORMED ? "have no usable reply" : names[t->kind],
+                              t->why);
+        log_warn("%s", line);
+        if (j->b->trouble != NULL)
+            snprintf(j->b->trouble, REWARD_TROUBLE, "%s", line);
+        mem_free(line);
     }
 }
 

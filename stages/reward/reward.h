@@ -48,6 +48,8 @@ struct reward_part {
     uint8_t *status; /* out [n] */
 };
 
+enum { REWARD_TROUBLE = 320 }; /* bytes */
+
 /* Samples as the sampler left them: [n, channels, height, width], pictures in [-1, 1],
  * others as the scene's coding says. */
 struct reward_batch {
@@ -61,6 +63,8 @@ struct reward_batch {
      * in any order, so that they can be kept should the job end. NULL-able. */
     void (*scored)(void *ctx, int64_t i);
     void *scored_ctx;
+    char *trouble; /* [REWARD_TROUBLE] a remote reward leaves its last words about samples
+                    * that failed or timed out, with the service or program; or NULL */
     int aside; /* a thread beside the rank's own calls score: the scene's idle is not to be
                 * called, and waiting holds up nobody */
     double *score;            /* out [n]; NaN where the status is not ok */

@@ -73,8 +73,8 @@ done
 run_exec 0 die 1 "$(with die 1 "$work/die.flag")" exec.attempts=1
 run_exec 7 die-stop 1 "$(with die 1 "$work/stop.flag")" exec.attempts=1 reward.on_failure=stop
 run_exec 7 die-always 2 "$(with die)"
-grep -q "no licence left" "$work/log"
-ok $? "its last words are told"
+says "$work/log" "^sluice: rank [01] .*, reward iteration 0 shard .*no licence left" \
+    "its last words are told, with its rank"
 run_exec 7 hang 1 "$(with stubborn)" exec.timeout=0.2
 run_exec 7 nan 1 "$(with nan)" reward.max_failed_fraction=0.1
 run_exec 7 count 1 "$(with count)" exec.restarts=1

@@ -105,6 +105,8 @@ cases() {
     ask 0 404040404040 "NaN, Infinity and 1e999" nan
     ask 7 1 "always 500" 500 http.breaker=100
     told "12 of 12 samples failed after all attempts: .*HTTP 500: always" "says so"
+    told "^sluice: rank 0 .*, reward iteration 0 shard 0: .*HTTP 500: always; 12 of 12" \
+        "and so does the end"
     ask 7 1 "404" 404
     told "were refused: .*HTTP 404: no such model" "with the service's words"
     ask 7 1 "HTML" html
