@@ -46,17 +46,17 @@ while (my $line = <STDIN>) {
 }
 PERL
 
-# asks NAME: `what` gets the options by which a run asks NAME, whose files are in $work/NAME.
+# asks_KIND NAME: `what` gets the options to ask with; NAME is a folder.
 asks_http() {
     what=(reward.name=http http.url="$url/$1" "$item" http.batch=1 http.timeout=600)
 }
 asks_exec() {
-    what=(reward.name=exec "exec.command=perl $work/holds.pl $work/$1" exec.batch=1
+    what=(reward.name=exec "exec.command=perl $root/holds.pl $root/$1" exec.batch=1
         exec.workers=3 exec.timeout=600)
 }
 asks_both() {
     what=(reward.name=mixture components.a.name=brightness components.c.name=http
-        components.b.name=exec "components.b.exec.command=perl $work/holds.pl $work/$1"
+        components.b.name=exec "components.b.exec.command=perl $root/holds.pl $root/$1"
         components.c.http.url="$url/$1" "$item" http.batch=1 exec.batch=1 exec.workers=3
         http.timeout=600 exec.timeout=600)
 }
@@ -65,86 +65,167 @@ asks_guard() {
     what=("${what[@]/reward.name=http/reward.name=brightness}" reward.guard=http)
 }
 
-holds() { pgrep -f "^perl $work/holds.pl $work/$name" || true; }
+holds() { pgrep -f "^perl $root/holds.pl $dir\$" || true; }
 none_holds() { [ -z "$(holds)" ]; }
 # An answer that is kept back has been asked for, and one that is not was given.
 held() { [ -s "$dir/answered" ] && grep -q ':[258]$' "$dir/asked"; } 2>/dev/null
 held_or_end() { held || ! alive "$job"; }
 # Nothing that was answered before the stop is asked after it.
 once() {
-    sort "$dir/asked" | uniq -d | sort >"$work/twice"
-    [ -s "$dir/before" ] && [ -z "$(comm -12 "$dir/before" "$work/twice")" ]
+    sort "$dir/asked" | uniq -d | sort >"$dir/twice"
+    [ -s "$dir/before" ] && [ -z "$(comm -12 "$dir/before" "$dir/twice")" ]
 }
 
-references() {
-    local kind
-    for kind in "$@"; do
-        name=$kind
-        mkdir "$work/$kind"
-        touch "$work/$kind/go"
-        "asks_$kind" "$kind"
-        run_mpi "$work/log" 1 run "$work/c.yaml" run.dir="$work/$kind/run" "${what[@]}"
-        is_code $? 0 "$kind: a run without trouble" "$work/log"
-        digests "$work/$kind/run" >"$work/$kind.bits"
-    done
+# Two cases at a time: each is a shell of its own, in its own folder, which $work then is.
+# `judge` says in order what was found.
+root=$work
+split="groups.rollout=1 groups.reward=2 groups.advantage=1 groups.update=1"
+split="$split groups.placement=split"
+names=()
+in_turn() { # FUNCTION KIND NAME ARGUMENTS...
+    while [ "$(jobs -r | grep -c in_shell)" -ge 2 ]; do sleep 0.05; done
+    names+=("$3")
+    mkdir "$work/$3"
+    in_shell "$@" >"$work/$3/said" 2>"$work/$3/notes" &
+    shells+=($!)
 }
-
-# leaves KIND NAME WAY RANKS OPTIONS...
-leaves() {
-    local kind=$1 way=$3 ranks=$4
-    name=$2
-    dir=$work/$name
-    shift 4
-    mkdir "$dir"
+in_shell() {
+    local do=$1
+    kind=$2 name=$3
+    dir=$root/$name work=$root/$name started=() tests=0
+    trap 'kill -9 ${started[@]+"${started[@]}"} 2>/dev/null' EXIT
+    trap 'exit 1' TERM INT HUP
+    shift 3
     "asks_$kind" "$name"
-    begin "$work/log" "$ranks" run "$work/c.yaml" run.dir="$dir/run" reward.grace=1 "${what[@]}" \
-        "$@"
+    "$do" "$@"
+}
+judge() {
+    local status rest
+    wait "${shells[@]}"
+    for name in "${names[@]}"; do
+        while IFS= read -r line; do
+            case $line in
+            "ok "* | "not ok "*)
+                [ "${line%% *}" = ok ]
+                status=$?
+                rest=${line#* - }
+                ok $status "$rest" || cat "$root/$name/notes" >&2
+                ;;
+            *) echo "$line" ;;
+            esac
+        done <"$root/$name/said"
+    done
+    names=() shells=()
+}
+
+calm() {
+    touch "$dir/go"
+    run_mpi "$dir/log" 1 run "$root/c.yaml" run.dir="$dir/run" "${what[@]}"
+    is_code $? 0 "$name: a run without trouble" "$dir/log"
+    digests "$dir/run" >"$dir/bits"
+}
+
+# stop WAY: the job that was begun, once it waits.
+stop() {
     until_true held_or_end
     held
-    ok $? "$name: an answer is kept back" || tail -n 5 "$work/log" | note
-    case $way in
-    TERM | USR1) kill -"$way" $(ranks_of "$job") 2>/dev/null ;;
+    ok $? "$name: an answer is kept back" || tail -n 5 "$dir/log" | note
+    case $1 in
+    TERM | USR1) kill -"$1" $(ranks_of "$job") 2>/dev/null ;;
     one) kill -TERM "$(ranks_of "$job" | tail -n 1)" 2>/dev/null ;;
     STOP) touch "$dir/run/STOP" ;;
     limit) ;; # run.max_walltime
     late)
         kill -TERM $(ranks_of "$job") 2>/dev/null
-        until_true grep -q "stopping: signal" "$work/log"
+        until_true grep -q "stopping: signal" "$dir/log"
         touch "$dir/late"
         ;;
     esac
     end_job
-    is_code "$code" 75 "$name" "$work/log"
-    status_is "$dir/run" stopped && whole "$dir/run" && [ ! -e "$dir/run/advantage/i000000.h5" ] &&
-        [ -z "$(find "$dir/run" -name '*.tmp.*')" ]
-    ok $? "$name: its files are whole"
+    is_code "$code" 75 "$name" "$dir/log"
     until_true none_holds
     ok $? "$name: no program is left"
     sort "$dir/answered" >"$dir/before"
     touch "$dir/go"
-    run_mpi "$work/log" 2 run "$work/c.yaml" run.dir="$dir/run" "${what[@]}"
-    is_code $? 0 "$name: continued" "$work/log"
-    same_bits "$dir/run" "$work/$kind.bits" "$name"
+}
+ask_again() {
     once
     ok $? "$name: $(wc -l <"$dir/before") answers are not asked for again"
 }
 
-split="groups.rollout=1 groups.reward=2 groups.advantage=1 groups.update=1"
-split="$split groups.placement=split"
-references http exec both guard
-leaves http http-term TERM 1
-leaves http http-usr1 USR1 2
-leaves http http-stop STOP 3
-leaves http http-limit limit 5 run.max_walltime=6
+leaves() { # WAY RANKS OPTIONS...
+    local way=$1 ranks=$2
+    shift 2
+    begin "$dir/log" "$ranks" run "$root/c.yaml" run.dir="$dir/run" reward.grace=0.5 \
+        "${what[@]}" "$@"
+    stop "$way"
+    status_is "$dir/run" stopped && whole "$dir/run" &&
+        [ ! -e "$dir/run/advantage/i000000.h5" ] && [ -z "$(find "$dir/run" -name '*.tmp.*')" ]
+    ok $? "$name: its files are whole"
+    run_mpi "$dir/log" 2 run "$root/c.yaml" run.dir="$dir/run" "${what[@]}"
+    is_code $? 0 "$name: continued" "$dir/log"
+    same_bits "$dir/run" "$root/$kind/bits" "$name"
+    ask_again
+}
+
+# Commands that score: RANKS ARGUMENTS..., where @ is a folder and @/result what they write.
+command_leaves() {
+    local ranks=$1 quiet=$dir/calm
+    shift
+    mkdir "$quiet"
+    touch "$quiet/go"
+    "asks_$kind" "$name/calm"
+    run_mpi "$dir/log" 1 "${@//@/$quiet}" "${what[@]}" reward.cache="$quiet/cache"
+    is_code $? 0 "$name: without trouble" "$dir/log"
+    "asks_$kind" "$name"
+    what+=(reward.grace=0.5 reward.cache="$dir/cache")
+    begin "$dir/log" "$ranks" "${@//@/$dir}" "${what[@]}"
+    stop TERM
+    [ ! -e "$dir/result" ]
+    ok $? "$name: no result yet"
+    run_mpi "$dir/log" "$ranks" "${@//@/$dir}" "${what[@]}"
+    is_code $? 0 "$name: again" "$dir/log"
+    cmp -s "$dir/result" "$quiet/result"
+    ok $? "$name: the same result"
+    ask_again
+}
+check_leaves() {
+    "$sluice" reward-check "$root/c.yaml" "${what[@]}" --n 3 >"$dir/log" 2>&1 &
+    job=$!
+    started+=("$job")
+    until_true held_or_end
+    held
+    ok $? "$name: an answer is kept back"
+    kill -TERM "$job"
+    end_job
+    is_code "$code" 143 "$name: ended at once" "$dir/log"
+    until_true none_holds
+    ok $? "$name: no program is left"
+}
+
+shells=()
+for kind in http exec both guard; do
+    in_turn calm $kind $kind
+done
+judge
+in_turn leaves http http-limit limit 5 run.max_walltime=6
+in_turn leaves http http-term TERM 1
+in_turn leaves http http-usr1 USR1 2
+in_turn leaves http http-stop STOP 3
 # shellcheck disable=SC2086
-leaves http http-split TERM 5 $split
+in_turn leaves http http-split TERM 5 $split
 # shellcheck disable=SC2086
-leaves http http-one one 5 $split
-leaves http http-late late 1 reward.grace=4
-leaves exec exec-term TERM 2
-leaves exec exec-limit limit 1 run.max_walltime=6
+in_turn leaves http http-one one 5 $split
+in_turn leaves http http-late late 1 reward.grace=4
+in_turn leaves exec exec-limit limit 1 run.max_walltime=6
+in_turn leaves exec exec-term TERM 2
 # shellcheck disable=SC2086
-leaves exec exec-split STOP 5 $split
-leaves both both-usr1 USR1 3
-leaves guard guard-term TERM 2
+in_turn leaves exec exec-split STOP 5 $split
+in_turn leaves both both-usr1 USR1 3
+in_turn leaves guard guard-term TERM 2
+in_turn command_leaves http score 2 score "$work/http/run" --reward http --csv @/result \
+    --out @/out
+in_turn command_leaves exec evaluate 1 evaluate "$work/model" "$work/c.yaml" --n 10 --out @/result
+in_turn check_leaves exec check
+judge
 finish
