@@ -110,6 +110,7 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
         c->rank[r].heard = c->started;
     c->walltime = config_real(o->config, "run.max_walltime");
     c->stall = config_real(o->config, "run.stall_timeout");
+    c->grace = reward_aside(o->task) ? config_real(o->config, "reward.grace") : 0;
     if (end != NULL && text_to_f64(end, &when) && when > (double)time(NULL))
         c->end_of_job = c->started + when - (double)time(NULL);
     forget_times(c);
@@ -185,6 +186,15 @@ static void note_failure(struct coordinator *c, int from, const char *phase,
     stop(c, l->code, text);
 }
 
+static void note_left(struct coordinator *c, int from, const char *phase,
+                      const struct letter *l)
+{
+    char text[640];
+    name_rank(c, from, phase, l, text);
+    log_info("%s", text);
+    stop(c, ERR_STOPPED, l->text);
+}
+
 /* A sealed reward shard with samples that failed: so far no trouble of the run. */
 static void note_trouble(struct coordinator *c, int from, const char *phase,
                          const struct letter *l)
@@ -193,6 +203,14 @@ static void note_trouble(struct coordinator *c, int from, const char *phase,
         return;
     c->trouble_of = l->lease.iteration;
     name_rank(c, from, phase, l, c->trouble);
+}
+
+/* What waits for other programs alone is left, so its length does not matter. */
+static void note_length(struct coordinator *c, const struct lease *l, double seconds)
+{
+    c->worked = true;
+    if (l->group != GROUP_REWARD || !reward_aside(c->o.task))
+        c->longest = fmax(c->longest, seconds);
 }
 
 static void lease_done(struct coordinator *c, int from, const struct letter *l)
@@ -205,18 +223,18 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
     if (k->scores && lease->group == GROUP_REWARD) {
         snprintf(phase, sizeof phase, "reward iteration %lld shard %lld",
                  (long long)lease->iteration, (long long)lease->shard);
-        c->longest = fmax(c->longest, now - k->aside_leased);
+        note_length(c, lease, now - k->aside_leased);
         k->scores = false;
     } else {
-        c->longest = fmax(c->longest, now - k->leased);
+        note_length(c, lease, now - k->leased);
         k->busy = false;
         if (k->ahead) /* begun by now: what is given back comes before this letter */
             leases_begin(c, k, &k->next);
         k->ahead = k->recalled = false;
     }
     c->rss_max = fmax(c->rss_max, l->value[METRICS]);
-    if (l->code == ERR_STOPPED) /* it was left */
-        stop(c, ERR_STOPPED, l->text);
+    if (l->code == ERR_STOPPED)
+        note_left(c, from, phase, l);
     else if (l->code != 0 && c->code != l->code)
         note_failure(c, from, phase, l);
     note_trouble(c, from, phase, l);
@@ -334,7 +352,7 @@ static void check_flags(struct coordinator *c)
 static void check_clocks(struct coordinator *c)
 {
     double now = clock_s(), left = INFINITY;
-    double margin = 2 * c->longest + 2; /* a gang lease may be queued behind one */
+    double margin = 2 * c->longest + 2 + c->grace; /* a gang may be queued behind a lease */
     if (c->stall > 0 && now - c->pinged > fmax(c->stall / 4, 0.2)) {
         struct letter ping = {.kind = LETTER_PING};
         snprintf(ping.text, sizeof ping.text, "%s", c->o.task->phase);
@@ -369,7 +387,7 @@ static void close_books(struct coordinator *c)
     const char *text = c->over && c->code == 0 ? c->why : c->text;
     double wall = clock_s() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
-    if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account,
+    if ((c->worked && record_accounting(c->o.record, c->o.layout, c->account,
                                              c->farewell, c->o.at_once, wall) != 0) ||
         record_status(c->o.record, state, c->code, text,
                       ledger_version(c->o.ledger)) != 0 ||

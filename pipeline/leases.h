@@ -37,11 +37,14 @@ struct coordinator {
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
 
-    double started, checked, pinged, longest, iteration_began;
+    double started, checked, pinged, iteration_began;
+    double longest; /* lease so far that cannot be left, s */
+    double grace;   /* for those that can */
     double moved; /* when any rank last finished or entered another phase */
     double group_from[GROUPS], group_to[GROUPS]; /* of the iteration at hand */
     double walltime, stall, end_of_job;
     double rss_max;
+    bool worked; /* a lease has ended */
 
     struct watch watch;
     bool over; /* a rule ended the run */

@@ -101,7 +101,7 @@ clean "ranks killed"
 
 # A job that is asked to stop: its signals do not reach the programs, the lease is finished.
 begin "$work/log" 1 run "$work/c.yaml" run.dir="$work/stopped" reward.name=exec \
-    "$(with slow)" exec.batch=16
+    "$(with slow)" exec.batch=16 reward.grace=60
 until_true has_programs
 kill -USR1 $(ranks_of "$job") 2>/dev/null
 end_job

@@ -76,14 +76,14 @@ once() {
     [ -s "$dir/before" ] && [ -z "$(comm -12 "$dir/before" "$dir/twice")" ]
 }
 
-# Two cases at a time: each is a shell of its own, in its own folder, which $work then is.
+# Three cases at a time: each is a shell of its own, in its own folder, which $work then is.
 # `judge` says in order what was found.
 root=$work
 split="groups.rollout=1 groups.reward=2 groups.advantage=1 groups.update=1"
 split="$split groups.placement=split"
 names=()
 in_turn() { # FUNCTION KIND NAME ARGUMENTS...
-    while [ "$(jobs -r | grep -c in_shell)" -ge 2 ]; do sleep 0.05; done
+    while [ "$(jobs -r | grep -c in_shell)" -ge 3 ]; do sleep 0.05; done
     names+=("$3")
     mkdir "$work/$3"
     in_shell "$@" >"$work/$3/said" 2>"$work/$3/notes" &
