@@ -294,6 +294,12 @@ static void look_aside(struct worker *w)
 {
     struct aside *a = &w->aside;
     const struct task *t = w->o->task;
+    if (a->state == RECEIVED && isfinite(leave(w)) &&
+        !reward_visible(t, a->lease.iteration, a->lease.shard)) {
+        err_set(ERR_STOPPED, "left before its samples could be seen");
+        put_error(&a->done);
+        a->state = SEALING; /* nothing */
+    }
     if (a->state == RECEIVED &&
         (reward_visible(t, a->lease.iteration, a->lease.shard) ||
          clock_s() - a->received > t->appear_s))

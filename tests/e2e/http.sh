@@ -233,6 +233,11 @@ ok $? "http.in_flight bounds the requests at a time"
 is_code $? 75 "who waits can be told to stop" "$work/log"
 ! grep -q "blocks of memory" "$work/log"
 ok $? "and leaves nothing behind"
+"$load" 100 leave http.url="http://127.0.0.1:$port/silent" "$item" >"$work/log" 2>&1
+is_code $? 75 "or to leave" "$work/log"
+says "$work/log" "left while 100 of 100 samples had no answer" "it says how many it left"
+! grep -q "blocks of memory" "$work/log"
+ok $? "and leaves nothing behind either"
 http_proxy="http://127.0.0.1:$port" "$load" 100 http.url=http://scorer.invalid/ok "$item" \
     >"$work/log" 2>&1
 says "$work/log" "^ok 100 failed 0" "http_proxy is honoured"

@@ -18,13 +18,19 @@ ok $? "the service is there" || finish
 url=http://127.0.0.1:$(cat "$work/port")/hold
 item='http.item={"values": "$values", "index": "$index", "iteration": "$iteration"}'
 
-# The same as a program. Its scores are three times as large.
+# The same as a program. Its scores are three times as large. With ONE only the first of them
+# says hello; another one ends as soon as an answer is kept back.
 cat >"$work/holds.pl" <<'PERL'
 use strict;
 use warnings;
+use Fcntl;
 use JSON::PP;
 $| = 1;
 my ($dir) = @ARGV;
+if ($ENV{ONE} && !sysopen my $first, "$dir/first", O_CREAT | O_EXCL) {
+    select undef, undef, undef, 0.05 until !system "grep -q ':[258]\$' $dir/asked 2>/dev/null";
+    die "no licence for two\n";
+}
 sub note {
     open my $f, ">>", "$dir/$_[0]" or die $!;
     print $f "$_[1]\n";
@@ -135,6 +141,7 @@ stop() {
     one) kill -TERM "$(ranks_of "$job" | tail -n 1)" 2>/dev/null ;;
     STOP) touch "$dir/run/STOP" ;;
     limit) ;; # run.max_walltime
+    dies) ;;  # another rank's program
     late)
         kill -TERM $(ranks_of "$job") 2>/dev/null
         until_true grep -q "stopping: signal" "$dir/log"
@@ -142,7 +149,7 @@ stop() {
         ;;
     esac
     end_job
-    is_code "$code" 75 "$name" "$dir/log"
+    is_code "$code" ${want:-75} "$name" "$dir/log"
     until_true none_holds
     ok $? "$name: no program is left"
     sort "$dir/answered" >"$dir/before"
@@ -154,12 +161,25 @@ ask_again() {
 }
 
 leaves() { # WAY RANKS OPTIONS...
-    local way=$1 ranks=$2
+    local way=$1 ranks=$2 state=stopped limits=(0) limit
     shift 2
-    begin "$dir/log" "$ranks" run "$root/c.yaml" run.dir="$dir/run" reward.grace=0.5 \
-        "${what[@]}" "$@"
+    [ $way != limit ] || limits=(6 20 50) # until one leaves time for an answer
+    [ $way != dies ] || {
+        export ONE=1
+        want=7 state=failed
+        touch "$dir/late"
+    }
+    for limit in "${limits[@]}"; do
+        rm -rf "$dir/run" "$dir/asked" "$dir/answered"
+        begin "$dir/log" "$ranks" run "$root/c.yaml" run.dir="$dir/run" reward.grace=0.5 \
+            run.max_walltime="$limit" "${what[@]}" "$@"
+        until_true held_or_end
+        ! held && [ "$limit" != "${limits[-1]}" ] || break
+        end_job
+    done
     stop "$way"
-    status_is "$dir/run" stopped && whole "$dir/run" &&
+    unset ONE
+    status_is "$dir/run" $state && whole "$dir/run" &&
         [ ! -e "$dir/run/advantage/i000000.h5" ] && [ -z "$(find "$dir/run" -name '*.tmp.*')" ]
     ok $? "$name: its files are whole"
     run_mpi "$dir/log" 2 run "$root/c.yaml" run.dir="$dir/run" "${what[@]}"
@@ -208,7 +228,7 @@ for kind in http exec both guard; do
     in_turn calm $kind $kind
 done
 judge
-in_turn leaves http http-limit limit 5 run.max_walltime=6
+in_turn leaves http http-limit limit 5
 in_turn leaves http http-term TERM 1
 in_turn leaves http http-usr1 USR1 2
 in_turn leaves http http-stop STOP 3
@@ -217,10 +237,12 @@ in_turn leaves http http-split TERM 5 $split
 # shellcheck disable=SC2086
 in_turn leaves http http-one one 5 $split
 in_turn leaves http http-late late 1 reward.grace=4
-in_turn leaves exec exec-limit limit 1 run.max_walltime=6
+in_turn leaves exec exec-limit limit 1
 in_turn leaves exec exec-term TERM 2
 # shellcheck disable=SC2086
 in_turn leaves exec exec-split STOP 5 $split
+# shellcheck disable=SC2086
+in_turn leaves exec exec-dies dies 5 $split exec.workers=1
 in_turn leaves both both-usr1 USR1 3
 in_turn leaves guard guard-term TERM 2
 in_turn command_leaves http score 2 score "$work/http/run" --reward http --csv @/result \
