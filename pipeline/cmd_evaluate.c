@@ -265,7 +265,8 @@ int cmd_evaluate(int argc, char **argv)
             fputs(usage, stdout);
             arguments_option_help(options);
             fputs("\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 not finite,\n"
-                  "75 ended by a signal while samples were drawn or another program scored\n", stdout);
+                  "75 ended by a signal while samples were drawn or another program scored\n",
+                  stdout);
             goto done;
         }
     if (sort_words(argc, argv, &w) == 0)

@@ -105,12 +105,15 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
     c->window = o->task->max_staleness + 1;
     c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
     c->known = mem_alloc(c->window, sizeof *c->known);
+    c->trouble = mem_alloc(c->window, sizeof *c->trouble);
     c->started = c->iteration_began = c->checked = c->pinged = c->moved = clock_s();
     for (int r = 0; r < o->layout->world; r++)
         c->rank[r].heard = c->started;
     c->walltime = config_real(o->config, "run.max_walltime");
     c->stall = config_real(o->config, "run.stall_timeout");
-    c->grace = reward_aside(o->task) ? config_real(o->config, "reward.grace") : 0;
+    const struct task *t = o->task;
+    if (t->reward->remote || (t->guard != NULL && t->guard->remote))
+        c->grace = config_real(o->config, "reward.grace");
     if (end != NULL && text_to_f64(end, &when) && when > (double)time(NULL))
         c->end_of_job = c->started + when - (double)time(NULL);
     forget_times(c);
@@ -129,6 +132,7 @@ void coordinator_destroy(struct coordinator *c)
     mem_free(c->farewell);
     mem_free(c->spent);
     mem_free(c->known);
+    mem_free(c->trouble);
     mem_free(c);
 }
 
@@ -178,10 +182,11 @@ static void note_failure(struct coordinator *c, int from, const char *phase,
                          const struct letter *l)
 {
     char text[640];
+    const struct trouble *t = &c->trouble[l->lease.iteration % c->window];
     name_rank(c, from, phase, l, text);
-    if (l->code == ERR_REWARD && l->lease.group == GROUP_ADVANTAGE &&
-        c->trouble[0] != '\0' && c->trouble_of == l->lease.iteration)
-        snprintf(text, sizeof text, "%.420s; %.200s", c->trouble, l->text);
+    if (l->code == ERR_REWARD && l->lease.group == GROUP_ADVANTAGE && t->text[0] != '\0' &&
+        t->iteration == l->lease.iteration)
+        snprintf(text, sizeof text, "%.420s; %.200s", t->text, l->text);
     log_error("%s", text);
     stop(c, l->code, text);
 }
@@ -201,8 +206,9 @@ static void note_trouble(struct coordinator *c, int from, const char *phase,
 {
     if (l->lease.group != GROUP_REWARD || l->code != 0 || l->text[0] == '\0')
         return;
-    c->trouble_of = l->lease.iteration;
-    name_rank(c, from, phase, l, c->trouble);
+    struct trouble *t = &c->trouble[l->lease.iteration % c->window];
+    t->iteration = l->lease.iteration;
+    name_rank(c, from, phase, l, t->text);
 }
 
 /* What waits for other programs alone is left, so its length does not matter. */

@@ -26,6 +26,12 @@ struct known {
     char content[DIGEST_HEX];
 };
 
+/* Samples of an iteration without a score: what the last rank that had such said. */
+struct trouble {
+    int64_t iteration;
+    char text[640]; /* "": nothing so far */
+};
+
 struct coordinator {
     struct coordinator_options o;
     struct rank *rank; /* [world] */
@@ -33,6 +39,7 @@ struct coordinator {
     struct record_rank *farewell;   /* [world] */
     struct record_account *spent;   /* [window, GROUPS], of iterations at hand */
     struct known *known;            /* [window] policies sealed in this job */
+    struct trouble *trouble;        /* [window] */
     int64_t window;
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
@@ -52,8 +59,6 @@ struct coordinator {
     int code; /* first failure, or ERR_STOPPED */
     char text[640];
     bool left; /* LETTER_LEAVE was sent */
-    int64_t trouble_of; /* iteration of the samples that... */
-    char trouble[640];  /* ...have no score: which rank says so, and its program or service */
     bool quitting, closed;
     int64_t done; /* leases sealed in this session */
     int gone;

@@ -182,10 +182,10 @@ static int put_source(struct shard_writer *w, const struct scores *s)
 /* Trouble that another try has healed is none. */
 static void tell_trouble(struct task *t, const struct scores *s)
 {
-    t->trouble[0] = '\0';
+    int64_t lost = 0;
     for (int64_t i = 0; i < s->n; i++)
-        if (s->status[i] == REWARD_FAILED || s->status[i] == REWARD_TIMED_OUT)
-            snprintf(t->trouble, sizeof t->trouble, "%s", s->trouble);
+        lost += s->status[i] == REWARD_FAILED || s->status[i] == REWARD_TIMED_OUT;
+    snprintf(t->trouble, sizeof t->trouble, "%s", lost > 0 ? s->trouble : "");
 }
 
 static int seal(struct task *t, struct scores *s, const char *path)
