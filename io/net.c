@@ -58,6 +58,7 @@ struct net {
     struct net_reply *done;    /* [done_cap], taken from done_first on */
     int64_t active, waits, waiting_cap, dones, done_first, done_cap;
     double down_since; /* all endpoints out of use; < 0: not so */
+    bool draining;
     uint64_t key;      /* of the jitter */
     int64_t draws;
     char last[320]; /* what went wrong last */
@@ -261,6 +262,15 @@ void net_cancel(struct net *n)
     for (int64_t i = n->done_first; i < n->dones; i++)
         text_free(&n->done[i].body);
     n->active = n->waits = n->dones = n->done_first = 0;
+    n->draining = false;
+}
+
+void net_drain(struct net *n)
+{
+    for (int64_t i = 0; i < n->waits; i++)
+        drop(n->waiting[i]);
+    n->waits = 0;
+    n->draining = true;
 }
 
 int64_t net_pending(const struct net *n)
@@ -494,7 +504,10 @@ static void finish(struct net *n, struct transfer *t, CURLcode rc, double now)
     t->request = NULL;
     n->active--;
     r->timed_out = kind == NET_TIMED_OUT;
-    if (again && r->attempts < n->o.attempts) {
+    const bool left = again && r->attempts < n->o.attempts;
+    if (left && n->draining) {
+        drop(r);
+    } else if (left) {
         r->ready = now + pause;
         wait_turn(n, r);
     } else {

@@ -71,6 +71,10 @@ bool net_take(struct net *n, struct net_reply *r);
 /* Stars for the token in a message about a reply's body, printable from then on. */
 void net_mask(const struct net *n, char *s);
 
+/* Sends nothing more: forgets what is not under way, and later what would be tried again.
+ * The rest is still to be had by net_step and net_take. Ends with net_cancel. */
+void net_drain(struct net *n);
+
 /* Forgets all that was submitted. */
 void net_cancel(struct net *n);
 

@@ -40,7 +40,7 @@ static const char usage[] =
     "section pretrain say. Any number of ranks gives the same bits.\n\n";
 
 static const char codes[] = "\nexit codes: 0 done, 2 usage, 3 bad input, 5 I/O, 6 not finite,\n"
-                            "75 ended by a signal while samples were drawn\n";
+                            "75 ended by a signal while samples were drawn or another program scored\n";
 
 /* clang-format off */
 static const struct config_key options[] = {

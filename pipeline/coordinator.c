@@ -25,6 +25,17 @@ static void forget_times(struct coordinator *c)
         c->group_from[g] = c->group_to[g] = NAN;
 }
 
+/* Whoever waits for another program need not find out how long that takes. */
+static void let_leave(struct coordinator *c)
+{
+    const struct letter l = {.kind = LETTER_LEAVE};
+    if (c->left || c->quitting)
+        return;
+    c->left = true;
+    for (int r = 0; r < c->o.layout->world; r++)
+        mailbox_send(c->o.mailbox, r, &l);
+}
+
 /* The first reason to stop wins; failures beat wishes. */
 static void stop(struct coordinator *c, int code, const char *text)
 {
@@ -35,6 +46,7 @@ static void stop(struct coordinator *c, int code, const char *text)
             log_warn("stopping: %s; leases in progress are finished first", text);
     }
     ledger_drain(c->o.ledger);
+    let_leave(c);
 }
 
 /* A record that cannot be written ends the run like any other full disk. */
@@ -93,12 +105,16 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
     c->window = o->task->max_staleness + 1;
     c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
     c->known = mem_alloc(c->window, sizeof *c->known);
+    c->trouble = mem_alloc(c->window, sizeof *c->trouble);
     c->started = c->iteration_began = c->checked = c->pinged = c->beaten = c->moved =
         clock_s();
     for (int r = 0; r < o->layout->world; r++)
         c->rank[r].heard = c->started;
     c->walltime = config_real(o->config, "run.max_walltime");
     c->stall = config_real(o->config, "run.stall_timeout");
+    const struct task *t = o->task;
+    if (t->reward->remote || (t->guard != NULL && t->guard->remote))
+        c->grace = config_real(o->config, "reward.grace");
     if (end != NULL && text_to_f64(end, &when) && when > (double)time(NULL))
         c->end_of_job = c->started + when - (double)time(NULL);
     forget_times(c);
@@ -117,6 +133,7 @@ void coordinator_destroy(struct coordinator *c)
     mem_free(c->farewell);
     mem_free(c->spent);
     mem_free(c->known);
+    mem_free(c->trouble);
     mem_free(c);
 }
 
@@ -150,17 +167,57 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
     forget_times(c);
 }
 
+/* "rank 3 (reward/0 on host), PHASE: what it says". */
+static void name_rank(const struct coordinator *c, int from, const char *phase,
+                      const struct letter *l, char text[640])
+{
+    struct text tag = {0};
+    layout_tag(c->o.layout, from, &tag);
+    snprintf(text, 640, "rank %d (%.60s on %.60s), %.90s: %.380s", from, tag.s,
+             c->o.hosts + (size_t)from * 64, phase, l->text);
+    text_free(&tag);
+}
+
+/* An advantage fails for what reward ranks had said before: they are named. */
 static void note_failure(struct coordinator *c, int from, const char *phase,
                          const struct letter *l)
 {
-    struct text tag = {0};
     char text[640];
-    layout_tag(c->o.layout, from, &tag);
-    snprintf(text, sizeof text, "rank %d (%.60s on %.60s), %.90s: %.380s", from, tag.s,
-             c->o.hosts + (size_t)from * 64, phase, l->text);
+    const struct trouble *t = &c->trouble[l->lease.iteration % c->window];
+    name_rank(c, from, phase, l, text);
+    if (l->code == ERR_REWARD && l->lease.group == GROUP_ADVANTAGE && t->text[0] != '\0' &&
+        t->iteration == l->lease.iteration)
+        snprintf(text, sizeof text, "%.420s; %.200s", t->text, l->text);
     log_error("%s", text);
     stop(c, l->code, text);
-    text_free(&tag);
+}
+
+static void note_left(struct coordinator *c, int from, const char *phase,
+                      const struct letter *l)
+{
+    char text[640];
+    name_rank(c, from, phase, l, text);
+    log_info("%s", text);
+    stop(c, ERR_STOPPED, l->text);
+}
+
+/* A sealed reward shard with samples that failed: so far no trouble of the run. */
+static void note_trouble(struct coordinator *c, int from, const char *phase,
+                         const struct letter *l)
+{
+    if (l->lease.group != GROUP_REWARD || l->code != 0 || l->text[0] == '\0')
+        return;
+    struct trouble *t = &c->trouble[l->lease.iteration % c->window];
+    t->iteration = l->lease.iteration;
+    name_rank(c, from, phase, l, t->text);
+}
+
+/* What waits for other programs alone is left, so its length does not matter. */
+static void note_length(struct coordinator *c, const struct lease *l, double seconds)
+{
+    c->worked = true;
+    if (l->group != GROUP_REWARD || !reward_aside(c->o.task))
+        c->longest = fmax(c->longest, seconds);
 }
 
 static void lease_done(struct coordinator *c, int from, const struct letter *l)
@@ -173,18 +230,21 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
     if (k->scores && lease->group == GROUP_REWARD) {
         snprintf(phase, sizeof phase, "reward iteration %lld shard %lld",
                  (long long)lease->iteration, (long long)lease->shard);
-        c->longest = fmax(c->longest, now - k->aside_leased);
+        note_length(c, lease, now - k->aside_leased);
         k->scores = false;
     } else {
-        c->longest = fmax(c->longest, now - k->leased);
+        note_length(c, lease, now - k->leased);
         k->busy = false;
         if (k->ahead) /* begun by now: what is given back comes before this letter */
             leases_begin(c, k, &k->next);
         k->ahead = k->recalled = false;
     }
     c->rss_max = fmax(c->rss_max, l->value[METRICS]);
-    if (l->code != 0 && c->code != l->code)
+    if (l->code == ERR_STOPPED)
+        note_left(c, from, phase, l);
+    else if (l->code != 0 && c->code != l->code)
         note_failure(c, from, phase, l);
+    note_trouble(c, from, phase, l);
     struct record_account a;
     memcpy(&a, &l->value[METRICS + 1], sizeof a);
     record_add(&c->spent[lease->iteration % c->window * GROUPS + lease->group], &a);
@@ -317,7 +377,7 @@ static void beat(struct coordinator *c, double now)
 static void check_clocks(struct coordinator *c)
 {
     double now = clock_s(), left = INFINITY;
-    double margin = 2 * c->longest + 2; /* a gang lease may be queued behind one */
+    double margin = 2 * c->longest + 2 + c->grace; /* a gang may be queued behind a lease */
     if (c->stall > 0 && now - c->pinged > fmax(c->stall / 4, 0.2)) {
         struct letter ping = {.kind = LETTER_PING};
         snprintf(ping.text, sizeof ping.text, "%s", c->o.task->phase);
@@ -353,7 +413,7 @@ static void close_books(struct coordinator *c)
     const char *text = c->over && c->code == 0 ? c->why : c->text;
     double wall = clock_s() - c->started;
     /* a session without work (of a finished run) leaves the books of those who worked */
-    if ((c->longest > 0 && record_accounting(c->o.record, c->o.layout, c->account,
+    if ((c->worked && record_accounting(c->o.record, c->o.layout, c->account,
                                              c->farewell, &c->o.on, wall) != 0) ||
         record_status(c->o.record, state, c->code, text,
                       ledger_version(c->o.ledger)) != 0 ||

@@ -16,7 +16,6 @@
 #include "stages/policy.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -70,7 +69,7 @@ static int still_components(struct config *c)
 static int settle_config(struct evaluation *e, const struct source *s)
 {
     struct config *c = e->o.config;
-    if (override_text(c, "run.dir", e->scratch) != 0 ||
+    if (override_text(c, "run.dir", e->scratch.path) != 0 ||
         override(c, "rollout.samples", e->o.n) != 0 ||
         (!in_groups(c) && override(c, "rollout.copies", 1) != 0) ||
         override(c, "max_staleness", 0) != 0 ||
@@ -144,19 +143,11 @@ static int open_network(struct evaluation *e)
 {
     struct source s;
     struct task *t = &e->task;
-    const char *tmp = getenv("TMPDIR");
     worker_catch_signals();
-    /* a name of its own: what a killed evaluation left must not be measured again */
-    snprintf(e->scratch, sizeof e->scratch, "%.180s/sluice-evaluate-XXXXXX",
-             tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
-    if (mkdtemp(e->scratch) == NULL) {
-        err_set_errno("cannot create", e->scratch);
-        e->scratch[0] = '\0';
+    if (scratch_create(&e->scratch, "evaluate") != 0 ||
+        source_open(&s, e->o.source, e->o.version, e->o.ema) != 0)
         return -1;
-    }
-    if (source_open(&s, e->o.source, e->o.version, e->o.ema) != 0)
-        return -1;
-    int rc = rundir_create(e->scratch) != 0 || settle_config(e, &s) != 0 ? -1 : 0;
+    int rc = rundir_create(e->scratch.path) != 0 || settle_config(e, &s) != 0 ? -1 : 0;
     if (rc == 0) {
         snprintf(t->run_id, sizeof t->run_id, "evaluate");
         t->algo = &draw_final;
@@ -276,22 +267,12 @@ static void set_alloc(struct evaluate_set *s, int64_t n, const int64_t shape[3],
     s->kl = kl ? mem_alloc(n, sizeof *s->kl) : NULL;
 }
 
-/* The scratch folder holds what rundir_create made and the policies. From here on signals
- * end the program as usual. */
+/* From here on signals end the program as usual. */
 static void remove_scratch(struct evaluation *e)
 {
-    static const char *const names[] = {
-        "policy/v000000.h5", "first.h5", "rollout/i000000", "rollout", "reward",
-        "advantage",         "policy",   "log",             "",
-    };
-    if (e->scratch[0] == '\0')
+    if (e->scratch.path[0] == '\0')
         return;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = text_new("%s/%s", e->scratch, names[i]);
-        remove(path);
-        mem_free(path);
-    }
-    e->scratch[0] = '\0';
+    scratch_remove(&e->scratch);
     worker_free_signals();
 }
 

@@ -7,6 +7,7 @@
 #include "io/config.h"
 #include "io/dataset.h"
 #include "io/json.h"
+#include "pipeline/scratch.h"
 #include "stages/task.h"
 
 /* What is asked for. Texts "" and NULL: not given. */
@@ -35,8 +36,9 @@ struct evaluation {
     struct evaluate_options o;
     struct comm comm;
     struct task task; /* of the network; zero for given samples */
-    char scratch[256];
+    struct scratch scratch;
     struct evaluate_set set;
+    double leave; /* worker_leave */
     int64_t version; /* of the policy, -1: of none */
 };
 

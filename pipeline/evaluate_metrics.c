@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/pretrain_data.h"
+#include "pipeline/worker.h"
 #include "stages/linalg/frechet.h"
 #include "stages/metric/fidelity.h"
 #include "stages/metric/summary.h"
@@ -88,7 +89,13 @@ static int list_rewards(const struct evaluation *e, struct reward *out, int *n)
     return 0;
 }
 
-static int score_part(const struct evaluation *e, const struct reward *r, int64_t first,
+static double leave(void *ctx)
+{
+    struct evaluation *e = ctx;
+    return worker_leave(&e->leave, config_real(e->o.config, "reward.grace"));
+}
+
+static int score_part(struct evaluation *e, const struct reward *r, int64_t first,
                       int64_t last, double *score, uint8_t *status)
 {
     const struct evaluate_set *set = &e->set;
@@ -106,7 +113,11 @@ static int score_part(const struct evaluation *e, const struct reward *r, int64_
         .name = r->name,
         .seed = e->task.seed,
         .scorers = e->comm.size,
+        .leave = leave,
+        .idle_ctx = e,
     };
+    if (r->remote) /* else a signal ends the program at once */
+        worker_catch_signals();
     int rc = r->open(&scene, &ctx);
     for (int64_t i = first; i < last; i++)
         score[i] = NAN;
@@ -123,8 +134,12 @@ static int score_part(const struct evaluation *e, const struct reward *r, int64_
             .status = status + i,
         };
         rc = r->score(ctx, &b);
+        if (rc == 0 && worker_signal_caught())
+            rc = err_set(ERR_STOPPED, "stopped by a signal");
     }
     r->close(ctx);
+    if (r->remote)
+        worker_free_signals();
     return rc;
 }
 

@@ -26,6 +26,12 @@ struct known {
     char content[DIGEST_HEX];
 };
 
+/* Samples of an iteration without a score: what the last rank that had such said. */
+struct trouble {
+    int64_t iteration;
+    char text[640]; /* "": nothing so far */
+};
+
 struct coordinator {
     struct coordinator_options o;
     struct rank *rank; /* [world] */
@@ -33,21 +39,26 @@ struct coordinator {
     struct record_rank *farewell;   /* [world] */
     struct record_account *spent;   /* [window, GROUPS], of iterations at hand */
     struct known *known;            /* [window] policies sealed in this job */
+    struct trouble *trouble;        /* [window] */
     int64_t window;
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
 
-    double started, checked, pinged, beaten, longest, iteration_began;
+    double started, checked, pinged, beaten, iteration_began;
+    double longest; /* lease so far that cannot be left, s */
+    double grace;   /* for those that can */
     double moved; /* when any rank last finished or entered another phase */
     double group_from[GROUPS], group_to[GROUPS]; /* of the iteration at hand */
     double walltime, stall, end_of_job;
     double rss_max;
+    bool worked; /* a lease has ended */
 
     struct watch watch;
     bool over; /* a rule ended the run */
     char why[640];
     int code; /* first failure, or ERR_STOPPED */
     char text[640];
+    bool left; /* LETTER_LEAVE was sent */
     bool quitting, closed;
     int64_t done; /* leases sealed in this session */
     int gone;

@@ -340,6 +340,7 @@ static struct json_out *provenance(struct record *r, int argc, char **argv,
     json_out_text(o, "model_path", config_text(r->config, "model.path"));
     json_out_text(o, "weights_sha256_at_start", weights);
     json_out_i64(o, "seed", (int64_t)r->t->seed);
+    record_scorers(r->t, o);
     json_out_i64(o, "ranks", where->ranks);
     json_out_text(o, "hosts", where->hosts);
     json_out_text(o, "placement", where->placement);
@@ -352,6 +353,7 @@ int record_provenance(struct record *r, int argc, char **argv,
                       const struct record_where *where)
 {
     char *sessions = path_of(r, "log/sessions.jsonl");
+    record_compare_scorers(r->t);
     int rc = json_out_append(provenance(r, argc, argv, where), sessions);
     mem_free(sessions);
     return rc != 0 ? -1

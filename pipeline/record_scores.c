@@ -73,3 +73,43 @@ void record_scores(const struct task *t, int64_t iteration, struct json_out *o)
     }
     shard_close(in);
 }
+
+/* "reward_identity" and "guard_identity"; "" where there is nothing to say. */
+static const char *identity(const struct task *t, bool guard, char hex[DIGEST_HEX])
+{
+    const void *ctx = guard ? t->guard_ctx : t->reward_ctx;
+    hex[0] = '\0';
+    if (ctx != NULL)
+        scorer_identity(ctx, hex);
+    return guard ? "guard_identity" : "reward_identity";
+}
+
+void record_scorers(const struct task *t, struct json_out *o)
+{
+    char hex[DIGEST_HEX];
+    for (int guard = 0; guard < 2; guard++) {
+        const char *key = identity(t, guard, hex);
+        if (hex[0] != '\0')
+            json_out_text(o, key, hex);
+    }
+}
+
+void record_compare_scorers(const struct task *t)
+{
+    enum { PROVENANCE_BYTES = 1 << 24 };
+    char path[4096], hex[DIGEST_HEX];
+    task_path(t, "provenance.json", path);
+    struct json *last = file_exists(path) ? json_read(path, PROVENANCE_BYTES) : NULL;
+    for (int guard = 0; guard < 2 && last != NULL && !t->replay; guard++) {
+        const char *key = identity(t, guard, hex);
+        const char *before = json_text(json_get(last, key));
+        if (before != NULL && strcmp(before, hex) != 0)
+            log_warn("%s is not what it was when this run was last at work (address, "
+                     "question, command, plug-in, or the content of a file that these name): "
+                     "what is scored from here on may differ; log/sessions.jsonl has both "
+                     "digests (%s)",
+                     guard ? "reward.guard" : "the reward", key);
+    }
+    err_clear(); /* an unreadable one is written anew */
+    json_free(last);
+}

@@ -1,5 +1,5 @@
 /* What an iteration's samples were given: statuses and, of a mixture, each component, for
- * the iteration's line in metrics.jsonl. */
+ * the iteration's line in metrics.jsonl; and by whom. */
 #ifndef SLUICE_PIPELINE_RECORD_SCORES_H
 #define SLUICE_PIPELINE_RECORD_SCORES_H
 
@@ -14,5 +14,13 @@
  * and nothing where retention has taken the file away. A file that cannot be read is worth
  * a warning. */
 void record_scores(const struct task *t, int64_t iteration, struct json_out *o);
+
+/* Digests of what the reward and the guard say of themselves (scorer_identity), where they
+ * have anything to say: who scores in this session. */
+void record_scorers(const struct task *t, struct json_out *o);
+
+/* Warns where provenance.json, of the session before, has other ones: scores follow from
+ * files and services that the configuration only names. */
+void record_compare_scorers(const struct task *t);
 
 #endif

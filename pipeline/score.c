@@ -36,11 +36,17 @@ struct job {
     int64_t units, first_open; /* first_open: units before it have their file */
     int64_t scored;
     double told; /* when progress was last told */
+    double leave; /* worker_leave */
 };
 
-static int idle(void *ctx)
+static double leave(void *ctx)
 {
-    (void)ctx;
+    struct job *j = ctx;
+    return worker_leave(&j->leave, config_real(j->o->config, "reward.grace"));
+}
+
+static int look_for_signal(void)
+{
     return worker_signal_caught()
                ? err_set(ERR_STOPPED, "stopped by a signal; the same command goes on")
                : 0;
@@ -96,7 +102,8 @@ static int open_reward(struct job *j)
         .name = j->o->reward,
         .seed = t->seed,
         .scorers = j->all->size,
-        .idle = idle,
+        .leave = leave,
+        .idle_ctx = j,
         .memory = memory,
     };
     int rc = t->reward->open(&scene, &t->reward_ctx);
@@ -158,7 +165,7 @@ static int score_units(struct job *j)
                                       .retry = j->o->retry};
     j->told = clock_s();
     for (int64_t i = j->all->rank; i < j->units; i += j->all->size) {
-        if (idle(NULL) != 0)
+        if (look_for_signal() != 0)
             return -1;
         int done = score_unit(&j->task, &place, &j->unit[i]);
         if (done < 0)

@@ -283,6 +283,7 @@ static int work(struct session *s)
         .layout = &s->layout,
         .hosts = s->hosts,
         .stall_s = config_real(s->o->config, "run.stall_timeout"),
+        .grace_s = config_real(s->o->config, "reward.grace"),
     };
     int code = worker_run(&wo, text);
     if (s->coordinator == NULL)

@@ -82,6 +82,12 @@ static int idle(void *ctx)
     return t->idle == NULL ? 0 : t->idle(t->idle_ctx);
 }
 
+static double leave(void *ctx)
+{
+    const struct task *t = ctx;
+    return t->leave == NULL ? (double)INFINITY : t->leave(t->idle_ctx);
+}
+
 static int open_rewards(struct task *t, const struct config *c)
 {
     const char *cache = config_text(c, "reward.cache");
@@ -96,6 +102,7 @@ static int open_rewards(struct task *t, const struct config *c)
         .seed = t->seed,
         .scorers = t->scorers,
         .idle = idle,
+        .leave = leave,
         .idle_ctx = t,
         .memory = memory,
     };

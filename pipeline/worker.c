@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -43,6 +44,7 @@ struct worker {
     double working_from, working_s; /* the lease at hand; those before */
     struct record_account account[GROUPS];
     char heard[96]; /* the coordinator's phase, as it last said */
+    _Atomic double leave; /* task.leave; read by the thread that scores aside */
 };
 
 static void on_signal(int sig)
@@ -75,6 +77,13 @@ bool worker_signal_caught(void)
     return caught != 0;
 }
 
+double worker_leave(double *at, double grace)
+{
+    if (*at == 0)
+        *at = caught != 0 ? clock_s() + grace : 0;
+    return *at == 0 ? (double)INFINITY : *at;
+}
+
 static void tell(struct worker *w, const struct letter *l)
 {
     mailbox_send(w->o->mailbox, w->o->coordinator_rank, l);
@@ -102,6 +111,19 @@ static void check_coordinator(struct worker *w)
     MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
 }
 
+/* The job is to end: what waits for another program has the grace left. */
+static void leave_soon(struct worker *w)
+{
+    if (isinf(atomic_load(&w->leave)))
+        atomic_store(&w->leave, clock_s() + w->o->grace_s);
+}
+
+static double leave(void *ctx)
+{
+    struct worker *w = ctx;
+    return atomic_load(&w->leave);
+}
+
 /* A letter from the coordinator says that it is alive; weights come from other ranks. */
 static void take(struct worker *w, const struct letter *l, int from)
 {
@@ -110,6 +132,8 @@ static void take(struct worker *w, const struct letter *l, int from)
         return;
     }
     w->pinged = clock_s();
+    if (l->kind == LETTER_LEAVE)
+        leave_soon(w);
     if (l->kind == LETTER_PING)
         snprintf(w->heard, sizeof w->heard, "%.90s", l->text);
 }
@@ -148,8 +172,8 @@ static void put_aside(struct worker *w, const struct lease *l)
                               .working_s = worked(w)};
 }
 
-/* While a lease is held nothing but pings, weights, a second lease, its recall and a lease
- * to be put aside can arrive. */
+/* While a lease is held nothing but pings, weights, a second lease, its recall, a lease to
+ * be put aside and the wish to leave can arrive. */
 static void hear(struct worker *w)
 {
     struct letter l;
@@ -166,7 +190,8 @@ static void hear(struct worker *w)
             if (w->ahead && same_lease(&w->next.lease, &l.lease))
                 give_back(w);
         } else {
-            ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS);
+            ERR_BUG_IF(l.kind != LETTER_PING && l.kind != LETTER_WEIGHTS &&
+                       l.kind != LETTER_LEAVE);
         }
     }
     check_coordinator(w);
@@ -239,6 +264,8 @@ static void step_aside(struct worker *w, bool end)
         a->account.asked_s = clock_s() - a->asked;
         if (reward_end(s) != 0)
             put_error(&a->done);
+        else
+            snprintf(a->done.text, sizeof a->done.text, "%s", t->trouble);
         a->sealing = t->sealing;
     }
     if (!end && a->scoring == NULL) {
@@ -270,6 +297,12 @@ static void look_aside(struct worker *w)
 {
     struct aside *a = &w->aside;
     const struct task *t = w->o->task;
+    if (a->state == RECEIVED && isfinite(leave(w)) &&
+        !reward_visible(t, a->lease.iteration, a->lease.shard)) {
+        err_set(ERR_STOPPED, "left before its samples could be seen");
+        put_error(&a->done);
+        a->state = SEALING; /* nothing */
+    }
     if (a->state == RECEIVED &&
         (reward_visible(t, a->lease.iteration, a->lease.shard) ||
          clock_s() - a->received > t->appear_s))
@@ -290,6 +323,7 @@ static int tick(void *ctx)
                  caught == SIGUSR1 ? "USR1" : caught == SIGINT ? "INT" : "TERM");
         tell(w, &l);
         w->stop_sent = true;
+        leave_soon(w);
     }
     if (now - w->beat > fmin(fmax(w->o->stall_s / 5, 0.1), 5)) {
         struct letter l = {.kind = LETTER_BEAT};
@@ -356,6 +390,8 @@ static void work(struct worker *w, const struct letter *order)
     w->working = true;
     if (run_lease(w, lease, l.value) != 0)
         put_error(&l);
+    else if (lease->group == GROUP_REWARD)
+        snprintf(l.text, sizeof l.text, "%s", t->trouble);
     struct finish *sealing = t->sealing;
     t->sealing = NULL;
     wait_for_work(w, sealing);
@@ -399,13 +435,14 @@ static void farewell(struct worker *w)
 
 int worker_run(const struct worker_options *o, char text[640])
 {
-    struct worker w = {.o = o, .pinged = clock_s(), .heard = "start"};
+    struct worker w = {.o = o, .pinged = clock_s(), .heard = "start", .leave = INFINITY};
     struct letter l;
     int from;
     long pause_ns = 20000;
     o->task->seal_later = true;
     o->task->idle = tick;
     o->task->idle_ctx = &w;
+    o->task->leave = leave;
     o->task->stopping = worker_signal_caught;
     snprintf(o->task->phase, sizeof o->task->phase, "waits for a lease");
     for (;;) {
@@ -436,6 +473,7 @@ int worker_run(const struct worker_options *o, char text[640])
     }
     farewell(&w);
     o->task->idle = NULL;
+    o->task->leave = NULL;
     memcpy(text, l.text, sizeof l.text);
     return l.code;
 }

@@ -16,6 +16,7 @@ struct worker_options {
     const struct layout *layout;
     const char *hosts; /* host name of each rank, 64 bytes each */
     double stall_s; /* 0: never */
+    double grace_s; /* what other programs have to answer, once the job is to end */
 };
 
 /* Works until the coordinator says quit. Returns the run's exit code and its reason in
@@ -25,6 +26,9 @@ int worker_run(const struct worker_options *o, char text[640]);
 /* Handlers for SIGTERM, SIGINT, SIGUSR1 that only set a flag; call before MPI_Init. */
 void worker_catch_signals(void);
 bool worker_signal_caught(void);
+/* reward_scene.leave for who scores without a worker: INFINITY, or `grace` seconds after the
+ * call that found a signal. *at keeps that, 0 at first. */
+double worker_leave(double *at, double grace);
 /* From now on they end the program as usual. */
 void worker_free_signals(void);
 

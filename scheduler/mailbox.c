@@ -143,7 +143,7 @@ void mailbox_send(struct mailbox *m, int to, const struct letter *l)
     o->letter = *l;
     int tag = l->kind == LETTER_LEASE || l->kind == LETTER_QUIT ||
                       l->kind == LETTER_PING || l->kind == LETTER_WEIGHTS ||
-                      l->kind == LETTER_RECALL
+                      l->kind == LETTER_RECALL || l->kind == LETTER_LEAVE
                   ? TAG_WORKER
                   : TAG_COORDINATOR;
     must(MPI_Isend(&o->letter, (int)sizeof o->letter, MPI_BYTE, to, tag, m->comm,

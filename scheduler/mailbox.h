@@ -18,6 +18,7 @@ enum letter_kind {
     LETTER_BYE,   /* worker -> coordinator: values = accounting; last letter */
     LETTER_RECALL, /* coordinator -> worker: give this lease back if it has not begun */
     LETTER_BACK,   /* worker -> coordinator: this lease did not begin */
+    LETTER_LEAVE, /* coordinator -> worker: the job is to end: wait for no other program */
     LETTER_WEIGHTS, /* worker -> worker: a block follows: weights of lease.version */
 };
 

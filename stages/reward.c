@@ -38,6 +38,7 @@ struct scores {
     int64_t version, iteration, number, first; /* its policy; number of sample 0 */
     const char *source, *source_content; /* where there is no rollout file, or NULL */
     const char *identity;                /* of the scorer, or NULL */
+    char trouble[REWARD_TROUBLE];
 };
 
 /* Takes over the shard's rollout; NULL: an error is pending. */
@@ -91,6 +92,7 @@ static int score(struct task *t, struct scores *s, bool aside)
         .iteration = s->iteration,
         .first = s->first,
         .aside = aside,
+        .trouble = s->trouble,
         .score = s->score,
         .status = s->status,
         .gradient = s->gradient,
@@ -177,8 +179,18 @@ static int put_source(struct shard_writer *w, const struct scores *s)
     return rc == 0 ? shard_note(w, "source_content", s->source_content) : rc;
 }
 
+/* Trouble that another try has healed is none. */
+static void tell_trouble(struct task *t, const struct scores *s)
+{
+    int64_t lost = 0;
+    for (int64_t i = 0; i < s->n; i++)
+        lost += s->status[i] == REWARD_FAILED || s->status[i] == REWARD_TIMED_OUT;
+    snprintf(t->trouble, sizeof t->trouble, "%s", lost > 0 ? s->trouble : "");
+}
+
 static int seal(struct task *t, struct scores *s, const char *path)
 {
+    tell_trouble(t, s);
     struct shard_head head =
         task_head(t, SHARD_REWARD, s->iteration, s->number, s->version);
     head.parent = s->parent;

@@ -178,6 +178,8 @@ struct task {
     struct reward own_reward, own_guard; /* what they point to (scorer.h) */
     enum reward_mixing mixing;
     void *reward_ctx, *guard_ctx;
+    char trouble[REWARD_TROUBLE]; /* of the shard that was scored last: what was said about
+                                   * samples that failed or timed out, or "" */
     int64_t scorers; /* ranks that score; 0: one */
     struct algo watched; /* algo, where it needs more for the run's sake */
     struct learned *learned; /* NULL: the true reward is asked for every sample */
@@ -195,6 +197,8 @@ struct task {
     comm_idle_f idle;
     void *idle_ctx;
     bool (*stopping)(void); /* was the program told to end? NULL: it cannot be */
+    /* reward_scene.leave, with idle_ctx; NULL: nobody is to leave. */
+    double (*leave)(void *ctx);
     double spent[TASK_TIMES]; /* seconds since the caller reset them */
     double ticked_s;          /* in the hook, ever */
     /* The caller ends what a rollout or reward left in `sealing`: until then its shard

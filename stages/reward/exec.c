@@ -40,7 +40,8 @@ struct pool {
     bool greeted, warned; /* a worker once said hello; of spent restarts */
     uint64_t last_id;
     int (*idle)(void *ctx);
-    void *idle_ctx;
+    double (*leave)(void *ctx);
+    void *idle_ctx; /* of both */
     double idled;
 };
 
@@ -50,6 +51,7 @@ struct round {
     int64_t *index; /* samples that are wanted */
     struct request *request;
     int64_t requests, open; /* open: not ended */
+    bool leaving;
 };
 
 static int open_exec(const struct reward_scene *scene, void **ctx)
@@ -69,6 +71,7 @@ static int open_exec(const struct reward_scene *scene, void **ctx)
         .attempts = config_int(c, "exec.attempts"),
         .restarts = config_int(c, "exec.restarts"),
         .idle = scene->idle,
+        .leave = scene->leave,
         .idle_ctx = scene->idle_ctx,
     };
     p->restarts_left = p->restarts;
@@ -161,6 +164,9 @@ static int on_broken(struct pool *p, struct round *r, struct slot *s, bool asked
     log_warn("%s (%.200s): %s", s->tag, p->command, w->why);
     if (!asked)
         return 0;
+    if (r->b->trouble != NULL)
+        snprintf(r->b->trouble, REWARD_TROUBLE, "%.40s (%.50s): %.220s", s->tag, p->command,
+                 w->why);
     struct request *q = &r->request[s->request];
     q->state = WAITING;
     if (++q->tries >= p->attempts)
@@ -264,12 +270,28 @@ static int call_idle(struct pool *p, const struct round *r)
     return p->idle(p->idle_ctx);
 }
 
+/* Asked to leave: workers may still answer, and nothing new is asked. -1 with ERR_STOPPED
+ * once there is nothing to wait for, or no time. */
+static int leave(struct pool *p, struct round *r)
+{
+    const double until = p->leave == NULL ? (double)INFINITY : p->leave(p->idle_ctx);
+    if (isinf(until))
+        return 0;
+    r->leaving = true;
+    if (count_in(p, EXEC_BUSY) > 0 && clock_s() < until)
+        return 0;
+    return err_set(ERR_STOPPED, "left while %lld of %lld requests had no answer: the job is to "
+                                "end; the next one asks for them",
+                   (long long)r->open, (long long)r->requests);
+}
+
 static int work(struct pool *p, struct round *r)
 {
     while (r->open > 0) {
-        if (assign(p, r) != 0)
+        if (leave(p, r) != 0 || (!r->leaving && assign(p, r) != 0))
             return -1;
-        give_up(p, r);
+        if (!r->leaving)
+            give_up(p, r);
         if (r->open > 0)
             wait_for_any(p);
         if (call_idle(p, r) != 0 || step_all(p, r) != 0)

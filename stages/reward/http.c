@@ -1,5 +1,6 @@
 /* One loop: build a request where there is room for one, step the network, settle replies,
- * call the scene's idle. What failed is counted by its kind and told once per batch. */
+ * call the scene's idle, look whether to leave. What failed is counted by its kind and told
+ * once per batch. */
 #include "stages/reward/http.h"
 
 #include "io/sys/clock.h"
@@ -26,7 +27,8 @@ struct job { /* one batch */
     struct http_scorer *s;
     const struct reward_batch *b;
     int64_t *ask; /* [asks] samples that go to the service */
-    int64_t asks, next;
+    int64_t asks, next, open; /* open: without an end */
+    bool leaving;
     double idled; /* when idle was called last */
     struct trouble trouble[KINDS];
     int64_t troubles;
@@ -39,6 +41,23 @@ static int idle(struct job *j)
         return 0;
     j->idled = now;
     return j->s->idle(j->s->idle_ctx);
+}
+
+/* Asked to leave: what is under way may still be answered, and nothing is sent. -1 with
+ * ERR_STOPPED once there is nothing to wait for, or no time. */
+static int leave(struct job *j)
+{
+    const double until = j->s->leave == NULL ? (double)INFINITY : j->s->leave(j->s->idle_ctx);
+    if (isinf(until))
+        return 0;
+    if (!j->leaving)
+        net_drain(j->s->net);
+    j->leaving = true;
+    if (net_pending(j->s->net) > 0 && clock_s() < until)
+        return 0;
+    return err_set(ERR_STOPPED, "left while %lld of %lld samples had no answer: the job is to "
+                                "end; the next one asks for them",
+                   (long long)j->open, (long long)j->asks);
 }
 
 static void settle(struct job *j, int64_t i, enum reward_status status, double score)
@@ -71,9 +90,14 @@ static void tell(const struct job *j)
                                         "failed, no endpoint is in use"};
     for (int64_t k = 0; k < j->troubles; k++) {
         const struct trouble *t = &j->trouble[k];
-        log_warn("reward http: %lld of %lld samples %s: %s", (long long)t->samples,
-                 (long long)j->asks,
-                 t->kind >= MALFORMED ? "have no usable reply" : names[t->kind], t->why);
+        char *line = text_new("reward http: %lld of %lld samples %s: %s",
+                              (long long)t->samples, (long long)j->asks,
+                              t->kind >= MALFORMED ? "have no usable reply" : names[t->kind],
+                              t->why);
+        log_warn("%s", line);
+        if (j->b->trouble != NULL)
+            snprintf(j->b->trouble, REWARD_TROUBLE, "%s", line);
+        mem_free(line);
     }
 }
 
@@ -152,6 +176,7 @@ static void take(struct job *j, struct net_reply *r)
         if (rc == 0 && as == REWARD_NON_FINITE)
             count(j, NO_NUMBER, "NaN or an infinity in the reply", 1);
         settle(j, ask[k], as, score[k]);
+        j->open--;
     }
     mem_free(score);
     mem_free(status);
@@ -162,11 +187,13 @@ static int loop(struct job *j)
 {
     struct net *net = j->s->net;
     struct net_reply r;
-    while (j->next < j->asks || net_pending(net) > 0) {
-        bool more = j->next < j->asks && net_room(net) > 0;
+    while (j->open > 0) {
+        if (leave(j) != 0)
+            return -1;
+        bool more = !j->leaving && j->next < j->asks && net_room(net) > 0;
         if (more && submit(j) != 0)
             return -1;
-        more = j->next < j->asks && net_room(net) > 0;
+        more = more && j->next < j->asks && net_room(net) > 0;
         if (net_step(net, more ? 0 : POLL_MS) != 0)
             return -1;
         while (net_take(net, &r))
@@ -189,10 +216,11 @@ static int score(void *ctx, const struct reward_batch *b)
         else
             settle(&j, i, REWARD_NON_FINITE, 0);
     }
+    j.open = j.asks;
     int rc = loop(&j);
-    if (rc != 0)
+    if (rc != 0 || j.leaving)
         net_cancel(j.s->net);
-    else
+    if (rc == 0)
         tell(&j);
     mem_free(j.ask);
     return rc;

@@ -144,6 +144,7 @@ int http_open(const struct reward_scene *scene, struct http_scorer **out)
                                    scene->coding};
     s->config = c;
     s->idle = scene->idle;
+    s->leave = scene->leave;
     s->idle_ctx = scene->idle_ctx;
     s->batch = config_int(c, "http.batch");
     s->is_chat = config_is(c, "http.protocol", "chat");

@@ -24,7 +24,8 @@ struct http_scorer {
     enum http_score score;
     double low, high;
     int (*idle)(void *ctx);
-    void *idle_ctx;
+    double (*leave)(void *ctx);
+    void *idle_ctx; /* of both */
 };
 
 /* ERR_USAGE, ERR_INPUT. http_open_free takes NULL. */

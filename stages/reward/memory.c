@@ -342,8 +342,8 @@ static int ask_unknown(struct memory *m, const struct reward_batch *b)
     }
     if (a.rc != 0)
         rc = -1;
-    if (rc == 0 && wanted > 0)
-        rc = memory_sync(m);
+    if (wanted > 0 && memory_sync(m) != 0) /* also of a batch that was left */
+        rc = -1;
     mem_free(first);
     mem_free(same);
     mem_free(a.key);

@@ -34,7 +34,11 @@ struct reward_scene {
     /* Who waits calls it at least every 10 ms; not 0: give up and return -1 (an error is
      * pending). NULL-able. */
     int (*idle)(void *ctx);
-    void *idle_ctx;
+    /* When who waits for another program is to leave, as clock_s says; INFINITY: nobody
+     * wants that. Once it is finite nothing new is asked, and what has no answer by then is
+     * given up: score returns -1 with ERR_STOPPED. Any thread may call it. NULL-able. */
+    double (*leave)(void *ctx);
+    void *idle_ctx; /* of both */
     const char *memory; /* folder for what remote rewards said (memory.h); NULL: none */
 };
 
@@ -43,6 +47,8 @@ struct reward_part {
     double *score;   /* out [n] as the component says it; NaN where its status is not ok */
     uint8_t *status; /* out [n] */
 };
+
+enum { REWARD_TROUBLE = 320 }; /* bytes */
 
 /* Samples as the sampler left them: [n, channels, height, width], pictures in [-1, 1],
  * others as the scene's coding says. */
@@ -57,6 +63,8 @@ struct reward_batch {
      * in any order, so that they can be kept should the job end. NULL-able. */
     void (*scored)(void *ctx, int64_t i);
     void *scored_ctx;
+    char *trouble; /* [REWARD_TROUBLE] a remote reward leaves its last words about samples
+                    * that failed or timed out, with the service or program; or NULL */
     int aside; /* a thread beside the rank's own calls score: the scene's idle is not to be
                 * called, and waiting holds up nobody */
     double *score;            /* out [n]; NaN where the status is not ok */
@@ -89,7 +97,8 @@ struct reward {
      * NULL-able. */
     int (*open)(const struct reward_scene *s, void **ctx);
     void (*close)(void *ctx); /* NULL-able */
-    /* Scores a batch. -1 only for trouble that concerns the whole run. */
+    /* Scores a batch. -1 only for trouble that concerns the whole run, and where it was left
+     * (scene.leave). */
     int (*score)(void *ctx, const struct reward_batch *b);
     /* remote: adds what its scores depend on beside the sample (address, question, program
      * and its arguments, but no token) to the digest that kept scores are found by. */

@@ -59,7 +59,7 @@ static int check_keys(const struct config *view, const char *name)
 {
     static const char *const common[] = {"reward.guard", "reward.mixing", "reward.retries",
                                          "reward.on_failure", "reward.max_failed_fraction",
-                                         "reward.cache", "reward.budget"};
+                                         "reward.cache", "reward.budget", "reward.grace"};
     for (size_t i = 0; i < sizeof common / sizeof *common; i++)
         if (config_part_sets(view, common[i]))
             return err_set(ERR_USAGE, "components.%s: %s belongs to the run, not to a "

@@ -70,7 +70,7 @@ is_code $? 0 "keys of training have no meaning" "$work/log"
 holds "$work/odd.json" '$v ne "absent"' reward.jpeg_compressibility.mean "the guard's mean"
 
 # Signals amid the drawing leave nothing behind.
-for signal in TERM INT; do
+draw() {
     # a shell's background job ignores INT: perl does not
     perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' "$sluice" evaluate "$work/run" --n 200000 \
         rollout.shard_samples=100 >"$work/log" 2>&1 &
@@ -78,12 +78,38 @@ for signal in TERM INT; do
     started+=("$job")
     drawing() { [ -n "$(find "$TMPDIR" -path '*sluice-evaluate-*rollout/*.h5*' 2>/dev/null)" ]; }
     until_true drawing
+}
+for signal in TERM INT; do
+    draw
     kill -$signal "$job"
     end_job
     is_code "$code" 75 "SIG$signal while samples are drawn" "$work/log"
     [ -z "$(find "$TMPDIR" -name 'sluice-evaluate-*')" ]
     ok $? "SIG$signal: the scratch folder is gone"
 done
+
+# What SIGKILL leaves the next evaluation removes, and no other.
+draw
+old=$(ls -d "$TMPDIR"/sluice-evaluate-*)
+kill -KILL "$job"
+end_job
+[ -d "$old/policy" ]
+ok $? "SIGKILL leaves the folder"
+mkdir -p "$TMPDIR/sluice-evaluated"
+rm -rf "$old/rollout" # draw looks for rollouts
+touch -d "1 hour ago" "$old" "$TMPDIR/sluice-evaluated"
+draw
+[ ! -e "$old" ] && [ -e "$TMPDIR/sluice-evaluated" ]
+ok $? "the next evaluation removes it"
+live=$(ls -d "$TMPDIR"/sluice-evaluate-*)
+touch -d "1 hour ago" "$live"
+"$sluice" evaluate "$work/run" --n 2 >"$work/log2" 2>&1
+is_code $? 0 "another one beside it" "$work/log2"
+[ -d "$live/policy" ]
+ok $? "the folder of one that works stays"
+kill -TERM "$job"
+end_job
+rmdir "$TMPDIR/sluice-evaluated"
 
 # Given samples against themselves.
 evaluate given 2 "$work/model.npy" "$work/config.yaml" --reference "$work/model.npy" \

@@ -73,8 +73,8 @@ done
 run_exec 0 die 1 "$(with die 1 "$work/die.flag")" exec.attempts=1
 run_exec 7 die-stop 1 "$(with die 1 "$work/stop.flag")" exec.attempts=1 reward.on_failure=stop
 run_exec 7 die-always 2 "$(with die)"
-grep -q "no licence left" "$work/log"
-ok $? "its last words are told"
+says "$work/log" "^sluice: rank [01] .*, reward iteration 0 shard .*no licence left" \
+    "its last words are told, with its rank"
 run_exec 7 hang 1 "$(with stubborn)" exec.timeout=0.2
 run_exec 7 nan 1 "$(with nan)" reward.max_failed_fraction=0.1
 run_exec 7 count 1 "$(with count)" exec.restarts=1
@@ -101,7 +101,7 @@ clean "ranks killed"
 
 # A job that is asked to stop: its signals do not reach the programs, the lease is finished.
 begin "$work/log" 1 run "$work/c.yaml" run.dir="$work/stopped" reward.name=exec \
-    "$(with slow)" exec.batch=16
+    "$(with slow)" exec.batch=16 reward.grace=60
 until_true has_programs
 kill -USR1 $(ranks_of "$job") 2>/dev/null
 end_job

@@ -105,6 +105,8 @@ cases() {
     ask 0 404040404040 "NaN, Infinity and 1e999" nan
     ask 7 1 "always 500" 500 http.breaker=100
     told "12 of 12 samples failed after all attempts: .*HTTP 500: always" "says so"
+    told "^sluice: rank 0 .*, reward iteration 0 shard 0: .*HTTP 500: always; 12 of 12" \
+        "and so does the end"
     ask 7 1 "404" 404
     told "were refused: .*HTTP 404: no such model" "with the service's words"
     ask 7 1 "HTML" html
@@ -231,6 +233,11 @@ ok $? "http.in_flight bounds the requests at a time"
 is_code $? 75 "who waits can be told to stop" "$work/log"
 ! grep -q "blocks of memory" "$work/log"
 ok $? "and leaves nothing behind"
+"$load" 100 leave http.url="http://127.0.0.1:$port/silent" "$item" >"$work/log" 2>&1
+is_code $? 75 "or to leave" "$work/log"
+says "$work/log" "left while 100 of 100 samples had no answer" "it says how many it left"
+! grep -q "blocks of memory" "$work/log"
+ok $? "and leaves nothing behind either"
 http_proxy="http://127.0.0.1:$port" "$load" 100 http.url=http://scorer.invalid/ok "$item" \
     >"$work/log" 2>&1
 says "$work/log" "^ok 100 failed 0" "http_proxy is honoured"

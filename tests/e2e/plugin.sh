@@ -36,6 +36,20 @@ run_layout "$work/log" 1 run "${power[@]}" "${follow[@]}" run.dir="$work/three" 
 is_code $? 0 "the rest on four" "$work/log"
 same_bits "$work/three" "$work/ref" "a resumed run in other layouts"
 
+# Another object under the same name: a resumed run says so.
+[ "$(grep -c 'is not what it was' "$work/log")" = 0 ]
+ok $? "the same object: no warning"
+cp "$work/target.so" "$work/target.so.first"
+{ cat examples/rewards/plugin_target.c && echo 'const int other = 1;'; } >"$work/other.c"
+object target "$work/other.c"
+run_layout "$work/log" 0 run "${power[@]}" "${follow[@]}" run.dir="$work/three" run.iterations=7
+is_code $? 0 "continued with another object" "$work/log"
+says "$work/log" "warning: the reward is not what it was .*reward_identity" "it warns"
+[ "$(perl -MJSON::PP -ne 'print decode_json($_)->{reward_identity}, "\n"' \
+    "$work/three/log/sessions.jsonl" | sort -u | wc -l)" = 2 ]
+ok $? "sessions.jsonl has both digests"
+mv "$work/target.so.first" "$work/target.so"
+
 # refuse CODE PATTERN NAME ARGUMENTS...: nothing is written.
 refuse() {
     local want=$1 pattern=$2 name=$3

@@ -109,7 +109,7 @@ for ranks in 1 2; do
         name=$signal$ranks
         dir=$work/$name
         DIR=$dir AWAIT="1:4=go" begin "$work/log" "$ranks" run "$work/c.yaml" \
-            run.dir="$dir" "${options[@]}"
+            run.dir="$dir" "${options[@]}" reward.grace=60
         until_true both_or_end && both
         ok $? "$name: a score is open"
         kill -$signal $(ranks_of "$job") 2>/dev/null

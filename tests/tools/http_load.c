@@ -1,11 +1,12 @@
 /* Asks the reward `http` for the scores of N short series (mean of their values) and counts:
  *
- *   http_load N [stop] [section.key=value ...]
+ *   http_load N [stop|leave] [section.key=value ...]
  *
  * Prints "ok A failed B timed_out C other D wrong E told F longest_wait_ms G rate H". wrong:
  * scores that are not the mean, or numbers beside a status. told: samples that were reported
  * exactly once. One in a thousand is to be skipped, counts as other and is not told. Exit 1
- * when something is wrong. stop: who waits gives up after some calls; exit 75. */
+ * when something is wrong. stop: who waits gives up after some calls; leave: it is told to
+ * leave half a second after them; exit 75. */
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -31,6 +32,8 @@ static double now_s(void)
 struct clock {
     double last, longest;
     int64_t calls; /* left; < 0: any number */
+    bool leaves;
+    double until; /* 0: not yet */
 };
 
 static int idle(void *ctx)
@@ -40,7 +43,16 @@ static int idle(void *ctx)
     if (now - c->last > c->longest)
         c->longest = now - c->last;
     c->last = now;
-    return c->calls-- == 0 ? err_set(ERR_STOPPED, "told to stop") : 0;
+    if (c->calls-- != 0)
+        return 0;
+    c->until = now + 0.5;
+    return c->leaves ? 0 : err_set(ERR_STOPPED, "told to stop");
+}
+
+static double leave(void *ctx)
+{
+    const struct clock *c = ctx;
+    return c->until > 0 && c->leaves ? c->until : (double)INFINITY;
 }
 
 static void scored(void *ctx, int64_t i)
@@ -71,14 +83,16 @@ static int64_t report(const struct reward_batch *b, const uint8_t *told, double 
     return wrong + want - once;
 }
 
-static int ask(const struct config *c, int64_t n, bool stop, int64_t *wrong)
+static int ask(const struct config *c, int64_t n, const char *way, int64_t *wrong)
 {
     const struct reward *r = reward_find("http");
     const struct coding coding = {.kind = CODING_SERIES, .std = 1};
-    struct clock clock = {.last = now_s(), .calls = stop ? CALLS : -1};
+    struct clock clock = {.last = now_s(),
+                          .calls = way[0] != '\0' ? CALLS : -1,
+                          .leaves = strcmp(way, "leave") == 0};
     const struct reward_scene scene = {.channels = 1, .height = 1, .width = WIDTH,
                                        .coding = &coding, .config = c, .idle = idle,
-                                       .idle_ctx = &clock};
+                                       .leave = leave, .idle_ctx = &clock};
     float *x = mem_alloc(n * WIDTH, sizeof *x);
     uint8_t *told = mem_alloc(n, 1), *skip = mem_alloc(n, 1);
     void *ctx;
@@ -112,12 +126,12 @@ int main(int argc, char **argv)
 {
     struct config *c = config_create(schema);
     int64_t n = argc > 1 ? atoll(argv[1]) : 0, wrong = 0;
-    bool stop = argc > 2 && strcmp(argv[2], "stop") == 0;
+    const char *way = argc > 2 && strchr(argv[2], '=') == NULL ? argv[2] : "";
     int rc = n > 0 ? 0 : err_set(ERR_USAGE, "http_load N [section.key=value ...]");
-    for (int i = 2 + stop; i < argc && rc == 0; i++)
+    for (int i = 2 + (way[0] != '\0'); i < argc && rc == 0; i++)
         rc = config_override(c, argv[i]);
     if (rc == 0)
-        rc = ask(c, n, stop, &wrong);
+        rc = ask(c, n, way, &wrong);
     if (rc != 0)
         log_error("%s", err_text());
     config_destroy(c);

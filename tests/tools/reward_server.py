@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """A reward service for tests, good and bad: the path says how it behaves.
 
-    reward_server.py PORTFILE [--cert FILE --key FILE] [--other PORT]
+    reward_server.py PORTFILE [--cert FILE --key FILE] [--other PORT] [--hold FOLDER]
 
 Listens on 127.0.0.1 and writes its port to PORTFILE. A good score is the mean of a sample's
-"values", or the number of letters A in its "text". GET /stats tells what it has seen. Only
-the standard library; for thousands of scores a second it reads HTTP itself.
+"values", or the number of letters A in its "text". GET /stats tells what it has seen.
+/hold/NAME keeps answers back until there is a file FOLDER/NAME/go (hold() says which), and
+writes down which samples it was asked for and which it answered. Only the standard library;
+for thousands of scores a second it reads HTTP itself.
 """
 import argparse
 import asyncio
@@ -99,7 +101,27 @@ def per_sample(samples):
     return {"results": out}
 
 
-async def answer(path, raw, headers, writer):
+async def hold(folder, samples, reader):
+    """Of three samples the first is answered at once, the second also where there is a file
+    `late`, the third only with `go`."""
+    def note(word):
+        with open(os.path.join(folder, word), "a") as f:
+            for s in samples:
+                print(f"{s['iteration']}:{s['index']}", file=f)
+    until = {0: ["go", "late", "."], 1: ["go", "late"], 2: ["go"]}
+    files = until[max(s["index"] % 3 for s in samples)]
+    note("asked")
+    for _ in range(60000):
+        if any(os.path.exists(os.path.join(folder, f)) for f in files):
+            break
+        await asyncio.sleep(0.01)
+        if reader.at_eof():
+            raise Drop
+    note("answered")
+    return reply(json.dumps(good(samples)))
+
+
+async def answer(path, raw, headers, reader, writer):
     """The bytes of an answer, or None where it has been sent."""
     key = hashlib.sha1(path.encode() + raw).digest()
     seen[key] = again = seen.get(key, 0) + 1
@@ -109,6 +131,8 @@ async def answer(path, raw, headers, writer):
     if path.startswith("/chat/"):
         return chat(json.loads(raw), path[6:])
     samples = json.loads(raw)["samples"]
+    if path.startswith("/hold/"):
+        return await hold(os.path.join(options.hold, path[6:]), samples, reader)
     text = json.dumps(good(samples))
     if path == "/faults":  # a request in twenty meets one, at its first attempt only
         fault = key[0] % 20 == 0 and again == 1 and key[1] % 5
@@ -209,7 +233,7 @@ async def serve(reader, writer):
             stats["in_flight"] += 1
             stats["most_in_flight"] = max(stats["most_in_flight"], stats["in_flight"])
             try:
-                data = await answer(path, raw, headers, writer)
+                data = await answer(path, raw, headers, reader, writer)
             finally:
                 stats["in_flight"] -= 1
             writer.write(data)
@@ -227,6 +251,7 @@ async def main():
     parser.add_argument("--cert")
     parser.add_argument("--key")
     parser.add_argument("--other", type=int, default=9)
+    parser.add_argument("--hold")
     options = parser.parse_args()
     context = None
     if options.cert:

@@ -1,6 +1,7 @@
 /* Reward exec against programs that behave and that do not: statuses, values, restarts,
  * nobody left behind. No MPI here, and none is needed: the helper is the same. */
 #include "io/spawn.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -24,6 +25,7 @@ struct outcome {
     double score[N];
     uint8_t status[N];
     int scored[N], idles;
+    double leave; /* 0: nobody is to leave; -1: once there is an answer; else when */
 };
 
 static int on_idle(void *ctx)
@@ -31,6 +33,15 @@ static int on_idle(void *ctx)
     struct outcome *o = ctx;
     o->idles++;
     return 0;
+}
+
+static double on_leave(void *ctx)
+{
+    struct outcome *o = ctx;
+    for (int i = 0; i < N && o->leave < 0; i++)
+        if (o->scored[i] > 0)
+            o->leave = clock_s() + 0.2;
+    return o->leave > 0 ? o->leave : (double)INFINITY;
 }
 
 static void on_scored(void *ctx, int64_t i)
@@ -233,6 +244,50 @@ static void pipes_full(void)
     mem_free(x);
 }
 
+/* One program of two hangs: when it is left the answers of the other one have been told, and
+ * the scorer can be asked again. */
+static void left(void)
+{
+    static struct outcome o;
+    float x[N * D];
+    void *ctx = NULL;
+    int right = 0;
+    samples(x);
+    const struct reward_scene scene = {.channels = 3, .height = 2, .width = 2,
+                                       .coding = &none, .config = config,
+                                       .leave = on_leave, .idle_ctx = &o};
+    const struct reward_batch b = {.n = N, .channels = 3, .height = 2, .width = 2,
+                                   .sample = x, .scored = on_scored, .scored_ctx = &o,
+                                   .score = o.score, .status = o.status};
+    char *command = text_new("perl tests/tools/exec_peer.pl hang 1 %s", flag);
+    unlink(flag);
+    set("timeout", "1000");
+    set("workers", "2");
+    set("batch", "5");
+    set("command", command);
+    o.leave = -1;
+    int rc = reward_exec.open(&scene, &ctx);
+    rc = rc == 0 ? reward_exec.score(ctx, &b) : rc;
+    for (int i = 0; i < N; i++)
+        right += o.scored[i] == 1 && fabs(o.score[i] - mean_of(x + (ptrdiff_t)i * D)) < 1e-12;
+    tap_ok(rc != 0 && err_code() == ERR_STOPPED && right == 5,
+           "a program that hangs is left, %d samples are scored: %s", right, err_text());
+    err_clear();
+    memset(o.scored, 0, sizeof o.scored);
+    o.leave = 0;
+    o.rc = reward_exec.score(ctx, &b);
+    all_are(o, REWARD_OK, "asked again");
+    memset(o.scored, 0, sizeof o.scored);
+    o.leave = clock_s();
+    rc = reward_exec.score(ctx, &b);
+    tap_ok(rc != 0 && err_code() == ERR_STOPPED && o.scored[0] == 0,
+           "who is to leave asks nothing: %s", err_text());
+    err_clear();
+    reward_exec.close(ctx);
+    set("timeout", "20");
+    mem_free(command);
+}
+
 /* Is the process gone or a zombie? */
 static bool over(pid_t pid)
 {
@@ -288,6 +343,7 @@ int main(void)
     breaks();
     starts();
     pipes_full();
+    left();
     left_behind();
     unlink(flag);
     config_destroy(config);
