@@ -10,6 +10,7 @@
 #include "pipeline/placement.h"
 #include "pipeline/pretrain_data.h"
 #include "pipeline/schema.h"
+#include "pipeline/start_limit.h"
 #include "stages/classify.h"
 #include "stages/linalg/petsc.h"
 #include "stages/model/model.h"
@@ -259,8 +260,10 @@ static int run_job(struct config *c)
 {
     struct job j = {.c = c};
     struct place place;
+    start_limit_begin(c);
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ERR_ENV;
+    start_limit_end();
     MPI_Comm group; /* never the world itself, never one with a topology */
     MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
     MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);

@@ -15,6 +15,7 @@
 #include "pipeline/prepare.h"
 #include "pipeline/pretrain_data.h"
 #include "pipeline/settings.h"
+#include "pipeline/start_limit.h"
 #include "pipeline/worker.h"
 #include "stages/policy.h"
 #include "stages/pretrain.h"
@@ -329,8 +330,10 @@ static int run_job(struct config *c)
 {
     struct job j = {.c = c, .started = clock_s()};
     worker_catch_signals();
+    start_limit_begin(c);
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ERR_ENV;
+    start_limit_end();
     MPI_Comm group; /* never the world itself, never one with a topology */
     MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
     MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);

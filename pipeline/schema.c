@@ -27,6 +27,8 @@ const struct config_key schema[] = {
      "stop cleanly (exit 75) before this much time has passed; 0: no limit"},
     {"run.stall_timeout", CONFIG_DURATION, "600", SECONDS, NULL, NO,
      "a rank without progress for so long ends the job (exit 8); 0: never"},
+    {"run.start_timeout", CONFIG_DURATION, "300", SECONDS, NULL, NO,
+     "MPI that has not started on all ranks after so long ends them (exit 8); 0: never"},
     {"run.keep_policies", CONFIG_INT, "3", 0, 1e9, NULL, NO,
      "newest policy files kept; 0: all"},
     {"run.keep_every", CONFIG_INT, "0", 0, 1e9, NULL, NO,

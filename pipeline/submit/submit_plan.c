@@ -14,7 +14,7 @@
 
 /* Estimates are within a tenth where they could be measured; buffers of MPI grow with the
  * number of ranks. */
-static const double part_more = 0.25, rank_more = 64 << 20;
+static const double part_more = 0.25, rank_more = 128 << 20;
 
 double submit_margin(double bytes, int64_t ranks)
 {
