@@ -351,8 +351,6 @@ static int fit_sweep(struct submit *s, const struct submit_sweep *w)
     if (s->cpus == 0)
         s->cpus = w->threads;
     s->ranks = a > 0 ? a : b > 0 ? b : w->array ? w->ranks : 0;
-    if (config_text(s->options, "het")[0] != '\0' || !config_is(s->options, "chain", "none"))
-        return err_set(ERR_USAGE, "--het, --chain: a sweep has one job or an array");
     if (a > 0 && b > 0 && a != b)
         return err_set(ERR_USAGE, "--ranks and --ntasks are the same; give one");
     if (s->ranks < w->ranks)

@@ -77,6 +77,47 @@ static bool in_path(const char *program)
     return found;
 }
 
+/* How members of more than one rank, or on one of several nodes, are started. */
+static int settle_launcher(struct queue *q, int64_t ranks, int64_t threads, int64_t nodes)
+{
+    const bool slurm = getenv("SLURM_JOB_ID") != NULL && in_path("srun");
+    const char *given = q->o->launcher;
+    if (given[0] == '\0')
+        given = slurm ? "srun --mpi=pmix" : "mpirun";
+    size_t first = strcspn(given, " ");
+    if (ranks == 1 && (!slurm || nodes <= 1))
+        return 0;
+    if (first >= 4 && strncmp(given + first - 4, "srun", 4) == 0) {
+        /* --mem=0: steps share the job's memory. A member's exit code is its own. */
+        snprintf(q->launch, sizeof q->launch,
+                 "%.256s --kill-on-bad-exit=0 --exact --mem=0 -n %lld -c %lld", given,
+                 (long long)ranks, (long long)threads);
+        return 0;
+    }
+    if (nodes > 1)
+        return err_set(ERR_USAGE,
+                       "%.100s would start all members on the first of %lld nodes: use srun, "
+                       "or a job array (--submit --array)",
+                       given, (long long)nodes);
+    snprintf(q->launch, sizeof q->launch, "%.256s -np %lld", given, (long long)ranks);
+    return 0;
+}
+
+/* Members that fit the job's tasks, or this machine's cores. */
+static int64_t count_places(int64_t ranks, int64_t threads, int64_t nodes)
+{
+    int64_t tasks = environment("SLURM_NTASKS"), each = environment("SLURM_CPUS_PER_TASK");
+    cpu_set_t mine;
+    CPU_ZERO(&mine);
+    sched_getaffinity(0, sizeof mine, &mine);
+    int64_t cores = CPU_COUNT(&mine);
+    if (tasks > 0) {
+        int64_t job = tasks * (each > 0 ? each : threads);
+        cores = nodes > 1 || job < cores ? job : cores;
+    }
+    return cores / (ranks * threads);
+}
+
 /* How members start, and how many at a time. */
 static int settle(struct queue *q)
 {
@@ -84,9 +125,7 @@ static int settle(struct queue *q)
     int64_t ranks = config_int(c, "sweep.ranks"),
             nodes = environment("SLURM_JOB_NUM_NODES");
     int64_t threads = q->s->members > 0 ? q->s->member[0].threads : 1;
-    bool slurm = getenv("SLURM_JOB_ID") != NULL && in_path("srun");
     const char *launch = config_text(c, "sweep.launch");
-    cpu_set_t mine;
     ssize_t n = readlink("/proc/self/exe", q->self, sizeof q->self - 1);
     if (n < 0)
         return err_set(ERR_ENV, "this program's path cannot be found");
@@ -94,18 +133,9 @@ static int settle(struct queue *q)
     if (strcmp(launch, "auto") != 0)
         snprintf(q->launch, sizeof q->launch, "%s",
                  strcmp(launch, "none") == 0 ? "" : launch);
-    else if (slurm &&
-             (ranks > 1 || nodes > 1)) /* --mem=0: steps share the job's memory */
-        snprintf(q->launch, sizeof q->launch,
-                 "srun --mpi=pmix --exact --mem=0 -n %lld -c %lld", (long long)ranks,
-                 (long long)threads);
-    else if (ranks > 1)
-        snprintf(q->launch, sizeof q->launch, "mpirun -np %lld", (long long)ranks);
-    CPU_ZERO(&mine);
-    sched_getaffinity(0, sizeof mine, &mine);
-    int64_t places = nodes > 1 && environment("SLURM_NTASKS") > 0
-                         ? environment("SLURM_NTASKS") / ranks
-                         : CPU_COUNT(&mine) / (ranks * threads);
+    else if (settle_launcher(q, ranks, threads, nodes) != 0)
+        return -1;
+    int64_t places = count_places(ranks, threads, nodes);
     q->at_once = config_is(c, "sweep.at_once", "auto") ? (places > 0 ? places : 1)
                                                        : config_int(c, "sweep.at_once");
     if (q->at_once > q->s->members)
