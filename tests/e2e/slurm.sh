@@ -160,6 +160,8 @@ perl -MJSON::PP -0777 -e '$j = decode_json(<STDIN>); ($most) = sort { $b <=> $a 
     map { ref $_ ? values %$_ : $_ } ($j->{rss_group_bytes});
     exit !($most > 1e6 && 2 * $most < $ARGV[0] * 2**20)' "$asked" <"$work/$odd/accounting.json"
 ok $? "its ranks stayed below the memory that was asked for" || note <"$work/$odd/accounting.json"
+submit "$work/log" --dry-run run.dir="$work/$odd" --ranks 4 --time 10m run.iterations=100000
+says "$work/log.err" "the rest takes .* hours on these ranks: [0-9]+ start\(s\)" "submit says how long the rest takes"
 completed het "$het"
 same het
 says "$work/het/log/slurm-$het.out" "group update     ranks 4-4 " "het: groups as asked for"
