@@ -11,6 +11,7 @@
 #include "pipeline/schema.h"
 #include "pipeline/submit/submit.h"
 #include "pipeline/sweep/sweep_parts.h"
+#include "pipeline/sweep/sweep_places.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -118,9 +119,24 @@ static double rank_memory(const struct sweep *s)
     return bytes;
 }
 
+/* Ranks that may be at work for each rank of the job: members without a launcher fill cores
+ * that others leave idle. */
+static double crowd(const struct submit *job, const struct sweep *s)
+{
+    int64_t ranks = config_int(s->settings, "sweep.ranks"), places = job->ranks / ranks,
+            at_once = places, most = job->tasks > 0 ? plan_parts(s->members, job->tasks)
+                                                    : s->members;
+    if (!config_is(s->settings, "sweep.at_once", "auto"))
+        at_once = config_int(s->settings, "sweep.at_once");
+    else if (ranks == 1 && s->member[0].threads == 1 && job->nodes <= 1)
+        at_once = SWEEP_SPREAD * places;
+    at_once = at_once < most ? at_once : most;
+    return fmax(1, (double)(at_once * ranks) / (double)job->ranks);
+}
+
 static void set_memory(struct submit *job, const struct sweep *s)
 {
-    double bytes = rank_memory(s);
+    double bytes = rank_memory(s) * crowd(job, s);
     job->memory.rank = submit_margin(bytes, 1);
     if (job->nodes > 0 && bytes > 0)
         job->memory.node = job->memory.rank * (double)plan_parts(job->ranks, job->nodes);

@@ -160,6 +160,10 @@ is_code $? 0 "a job of two nodes" "$work/log"
 says "$work/log" "3 at a time" "as many members as tasks at a time"
 [ "$(grep -c -- '^--mpi=pmix --kill-on-bad-exit=0 --exact --mem=0 -n 1 -c 1 .*/sluice run' "$work/bin/steps")" = 4 ]
 ok $? "each a step of the job"
+PATH=$work/bin:$PATH SLURM_JOB_ID=1 SLURM_JOB_NUM_NODES=2 SLURM_NTASKS=3 \
+    sweep "$work/random.yaml" sweep.dir="$work/nodes2" --launcher mpirun
+is_code $? 2 "several nodes without srun" "$work/log"
+says "$work/log" "use srun, or a job array" "says what to do"
 
 # Halving: the best by the metric at each rung's end.
 plan halving halving "samples: 5, eta: 2, min_iterations: 1" <<'YAML'
