@@ -38,7 +38,7 @@ static const char usage[] =
     "  --part I/N           only every Nth member, from the Ith (from 0) on\n"
     "  --dry-run            print the members, run nothing\n"
     "  --submit             write a batch script to SWEEPDIR/slurm and hand it to Slurm: one\n"
-    "                       job whose ranks the members share; options below\n"
+    "                       job whose --ranks the members share; options below\n"
     "  --array              with --submit: a job array of several members per task\n"
     "  --dry-run            with --submit: print the script, do nothing\n\n"
     "sweep.* sets a key of section sweep, all else the configuration of every member.\n"
