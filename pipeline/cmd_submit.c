@@ -47,10 +47,12 @@ static int submit(struct config *c, const struct config *options, struct config 
     int rc = submit_read_site(site, options);
     if (rc == 0)
         rc = submit_open(&s, c, options, site);
+    if (rc == 0)
+        submit_plan(&s);
     if (rc == 0 && config_bool(options, "dry-run"))
         print_scripts(&s);
     else if (rc == 0)
-        rc = submit_send(&s);
+        rc = submit_queue(&s) != 0 || submit_send(&s) != 0 ? -1 : 0;
     submit_close(&s);
     return rc;
 }

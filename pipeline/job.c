@@ -7,6 +7,7 @@
 #include "pipeline/compute.h"
 #include "pipeline/placement.h"
 #include "pipeline/spawner.h"
+#include "pipeline/start_limit.h"
 #include "stages/linalg/petsc.h"
 
 #include <mpi.h>
@@ -27,8 +28,10 @@ int job_run(const char *name, struct config *c,
 {
     if (spawner_begin(c) != 0)
         return cmd_fail(name);
+    start_limit_begin(c);
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ERR_ENV;
+    start_limit_end();
     MPI_Comm group; /* never the world itself, never one with a topology */
     MPI_Comm_split(MPI_COMM_WORLD, 0, 0, &group);
     MPI_Comm_set_errhandler(group, MPI_ERRORS_RETURN);

@@ -14,6 +14,7 @@
 #include "pipeline/report/report.h"
 #include "pipeline/settings.h"
 #include "pipeline/spawner.h"
+#include "pipeline/start_limit.h"
 #include "pipeline/version.h"
 #include "pipeline/worker.h"
 #include "stages/linalg/petsc.h"
@@ -315,11 +316,13 @@ static int start_mpi(struct session *s)
         fprintf(stderr, "sluice: %s\n", err_text());
         return -1;
     }
+    start_limit_begin(s->o->config);
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         fprintf(stderr, "sluice: MPI_Init failed; under Slurm start with srun --mpi=pmix or "
                         "mpirun\n");
         return -1;
     }
+    start_limit_end();
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     s->world = (struct comm){.mpi = MPI_COMM_WORLD};
     MPI_Comm_rank(MPI_COMM_WORLD, &s->world.rank);

@@ -17,106 +17,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ANY 0, 0, NULL, true
-
-/* clang-format off */
-const struct config_key submit_options[] = {
-    {"nodes", CONFIG_INT, "0", 0, 1e6, NULL, true, "nodes; 0: as Slurm sees fit"},
-    {"ranks", CONFIG_INT, "0", 0, 1e6, NULL, true,
-     "MPI ranks, --ntasks of the job; 0: the sum of groups.*, where all are numbers"},
-    {"ntasks", CONFIG_INT, "0", 0, 1e6, NULL, true, "the same"},
-    {"cpus-per-rank", CONFIG_INT, "0", 0, 4096, NULL, true, "cores of a rank; 0: groups.threads"},
-    {"mem", CONFIG_TEXT, "", ANY, "memory per node, as 64G (`sluice plan` says what a rank takes)"},
-    {"time", CONFIG_TEXT, "", ANY,
-     "time limit: 4h, 90m, 12:00:00, 1-00:00:00; empty: the partition's"},
-    {"signal", CONFIG_DURATION, "0", 0, 65535, NULL, true,
-     "how long before the limit the run is asked to stop; 0: the site's"},
-    {"requeue-max", CONFIG_INT, "-1", -1, 1e6, NULL, true,
-     "how often a job goes back into the queue; -1: the site's"},
-    {"name", CONFIG_TEXT, "", ANY, "the job's name; empty: the run directory's"},
-    {"partition", CONFIG_TEXT, "", ANY, "partition; empty: the site's"},
-    {"account", CONFIG_TEXT, "", ANY, "account; empty: the site's"},
-    {"qos", CONFIG_TEXT, "", ANY, "quality of service; empty: the site's"},
-    {"after", CONFIG_TEXT, "", ANY,
-     "begin after these jobs have ended well: 1234 or 1234:1235; afterany:1234: however they end"},
-    {"launcher", CONFIG_TEXT, "", ANY,
-     "words before the program, such as \"srun --mpi=pmix\" or mpirun; empty: the site's"},
-    {"container", CONFIG_TEXT, "", ANY, "image that holds the program"},
-    {"program", CONFIG_TEXT, "", ANY,
-     "the program; empty: this one, or sluice in a container's PATH"},
-    {"het", CONFIG_TEXT, "", ANY,
-     "groups on partitions of their own, one heterogeneous job: rollout=16:cpu,update=8:big; "
-     "ranks:partition, the partition may be left out; groups not named have 1 rank beside the "
-     "one before them; with --chain stages: of each stage's job"},
-    {"chain", CONFIG_CHOICE, "none", 0, 0, "none|stages|blocks", true,
-     "jobs one after another: a job for each stage of each iteration, or for --block iterations"},
-    {"block", CONFIG_INT, "1", 1, 1e9, NULL, true, "iterations of a job, --chain blocks"},
-    {"site", CONFIG_TEXT, "", ANY,
-     "site file; empty: $SLUICE_SITE, PREFIX/share/sluice/site.yaml, slurm/site.yaml"},
-    {"dry-run", CONFIG_BOOL, "false", ANY, "print the script and do nothing"},
-    {.key = NULL},
-};
-
-const struct config_key submit_site[] = {
-    {"launcher", CONFIG_TEXT, "srun --mpi=pmix", ANY, "words before the program"},
-    {"modules", CONFIG_TEXT, "", ANY, "modules to load"},
-    {"environment", CONFIG_TEXT, "", ANY, "NAME=VALUE ..., for the job"},
-    {"setup", CONFIG_TEXT, "", ANY, "a line of shell that goes into the script as it is"},
-    {"account", CONFIG_TEXT, "", ANY, "default of --account"},
-    {"partition", CONFIG_TEXT, "", ANY, "default of --partition"},
-    {"qos", CONFIG_TEXT, "", ANY, "default of --qos"},
-    {"sbatch", CONFIG_TEXT, "", ANY, "further options of sbatch: --name=value ..."},
-    {"scratch", CONFIG_TEXT, "", ANY,
-     "where run directories with a relative name go; $NAME: what that variable holds"},
-    {"container", CONFIG_TEXT, "apptainer exec", ANY, "words before the image"},
-    {"signal", CONFIG_DURATION, "300", 1, 65535, NULL, true, "default of --signal"},
-    {"requeue_max", CONFIG_INT, "100", 0, 1e6, NULL, true, "default of --requeue-max"},
-    {.key = NULL},
-};
-/* clang-format on */
-
-/* PREFIX/bin/sluice -> PREFIX/share/sluice/site.yaml, or slurm/site.yaml of a source folder
- * whose build folder holds the program. */
-static char *site_beside(const char *name)
-{
-    char self[4096] = "";
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash = n > 0 ? strrchr(self, '/') : NULL;
-    if (slash == NULL)
-        return NULL;
-    *slash = '\0';
-    char *path = text_new("%s/../%s", self, name);
-    if (file_exists(path))
-        return path;
-    mem_free(path);
-    return NULL;
-}
-
-int submit_read_site(struct config *site, const struct config *options)
-{
-    const char *given = config_text(options, "site");
-    if (given[0] == '\0' && getenv("SLUICE_SITE") != NULL)
-        given = getenv("SLUICE_SITE");
-    char *path = given[0] != '\0' ? mem_text(given) : site_beside("share/sluice/site.yaml");
-    if (path == NULL)
-        path = site_beside("slurm/site.yaml");
-    int rc = path == NULL ? 0 : config_read(site, path);
-    mem_free(path);
-    return rc;
-}
-
-/* An option, or the site's default where it is empty. */
-static const char *chosen(const struct submit *s, const char *key)
-{
-    const char *value = config_text(s->options, key);
-    return value[0] != '\0' ? value : config_text(s->site, key);
-}
-
 static int check_words(const struct submit *s)
 {
     static const char *const keys[] = {"partition", "account", "qos"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (submit_check_word(keys[i], chosen(s, keys[i])) != 0)
+        if (submit_check_word(keys[i], submit_chosen(s, keys[i])) != 0)
             return -1;
     const char *after = config_text(s->options, "after");
     const char *ids = strncmp(after, "afterany:", 9) == 0 ? after + 9 : after;
@@ -156,7 +61,7 @@ static int split(char ***words, const char *what, const char *line)
 
 static int read_words(struct submit *s)
 {
-    if (split(&s->launcher, "launcher", chosen(s, "launcher")) != 0 ||
+    if (split(&s->launcher, "launcher", submit_chosen(s, "launcher")) != 0 ||
         split(&s->sbatch, "site file: sbatch", config_text(s->site, "sbatch")) != 0 ||
         split(&s->environment, "site file: environment",
               config_text(s->site, "environment")) != 0 ||
@@ -349,14 +254,13 @@ static int scratch_of(const struct submit *s, struct text *out)
     return rc;
 }
 
-/* run.dir becomes absolute: the job may start elsewhere. */
-static int place_run(struct submit *s)
+/* The directory becomes absolute: the job may start elsewhere. */
+static int place(struct submit *s, const char *key, const char *dir)
 {
-    const char *dir = config_text(s->config, "run.dir");
     struct text full = {0};
     int rc = 0;
     if (dir[0] == '\0')
-        return err_set(ERR_USAGE, "run.dir is not set: name the run directory");
+        return err_set(ERR_USAGE, "%s is not set: name the directory", key);
     if (getcwd(s->cwd, sizeof s->cwd) == NULL)
         return err_set_errno("cannot find the working directory", ".");
     if (dir[0] != '/') {
@@ -368,16 +272,22 @@ static int place_run(struct submit *s)
     while (full.len > 1 && full.s[full.len - 1] == '/')
         full.s[--full.len] = '\0';
     if (rc == 0 && full.len >= 3800)
-        rc = err_set(ERR_USAGE, "run.dir: the path is too long");
+        rc = err_set(ERR_USAGE, "%s: the path is too long", key);
     if (rc == 0 && strchr(full.s, '\\') != NULL)
-        rc = err_set(ERR_USAGE, "run.dir: Slurm's names of log files cannot hold a backslash");
-    if (rc == 0) {
+        rc = err_set(ERR_USAGE, "%s: Slurm's names of log files cannot hold a backslash", key);
+    if (rc == 0)
         snprintf(s->dir, sizeof s->dir, "%s", full.s);
-        char *set = text_new("run.dir=%s", s->dir);
-        rc = config_override(s->config, set);
-        mem_free(set);
-    }
     text_free(&full);
+    return rc;
+}
+
+static int place_run(struct submit *s)
+{
+    if (place(s, "run.dir", config_text(s->config, "run.dir")) != 0)
+        return -1;
+    char *set = text_new("run.dir=%s", s->dir);
+    int rc = config_override(s->config, set);
+    mem_free(set);
     return rc;
 }
 
@@ -399,7 +309,7 @@ static int find_program(struct submit *s)
                        s->dir, s->cwd);
     return submit_check_line("the program's path", s->program) != 0 ||
                    submit_check_line("the working directory", s->cwd) != 0 ||
-                   submit_check_line("run.dir", s->dir) != 0
+                   submit_check_line("the directory", s->dir) != 0
                ? -1
                : 0;
 }
@@ -424,10 +334,44 @@ static int compare(const struct submit *s)
 int submit_open(struct submit *s, struct config *c, const struct config *options,
                 const struct config *site)
 {
-    *s = (struct submit){.config = c, .options = options, .site = site};
+    *s = (struct submit){.config = c, .options = options, .site = site, .edition = 1};
     return read_words(s) != 0 || read_times(s) != 0 || place_run(s) != 0 ||
                    find_program(s) != 0 || fit_layout(s) != 0 || compare(s) != 0 ||
                    settings_check(c) != 0
+               ? -1
+               : 0;
+}
+
+static int fit_sweep(struct submit *s, const struct submit_sweep *w)
+{
+    int64_t a = config_int(s->options, "ranks"), b = config_int(s->options, "ntasks");
+    s->kind = SUBMIT_SWEEP;
+    s->nodes = config_int(s->options, "nodes");
+    s->cpus = config_int(s->options, "cpus-per-rank");
+    if (s->cpus == 0)
+        s->cpus = w->threads;
+    s->ranks = a > 0 ? a : b > 0 ? b : w->array ? w->ranks : 0;
+    if (a > 0 && b > 0 && a != b)
+        return err_set(ERR_USAGE, "--ranks and --ntasks are the same; give one");
+    if (s->ranks < w->ranks)
+        return err_set(ERR_USAGE, "--ranks: how many MPI ranks for all members together? A "
+                                  "member has sweep.ranks = %lld of them",
+                       (long long)w->ranks);
+    if (s->nodes > s->ranks)
+        return err_set(ERR_USAGE, "--nodes %lld: more than the %lld ranks",
+                       (long long)s->nodes, (long long)s->ranks);
+    if (config_text(s->options, "container")[0] != '\0' && (w->ranks > 1 || s->nodes > 1))
+        return err_set(ERR_USAGE, "--container: inside of it no launcher is at hand: members of "
+                                  "one rank on one node only");
+    return 0;
+}
+
+int submit_open_sweep(struct submit *s, const struct submit_sweep *w,
+                      const struct config *options, const struct config *site)
+{
+    *s = (struct submit){.options = options, .site = site, .edition = 1};
+    return read_words(s) != 0 || read_times(s) != 0 || place(s, "sweep.dir", w->dir) != 0 ||
+                   find_program(s) != 0 || fit_sweep(s, w) != 0
                ? -1
                : 0;
 }
@@ -438,4 +382,5 @@ void submit_close(struct submit *s)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (lists[i] != NULL)
             exec_command_free(lists[i]);
+    text_free(&s->queued);
 }

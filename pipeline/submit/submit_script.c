@@ -7,6 +7,7 @@
 #include "pipeline/submit/submit_quote.h"
 #include "pipeline/version.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,20 +27,13 @@ static void number(struct text *out, const char *name, int64_t value)
     text_add(out, "#SBATCH --%s=%lld\n", name, (long long)value);
 }
 
-/* An option, or the site's default where it is empty. */
-static const char *chosen(const struct submit *s, const char *key)
-{
-    const char *value = config_text(s->options, key);
-    return value[0] != '\0' ? value : config_text(s->site, key);
-}
-
 /* The directory as Slurm reads it in names of log files, where % begins a pattern. */
 static void log_name(const struct submit *s, struct text *out)
 {
     struct text name = {0};
     for (const char *p = s->dir; *p != '\0'; p++)
         text_add(&name, "%s%c", *p == '%' ? "%" : "", *p);
-    text_add(&name, "/log/slurm-%%j.out");
+    text_add(&name, "/log/slurm-%s.out", s->indices != NULL ? "%A_%a" : "%j");
     option(out, "output", name.s);
     text_free(&name);
 }
@@ -54,22 +48,53 @@ static void job_name(const struct submit *s, enum group stage, struct text *out)
     mem_free(name);
 }
 
-/* What each part of a heterogeneous job has to be told. */
+static bool has_word(char *const *words, const char *start)
+{
+    for (; words != NULL && *words != NULL; words++)
+        if (strncmp(*words, start, strlen(start)) == 0)
+            return true;
+    return false;
+}
+
+/* --mem, or the site's, or by `sluice plan`: for a node where it is known what stands on
+ * one, else for a core. bytes: of a rank. */
+static void memory(const struct submit *s, double bytes, int64_t ranks, struct text *out)
+{
+    const char *given = config_text(s->options, "mem");
+    const double mib = 1048576;
+    option(out, "mem", given);
+    if (given[0] != '\0' || has_word(s->sbatch, "--mem") || bytes <= 0)
+        return;
+    text_add(out, "# Memory: `sluice plan` and a margin; --mem to decide yourself.\n");
+    if (has_word(s->sbatch, "--exclusive"))
+        text_add(out, "#SBATCH --mem=0\n# 0: all of the node. A rank takes about %.0fM.\n",
+                 ceil(bytes / mib));
+    else if (s->memory.node > 0 && s->nodes <= ranks)
+        text_add(out, "#SBATCH --mem=%.0fM\n", ceil(s->memory.node / mib));
+    else
+        text_add(out, "#SBATCH --mem-per-cpu=%.0fM\n",
+                 ceil(bytes / mib / (double)s->cpus));
+}
+
+/* What each part of a heterogeneous job has to be told. bytes: memory of a rank. */
 static void resources(const struct submit *s, int64_t ranks, const char *partition,
-                      struct text *out)
+                      double bytes, struct text *out)
 {
     if (s->time_s > 0)
         text_add(out, "#SBATCH --time=%lld-%02lld:%02lld:%02lld\n",
                  (long long)(s->time_s / DAY), (long long)(s->time_s % DAY / 3600),
                  (long long)(s->time_s % 3600 / 60), (long long)(s->time_s % 60));
-    option(out, "partition", partition[0] != '\0' ? partition : chosen(s, "partition"));
-    option(out, "account", chosen(s, "account"));
-    option(out, "qos", chosen(s, "qos"));
-    if (s->nodes > 0)
-        number(out, "nodes", s->nodes < ranks ? s->nodes : ranks);
+    option(out, "partition", partition[0] != '\0' ? partition : submit_chosen(s, "partition"));
+    option(out, "account", submit_chosen(s, "account"));
+    option(out, "qos", submit_chosen(s, "qos"));
     number(out, "ntasks", ranks);
+    if (s->nodes > 0) {
+        int64_t nodes = s->nodes < ranks ? s->nodes : ranks;
+        number(out, "nodes", nodes);
+        number(out, "ntasks-per-node", (ranks + nodes - 1) / nodes);
+    }
     number(out, "cpus-per-task", s->cpus);
-    option(out, "mem", config_text(s->options, "mem"));
+    memory(s, bytes, ranks, out);
     for (char **w = s->sbatch; w != NULL && *w != NULL; w++) {
         const char *eq = strchr(*w, '=');
         text_add(out, "#SBATCH %.*s", (int)(eq != NULL ? eq + 1 - *w : (int64_t)strlen(*w)),
@@ -87,16 +112,18 @@ static int parts(const struct submit *s, struct text *out)
     for (int g = 0; g < GROUPS;) {
         int first = g;
         int64_t ranks = 0;
+        double bytes = 0;
         if (n++ > 0 && out != NULL)
             text_add(out, "#SBATCH hetjob\n");
         for (; g < GROUPS && strcmp(s->partition[g], s->partition[first]) == 0; g++) {
             ranks += s->group_ranks[g];
+            bytes = fmax(bytes, s->memory.group[g]);
             if (out != NULL)
                 text_add(out, "# %s: %lld rank(s)\n", group_name((enum group)g),
                          (long long)s->group_ranks[g]);
         }
         if (out != NULL)
-            resources(s, ranks, s->partition[first], out);
+            resources(s, ranks, s->partition[first], bytes, out);
     }
     return n;
 }
@@ -123,9 +150,11 @@ static void head(const struct submit *s, enum group stage, struct text *out)
     if (s->kind == SUBMIT_HET)
         parts(s, out);
     else if (s->kind == SUBMIT_STAGES)
-        resources(s, s->group_ranks[stage], s->partition[stage], out);
+        resources(s, s->group_ranks[stage], s->partition[stage], s->memory.group[stage], out);
     else
-        resources(s, s->ranks, "", out);
+        resources(s, s->ranks, "", s->memory.rank, out);
+    if (s->indices != NULL)
+        option(out, "array", s->indices);
 }
 
 static void modules(const struct submit *s, struct text *out)
@@ -163,14 +192,6 @@ static void surroundings(const struct submit *s, struct text *out)
         text_add(out, "%s\n", config_text(s->site, "setup"));
 }
 
-static bool has_word(char *const *words, const char *start)
-{
-    for (; *words != NULL; words++)
-        if (strncmp(*words, start, strlen(start)) == 0)
-            return true;
-    return false;
-}
-
 static void word(struct text *out, const char *value)
 {
     text_add(out, " ");
@@ -187,6 +208,21 @@ static void container(const struct submit *s, struct text *out)
     text_add(out, " --bind \"$dir\" --bind ");
     submit_quote(out, s->cwd);
     word(out, image);
+}
+
+/* `start sluice sweep ...`: it starts its members' ranks itself. */
+static void launch_sweep(const struct submit *s, struct text *out)
+{
+    text_add(out, "start");
+    container(s, out);
+    word(out, s->program);
+    for (char *const *w = s->word; *w != NULL; w++) {
+        text_add(out, " \\\n   ");
+        word(out, *w);
+    }
+    if (s->indices != NULL)
+        text_add(out, " \\\n    --part \"$SLURM_ARRAY_TASK_ID/%lld\"", (long long)s->tasks);
+    text_add(out, "\n");
 }
 
 /* `start srun ... sluice`, without the command. */
@@ -234,7 +270,14 @@ static const char waiting[] =
     "}\n"
     "\n";
 
-static const char queueing[] =
+static const char stopped_sweep[] =
+    "\n"
+    "# Stopped early, with something left to do: 75; 138 where it had not begun. Everything\n"
+    "# else is final.\n"
+    "[ \"$rc\" -eq 75 ] || { [ -n \"$asked\" ] && [ \"$rc\" -eq 138 ]; } || exit \"$rc\"\n"
+    "if [ -e \"$dir/STOP\" ]; then\n";
+
+static const char stopped_run[] =
     "\n"
     "# Stopped early, with something left to do: 75; 138 where the ranks had not begun; or what\n"
     "# a mpirun that got TERM itself says. Everything else is final.\n"
@@ -243,13 +286,17 @@ static const char queueing[] =
     "        grep -qs '\"state\": *\"stopped\"' \"$dir/status.json\"; }; }\n"
     "}\n"
     "stopped || exit \"$rc\"\n"
-    "if grep -qs '\"message\": *\"STOP file\"' \"$dir/status.json\"; then\n"
+    "if grep -qs '\"message\": *\"STOP file\"' \"$dir/status.json\"; then\n";
+
+static const char queueing[] =
     "    echo 'stopped by the file STOP: not put back into the queue'\n"
     "    exit \"$rc\"\n"
     "fi\n"
     "# After scancel, scontrol requeue and most preemptions Slurm itself has decided. A job that\n"
     "# was warned is still running; one that is ended at its limit has that as its reason.\n"
-    "state=$(squeue -h -j \"$SLURM_JOB_ID\" -o '%T %r' | head -n 1)\n"
+    "job=$SLURM_JOB_ID\n"
+    "[ -z \"${SLURM_ARRAY_TASK_ID:-}\" ] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID\n"
+    "state=$(squeue -h -j \"$job\" -o '%T %r' | head -n 1)\n"
     "case $state in\n"
     "RUNNING* | *TimeLimit*) ;;\n"
     "*) echo \"stopped early; Slurm says: $state\"; exit \"$rc\" ;;\n"
@@ -260,26 +307,40 @@ void submit_script(const struct submit *s, enum group stage, struct text *out)
     head(s, stage, out);
     surroundings(s, out);
     text_add(out, "%s", waiting);
-    launch(s, out);
-    if (s->kind == SUBMIT_STAGES)
+    if (s->kind == SUBMIT_SWEEP) {
+        launch_sweep(s, out);
+    } else if (s->kind == SUBMIT_STAGES) {
+        launch(s, out);
         text_add(out, " stage %s \"$dir\"\n", group_name(stage));
-    else
-        text_add(out, " run \"$dir/slurm/config.yaml\"%s\n",
+    } else {
+        char *config = submit_file(s, "config", "yaml");
+        launch(s, out);
+        text_add(out, " run \"$dir/slurm/%s\"%s\n", config,
                  s->kind == SUBMIT_BLOCKS ? " ${1:+run.iterations=\"$1\"}" : "");
-    text_add(out, "%s", queueing);
+        mem_free(config);
+    }
+    text_add(out, "%s%s", s->kind == SUBMIT_SWEEP ? stopped_sweep : stopped_run, queueing);
     text_add(out,
              "if [ \"${SLURM_RESTART_COUNT:-0}\" -ge %lld ]; then\n"
              "    echo 'stopped early; it was put back into the queue %lld times already'\n"
              "    exit \"$rc\"\n"
              "fi\n"
              "echo 'stopped early; back into the queue'\n"
-             "scontrol requeue \"$SLURM_JOB_ID\"\n"
+             "scontrol requeue \"$job\"\n"
              "exit \"$rc\"\n",
              (long long)s->requeue_max, (long long)s->requeue_max);
 }
 
 char *submit_script_path(const struct submit *s, enum group stage)
 {
-    return text_new("%s/slurm/%s.sbatch", s->dir,
-                    s->kind == SUBMIT_STAGES ? group_name(stage) : "job");
+    char *name = submit_file(s, s->kind == SUBMIT_STAGES ? group_name(stage) : "job", "sbatch");
+    char *path = text_new("%s/slurm/%s", s->dir, name);
+    mem_free(name);
+    return path;
+}
+
+char *submit_file(const struct submit *s, const char *name, const char *end)
+{
+    return s->edition == 1 ? text_new("%s.%s", name, end)
+                           : text_new("%s-%lld.%s", name, (long long)s->edition, end);
 }

@@ -25,14 +25,18 @@ static int write_below(const struct submit *s, const char *name, const struct te
 static int write_files(const struct submit *s)
 {
     struct text t = {0};
-    char *dir = text_new("%s/slurm", s->dir);
-    int rc = rundir_create(s->dir) != 0 || file_make_dirs(dir) != 0 ? -1 : 0;
-    config_dump(s->config, &t, false);
-    if (rc == 0)
-        rc = write_below(s, "slurm/config.yaml", &t);
-    if (rc == 0 && s->kind == SUBMIT_STAGES) /* `sluice stage` reads this one */
-        rc = write_below(s, "config.yaml", &t);
+    char *dir = text_new("%s/slurm", s->dir), *log = text_new("%s/log", s->dir);
+    char *config = submit_file(s, "slurm/config", "yaml");
+    int rc = file_make_dirs(dir) != 0 || file_make_dirs(log) != 0 ? -1 : 0;
+    if (rc == 0 && s->config != NULL) {
+        config_dump(s->config, &t, false);
+        rc = rundir_create(s->dir) != 0 || write_below(s, config, &t) != 0 ? -1 : 0;
+        if (rc == 0 && s->kind == SUBMIT_STAGES) /* `sluice stage` reads this one */
+            rc = write_below(s, "config.yaml", &t);
+    }
     text_free(&t);
+    if (rc == 0)
+        rc = submit_queue_begin(s);
     for (int g = 0; g < (s->kind == SUBMIT_STAGES ? GROUPS : 1) && rc == 0; g++) {
         char *path = submit_script_path(s, (enum group)g);
         submit_script(s, (enum group)g, &t);
@@ -40,6 +44,8 @@ static int write_files(const struct submit *s)
         text_free(&t);
         mem_free(path);
     }
+    mem_free(config);
+    mem_free(log);
     mem_free(dir);
     return rc;
 }
@@ -86,6 +92,8 @@ static int send_one(const struct submit *s, enum group stage, const char *argume
         word[n] = extra;
     int code = child_run(word, log);
     int rc = code < 0 ? -1 : read_id(log, from < 0 ? 0 : from, code, id);
+    if (rc == 0)
+        rc = submit_queue_add(s, id);
     mem_free(extra);
     mem_free(after);
     mem_free(script);

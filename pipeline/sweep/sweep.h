@@ -52,13 +52,11 @@ void sweep_destroy(struct sweep *s);
 struct sweep_options {
     int64_t part, parts;   /* only members whose number % parts == part */
     double max_walltime_s; /* 0: none */
+    const char *launcher;  /* words before a program of several ranks; "": as Slurm has it */
 };
 
 /* Runs what is not finished. 0: all of it is finished; ERR_STOPPED: the same call goes
  * on; else the code of the first member that failed. */
 int sweep_run(const struct sweep *s, const struct sweep_options *o);
-
-/* The batch script of a job array over all members, on stdout. ERR_USAGE. */
-int sweep_array(const struct sweep *s, int argc, char **argv);
 
 #endif

@@ -34,12 +34,12 @@ const struct config_key sweep_settings[] = {
      "members that run at a time; auto: as many as the cores (several nodes: tasks) carry, and "
      "up to three per core where members of one thread leave cores idle"},
     {"sweep.launch", CONFIG_TEXT, "auto", 0, 0, NULL, false,
-     "words before a member's program; auto: none for one rank on one node, else srun inside "
-     "a Slurm job and mpirun elsewhere; none"},
+     "words before a member's program; auto: none for one rank on one node, else --launcher with "
+     "the member's ranks: srun inside a Slurm job, mpirun elsewhere; none"},
     {"sweep.array_tasks", CONFIG_INT, "auto", 1, SWEEP_MEMBERS, "auto", false,
-     "--array-script: tasks of the array; auto: ten members each, below MaxArraySize's default"},
+     "--array: tasks of the array; auto: ten members each, below the site's MaxArraySize"},
     {"sweep.array_at_once", CONFIG_INT, "0", 0, SWEEP_MEMBERS, NULL, false,
-     "--array-script: tasks that Slurm runs at a time; 0: no limit"},
+     "--array: tasks that Slurm runs at a time; 0: no limit"},
     {.key = NULL},
 };
 /* clang-format on */

@@ -3,6 +3,7 @@
  * memory. Signals are held back but for the moments in which this process waits. */
 #include "pipeline/child.h"
 #include "pipeline/sweep/sweep_parts.h"
+#include "pipeline/sweep/sweep_places.h"
 
 #include "io/rundir.h"
 #include "io/sys/clock.h"
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { SPREAD = 3 };               /* most members per core */
 static const double WAKE_S = 0.25; /* between looks at the clock, STOP and locks */
 
 struct slot {
@@ -56,63 +55,25 @@ struct queue {
     bool left; /* something was stopped */
 };
 
-static int64_t environment(const char *name)
-{
-    const char *v = getenv(name);
-    int64_t n;
-    return v != NULL && text_to_i64(v, &n) ? n : 0;
-}
-
-static bool in_path(const char *program)
-{
-    const char *p = getenv("PATH");
-    bool found = false;
-    while (p != NULL && *p != '\0' && !found) {
-        size_t n = strcspn(p, ":");
-        char *full = text_new("%.*s/%s", (int)n, p, program);
-        found = access(full, X_OK) == 0;
-        mem_free(full);
-        p += n + (p[n] == ':');
-    }
-    return found;
-}
-
 /* How members start, and how many at a time. */
 static int settle(struct queue *q)
 {
     const struct config *c = q->s->settings;
-    int64_t ranks = config_int(c, "sweep.ranks"),
-            nodes = environment("SLURM_JOB_NUM_NODES");
     int64_t threads = q->s->members > 0 ? q->s->member[0].threads : 1;
-    bool slurm = getenv("SLURM_JOB_ID") != NULL && in_path("srun");
-    const char *launch = config_text(c, "sweep.launch");
-    cpu_set_t mine;
+    int64_t places = sweep_places(q->s);
     ssize_t n = readlink("/proc/self/exe", q->self, sizeof q->self - 1);
     if (n < 0)
         return err_set(ERR_ENV, "this program's path cannot be found");
     q->self[n] = '\0';
-    if (strcmp(launch, "auto") != 0)
-        snprintf(q->launch, sizeof q->launch, "%s",
-                 strcmp(launch, "none") == 0 ? "" : launch);
-    else if (slurm &&
-             (ranks > 1 || nodes > 1)) /* --mem=0: steps share the job's memory */
-        snprintf(q->launch, sizeof q->launch,
-                 "srun --mpi=pmix --exact --mem=0 -n %lld -c %lld", (long long)ranks,
-                 (long long)threads);
-    else if (ranks > 1)
-        snprintf(q->launch, sizeof q->launch, "mpirun -np %lld", (long long)ranks);
-    CPU_ZERO(&mine);
-    sched_getaffinity(0, sizeof mine, &mine);
-    int64_t places = nodes > 1 && environment("SLURM_NTASKS") > 0
-                         ? environment("SLURM_NTASKS") / ranks
-                         : CPU_COUNT(&mine) / (ranks * threads);
-    q->at_once = config_is(c, "sweep.at_once", "auto") ? (places > 0 ? places : 1)
+    if (sweep_launch(q->s, q->o->launcher, q->launch, sizeof q->launch) != 0)
+        return -1;
+    q->at_once = config_is(c, "sweep.at_once", "auto") ? places
                                                        : config_int(c, "sweep.at_once");
     if (q->at_once > q->s->members)
         q->at_once = q->s->members;
     q->most = q->at_once;
     if (config_is(c, "sweep.at_once", "auto") && q->launch[0] == '\0' && threads == 1)
-        q->most = SPREAD * q->at_once;
+        q->most = SWEEP_SPREAD * q->at_once;
     /* A single rank needs no daemon beside it; several launchers must not all bind
      * their ranks to the first cores. */
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
@@ -278,14 +239,14 @@ static double cpu_s(void)
 static void fill_cores(struct queue *q)
 {
     struct window *w = &q->window;
-    double cores = (double)(q->most / SPREAD), now, cpu, busy;
+    double cores = (double)(q->most / SWEEP_SPREAD), now, cpu, busy;
     if (++w->ends < 2 * q->at_once || q->at_once >= q->most)
         return;
     now = clock_s();
     cpu = cpu_s();
     busy = (cpu - w->cpu_s) / (cores * fmax(now - w->since, 1e-3));
     if (busy < 0.95) {
-        q->at_once = (int64_t)ceil((double)q->at_once / fmax(busy, 1.0 / SPREAD));
+        q->at_once = (int64_t)ceil((double)q->at_once / fmax(busy, 1.0 / SWEEP_SPREAD));
         q->at_once = q->at_once < q->most ? q->at_once : q->most;
     }
     *w = (struct window){.since = now, .cpu_s = cpu};

@@ -3,18 +3,14 @@
 # signal, the time limit, a preemption, by hand, after the loss of a node; heterogeneous jobs
 # and chains; all end with the bits of an uninterrupted run. Real Slurm on virtual nodes.
 . tests/e2e/lib.sh
+. tests/tools/slurm_lib.sh
 
-mini=$work/slurm
-at_exit() { [ ! -d "$mini" ] || bash tests/tools/slurm_mini.sh stop "$mini"; }
 iterations=8
 model "$work/model"
 config "$work/config.yaml" $iterations "$work/model"
 site=$work/site.yaml
 echo 'launcher: srun --mpi=pmix' >"$site"
 export SLUICE_SITE=$site
-# All nodes are this machine: messages between them go by its loopback, not by whatever
-# network it has, whose connections may fail.
-export OMPI_MCA_btl_tcp_if_include=lo
 
 # submit LOG CONFIG...
 submit() {
@@ -60,9 +56,32 @@ done >"$work/missing"
 [ ! -s "$work/missing" ]
 ok $? "it has what options and site ask for" || note <"$work/missing"
 says "$work/dry" '^start mpirun --bind-to none -np "\$SLURM_NTASKS"' "mpirun starts the ranks"
+[ "$(grep -c -- '^#SBATCH --mem' "$work/dry")" = 1 ]
+ok $? "memory is asked for once"
 dry --ranks 2 --container "$work/an image.sif"
 says "$work/dry" "apptainer exec --bind \"\\\$dir\" --bind $PWD '$work/an image.sif' sluice run" \
     "a container's program runs in it"
+
+# Memory is what `sluice plan` says, a quarter more and 128 MiB.
+rank=$("$sluice" plan "$work/config.yaml" --ranks 4 | sed -n 's/ *the largest rank *\([0-9]*\) MiB/\1/p')
+asks() { # FACTOR OPTION NAME ARGUMENTS...
+    local factor=$1 option=$2 name=$3
+    shift 3
+    dry "$@"
+    awk -v got="$(sed -n "s/^#SBATCH --$option=\([0-9]*\)M$/\1/p" "$work/dry")" -v f="$factor" \
+        -v rank="${rank:-0}" 'BEGIN { d = got - f * (1.25 * rank + 128)
+            exit !(got > 0 && d > -2 * f && d < 2 * f + 1) }'
+    ok $? "$name" || grep mem "$work/dry" | note
+}
+asks 1 mem-per-cpu "memory of a rank, for its core" --ranks 4
+asks 0.5 mem-per-cpu "and for each of its two" --ranks 4 --cpus-per-rank 2
+asks 2 mem "memory of a node" --ranks 4 --nodes 2
+echo 'sbatch: --exclusive' >"$work/whole.yaml"
+dry --ranks 4 --nodes 2 --site "$work/whole.yaml"
+says "$work/dry" '^#SBATCH --mem=0$' "all of it, where nodes are not shared"
+dry --het rollout=2:main,update=1:big
+[ "$(grep -c -- '^#SBATCH --mem-per-cpu=[0-9]*M$' "$work/dry")" = 2 ]
+ok $? "each part of a heterogeneous job has its own"
 
 SCRATCH=$work/scratch timeout 60 "$sluice" submit "$work/config.yaml" run.dir=a/b --dry-run \
     --ranks 2 --site slurm/site.example.yaml >"$work/dry" 2>"$work/dry.err"
@@ -80,7 +99,7 @@ is_code $? 0 "odd names" "$work/dry.err"
 } >"$work/words.sh"
 bash "$work/words.sh" >"$work/words"
 [ "$(grep -cxF -- "$odd" "$work/words")" = 3 ] && grep -qxF -- "$odd.sif" "$work/words" &&
-    ! grep -qv '^#SBATCH' <(sed -n '/^#SBATCH/,/^$/p' "$work/dry" | grep .) && [ ! -e oops ]
+    ! grep -qv '^#' <(sed -n '/^#SBATCH/,/^$/p' "$work/dry" | grep .) && [ ! -e oops ]
 ok $? "stay whole and start nothing" || note <"$work/words"
 
 refused 2 "Did you mean|did you mean" "an unknown key" --ranks 1 sampler.stepps=3
@@ -100,39 +119,7 @@ ln -s "$(command -v timeout)" "$work/bin"
 PATH=$work/bin submit "$work/log" run.dir="$work/none" --ranks 1
 is_code $? 4 "no sbatch" "$work/log.err"
 
-for p in slurmctld slurmd munged sbatch unshare; do
-    command -v $p >/dev/null && [ "$(id -u)" = 0 ] || {
-        skip "real jobs" "no $p, or not root: sh tests/setup.sh --tests as root"
-        finish
-    }
-done
-bash tests/tools/slurm_mini.sh start "$mini" 4 >"$work/mini" 2>&1 || {
-    note <"$work/mini"
-    skip "real jobs" "Slurm does not start on this machine"
-    finish
-}
-export SLURM_CONF=$mini/slurm.conf
-
-# Like until_true, but asks slurmctld less often.
-soon() { until_true eval "sleep 0.1; $(printf '%q ' "$@")"; }
-state() { # ID
-    scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p;T;q'
-}
-is_state() { [ "$(state "$1")" = "$2" ]; }
-has_ended() {
-    case $(state "$1") in
-    COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL) ;;
-    *) false ;;
-    esac
-}
-completed() { # NAME ID
-    soon has_ended "$2"
-    is_state "$2" COMPLETED
-    ok $? "$1: the job completes" || {
-        scontrol show job "$2" | head -n 8 | note
-        tail -n 12 "$work/$1"/log/slurm-*.out | note
-    }
-}
+start_slurm 4
 send() { # NAME ARGUMENTS...: its number is in $id
     local name=$1
     shift
@@ -141,28 +128,7 @@ send() { # NAME ARGUMENTS...: its number is in $id
     id=$(tail -n 1 "$work/$name.id")
     id=${id%% *}
 }
-# back ID: waits until the job is in the queue again and lets it start: Slurm would wait for
-# two minutes. Its permission to start is refused within a second of its last end.
-back() {
-    soon is_state "$1" PENDING || return 1
-    sleep 2
-    scontrol update jobid="$1" StartTime=now
-}
-# same NAME [FILES]: that many files are the reference's, none differs from it.
-same() {
-    digests "$work/$1" >"$work/digests"
-    awk -v want="${2:-65}" 'NR == FNR { bits[$1] = $2; next }
-        $1 in bits { n++; if (bits[$1] != $2) print $1, "differs" }
-        END { if (n < want) print n, "of", want, "files" }' \
-        "$work/reference.bits" "$work/digests" >"$work/other"
-    [ ! -s "$work/other" ]
-    ok $? "$1: the bits of an uninterrupted run" || head -n 4 "$work/other" | note
-}
-restarts() { # NAME ID COUNT
-    scontrol show job "$2" | grep -q " Restarts=$3 "
-    ok $? "$1: restarted $3 time(s)" || scontrol show job "$2" | grep Restarts | note
-}
-
+same() { reaches "$work/$1" "$work/reference.bits" "$1: the bits of an uninterrupted run" "${2:-65}"; }
 # A run that will be disturbed is long; then the configuration that its job reads ends it
 # where the reference ends.
 long() { # NAME ARGUMENTS...
@@ -189,6 +155,13 @@ completed "$odd" "$one"
 digests "$work/$odd" >"$work/reference.bits"
 [ -s "$work/$odd/log/slurm-$one.out" ] && [ "$(wc -l <"$work/reference.bits")" = 65 ]
 ok $? "its log and all files are there" || ls "$work/$odd/log" | note
+asked=$(sed -n 's/^#SBATCH --mem=\([0-9]*\)M$/\1/p' "$work/$odd/slurm/job.sbatch") # of two ranks
+perl -MJSON::PP -0777 -e '$j = decode_json(<STDIN>); ($most) = sort { $b <=> $a }
+    map { ref $_ ? values %$_ : $_ } ($j->{rss_group_bytes});
+    exit !($most > 1e6 && 2 * $most < $ARGV[0] * 2**20)' "$asked" <"$work/$odd/accounting.json"
+ok $? "its ranks stayed below the memory that was asked for" || note <"$work/$odd/accounting.json"
+submit "$work/log" --dry-run run.dir="$work/$odd" --ranks 4 --time 10m run.iterations=100000
+says "$work/log.err" "the rest takes .* hours on these ranks: [0-9]+ start\(s\)" "submit says how long the rest takes"
 completed het "$het"
 same het
 says "$work/het/log/slurm-$het.out" "group update     ranks 4-4 " "het: groups as asked for"
@@ -205,6 +178,26 @@ echo "container: $work/apptainer exec" >"$work/container.yaml"
 send contained --ranks 1 --time 10m --container "$work/an.sif" --program "$sluice" \
     --site "$work/container.yaml"
 contained=$id
+submit "$work/log" run.dir="$work/contained" --ranks 1 run.iterations=9
+is_code $? 2 "a second submission" "$work/log.err"
+says "$work/log.err" "job $contained \\((PENDING|RUNNING|CONFIGURING)\\).*--after $contained" "names the job in the queue"
+cp -r "$work/contained/slurm" "$work/frozen"
+send contained --ranks 1 --time 10m --after "$contained" run.iterations=9
+behind=$id
+(cd "$work/frozen" && sha256sum config.yaml job.sbatch) >"$work/sums"
+(cd "$work/contained/slurm" && sha256sum -c "$work/sums") >"$work/log" 2>&1
+ok $? "behind it: files of its own" || note <"$work/log"
+submit "$work/log" run.dir="$work/contained" --ranks 1 --after "$contained"
+is_code $? 2 "a third has to wait for the last one" "$work/log.err"
+# A rank that dies before MPI is up.
+cat >"$work/dies" <<SH
+#!/bin/bash
+mkdir "$work/died" 2>/dev/null && echo this one dies && exit 127
+exec $sluice "\$@"
+SH
+chmod 755 "$work/dies"
+send lost --het rollout=1:main,update=1:big --time 10m --program "$work/dies" run.start_timeout=5
+lost=$id
 send blocks --ranks 2 --chain blocks --block 5 --time 10m
 completed blocks "$id"
 same blocks
@@ -212,6 +205,13 @@ same blocks
 ok $? "blocks: two jobs"
 completed contained "$contained"
 same contained
+completed contained "$behind"
+[ -e "$work/contained/policy/v000009.h5" ]
+ok $? "behind it: the run goes on as far as it was told"
+soon has_ended "$lost"
+is_state "$lost" FAILED
+ok $? "lost: a rank that does not start ends the job" || scontrol show job "$lost" | head -n 8 | note
+says "$work/lost/log/slurm-$lost.out" "MPI has not started within 5 s" "lost: the others say what they waited for"
 
 # A chain ends where a job fails.
 send broken --ranks 1 --chain stages run.iterations=1 --time 10m --program false

@@ -138,12 +138,6 @@ for part in 0 1; do sweep "$work/random.yaml" --part $part/2 || break; done
 is_code $? 0 "two parts" "$work/log"
 sweep "$work/random.yaml"
 says "$work/log" "^4 members, 4 finished already" "are the whole"
-"$sluice" sweep "$work/random.yaml" --array-script sweep.array_tasks=2 \
-    sweep.array_at_once=1 >"$work/script" && bash -n "$work/script" &&
-    grep -qx '#SBATCH --array=0-1%1' "$work/script" &&
-    SLURM_ARRAY_TASK_ID=1 timeout 60 bash "$work/script" >"$work/log" 2>&1
-is_code $? 0 "the batch script of an array" "$work/log"
-says "$work/log" "^2 members, 2 finished already" "runs its part"
 
 # Several ranks, by the launcher.
 sweep "$work/list.yaml" sweep.dir="$work/ranks" sweep.ranks=2 sweep.at_once=2 \
@@ -156,7 +150,7 @@ mkdir "$work/bin"
 cat >"$work/bin/srun" <<'SH'
 #!/bin/bash
 echo "$*" >>"$(dirname "$0")/steps"
-shift 7
+shift 8
 exec "$@"
 SH
 chmod +x "$work/bin/srun"
@@ -164,8 +158,12 @@ PATH=$work/bin:$PATH SLURM_JOB_ID=1 SLURM_JOB_NUM_NODES=2 SLURM_NTASKS=3 \
     sweep "$work/random.yaml" sweep.dir="$work/nodes"
 is_code $? 0 "a job of two nodes" "$work/log"
 says "$work/log" "3 at a time" "as many members as tasks at a time"
-[ "$(grep -c -- '^--mpi=pmix --exact --mem=0 -n 1 -c 1 .*/sluice run' "$work/bin/steps")" = 4 ]
+[ "$(grep -c -- '^--mpi=pmix --kill-on-bad-exit=0 --exact --mem=0 -n 1 -c 1 .*/sluice run' "$work/bin/steps")" = 4 ]
 ok $? "each a step of the job"
+PATH=$work/bin:$PATH SLURM_JOB_ID=1 SLURM_JOB_NUM_NODES=2 SLURM_NTASKS=3 \
+    sweep "$work/random.yaml" sweep.dir="$work/nodes2" --launcher mpirun
+is_code $? 2 "several nodes without srun" "$work/log"
+says "$work/log" "use srun, or a job array" "says what to do"
 
 # Halving: the best by the metric at each rung's end.
 plan halving halving "samples: 5, eta: 2, min_iterations: 1" <<'YAML'

@@ -69,7 +69,18 @@ esac
 
 n=${3:-2}
 mkdir -p "$d"/{run,state,log,spool,tmp}
-port=$((20000 + ($$ * 16) % 12000))
+# Ports that nobody listens at. Several that start at a time wait for each other until they
+# have theirs.
+exec 9<"$0"
+flock -w 60 9 || true
+in_use() { # PORT
+    grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$1") .* 0A " /proc/net/tcp /proc/net/tcp6
+} 2>/dev/null
+for _ in $(seq 100); do
+    port=$((20000 + RANDOM % 700 * 17)) free=1
+    for i in $(seq 0 "$n"); do ! in_use $((port + i)) || free=; done
+    [ -z "$free" ] || break
+done
 [ -f "$d/run/munge.key" ] || {
     dd if=/dev/urandom of="$d/run/munge.key" bs=128 count=1 2>/dev/null
     chmod 600 "$d/run/munge.key"
@@ -94,7 +105,10 @@ MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=500
+KillOnBadExit=1
+MaxArraySize=8
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobAcctGatherType=jobacct_gather/none
@@ -112,9 +126,9 @@ PartitionName=big Nodes=n[1-$n] MaxTime=INFINITE State=UP PriorityTier=1 GraceTi
 PartitionName=urgent Nodes=n[1-$n] MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 CONF
 munged --force --key-file="$d/run/munge.key" --socket="$d/run/munge.sock" \
-    --pid-file="$d/run/munged.pid" --log-file="$d/log/munged.log" --seed-file="$d/run/munged.seed"
-slurmctld -c -f "$SLURM_CONF"
-for i in $(seq "$n"); do slurmd_of "n$i"; done
+    --pid-file="$d/run/munged.pid" --log-file="$d/log/munged.log" --seed-file="$d/run/munged.seed" 9>&-
+slurmctld -c -f "$SLURM_CONF" 9>&-
+for i in $(seq "$n"); do slurmd_of "n$i" 9>&-; done
 for _ in $(seq 200); do
     [ "$(sinfo -h -N -p main -o %t 2>/dev/null | grep -c '^idle$' || true)" != "$n" ] || {
         echo "export SLURM_CONF=$SLURM_CONF"

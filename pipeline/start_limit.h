@@ -1,0 +1,14 @@
+/* A limit on the start of MPI. A launcher such as srun leaves ranks alone that wait in
+ * MPI_Init for one that ended before it, or that cannot be reached; they would wait until
+ * the job's time limit. */
+#ifndef SLUICE_PIPELINE_START_LIMIT_H
+#define SLUICE_PIPELINE_START_LIMIT_H
+
+#include "io/config.h"
+
+/* From here on the process has run.start_timeout for MPI_Init: then it says so, on each
+ * node the first rank does, and ends with ERR_STALL. start_limit_end after MPI_Init. */
+void start_limit_begin(const struct config *c);
+void start_limit_end(void);
+
+#endif
