@@ -33,10 +33,12 @@ struct coordinator {
     struct record_rank *farewell;   /* [world] */
     struct record_account *spent;   /* [window, GROUPS], of iterations at hand */
     struct known *known;            /* [window] policies sealed in this job */
+    struct timeline *timeline;
     int64_t window;
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
 
+    double zero; /* of the time line */
     double started, checked, pinged, longest, iteration_began;
     double moved; /* when any rank last finished or entered another phase */
     double group_from[GROUPS], group_to[GROUPS]; /* of the iteration at hand */

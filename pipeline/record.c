@@ -208,6 +208,22 @@ static void put_account(struct json_out *o, const struct record_account *a)
     json_out_f64(o, "other_s", other_s(a));
 }
 
+const char *record_wait_name(int on)
+{
+    return on == RECORD_LEASE ? "lease" : group_name((enum group)on);
+}
+
+static void put_waits(struct json_out *o, const char *key, const struct record_waits *w)
+{
+    char name[40];
+    json_out_map(o, key);
+    for (int k = 0; k < RECORD_WAITS; k++) {
+        snprintf(name, sizeof name, "%s_s", record_wait_name(k));
+        json_out_f64(o, name, w->on_s[k]);
+    }
+    json_out_end(o);
+}
+
 /* What of the ranks' time was no arithmetic of the network; of those that take turns only
  * as many count as there are cores for. */
 static double overhead(double network_s, int ranks, double wall_s)
@@ -225,6 +241,10 @@ static void put_split(struct json_out *o, const struct record_times *t)
         put_account(o, &t->account[g]);
         json_out_end(o);
     }
+    json_out_end(o);
+    json_out_map(o, "rank_wait");
+    for (int g = 0; g < GROUPS; g++)
+        put_waits(o, group_name((enum group)g), &t->waited[g]);
     json_out_end(o);
     json_out_f64(o, "pipeline_overhead", overhead(network, t->at_once, t->iteration_s));
 }
@@ -351,13 +371,14 @@ static void both(const char *line)
 
 /* One group's line; returns its ranks' seconds of network arithmetic. */
 static double put_group(struct json_out *o, const struct layout *l, enum group g,
-                        const struct record_account *account, double wall_s)
+                        const struct record_session *session)
 {
     char line[256];
+    double wall_s = session->wall_s;
     struct record_account sum = {0};
     double low = INFINITY, high = 0;
     for (int k = l->start[g]; k < l->start[g] + l->size[g]; k++) {
-        const struct record_account *a = &account[k * GROUPS + g];
+        const struct record_account *a = &session->account[k * GROUPS + g];
         record_add(&sum, a);
         low = fmin(low, a->working_s);
         high = fmax(high, a->working_s);
@@ -371,6 +392,7 @@ static double put_group(struct json_out *o, const struct layout *l, enum group g
     put_account(o, &sum);
     json_out_f64(o, "working_max_s", high);
     json_out_f64(o, "working_min_s", low);
+    put_waits(o, "waited_for", &session->waited[g]);
     json_out_end(o);
     snprintf(line, sizeof line,
              "%-9s %6d %9.2f %8.2f %7.2f %8.2f %10.2f %6.2f %7.2f %9.2f %6.1f  %.2f / %.2f",
@@ -398,10 +420,11 @@ static void put_ranks(struct json_out *o, const struct layout *l,
 }
 
 int record_accounting(struct record *r, const struct layout *l,
-                      const struct record_account *account,
-                      const struct record_rank *rank, int at_once, double wall_s)
+                      const struct record_session *s)
 {
     char line[128];
+    int at_once = s->at_once;
+    double wall_s = s->wall_s;
     struct json_out *o = json_out_create();
     double network = 0;
     json_out_f64(o, "wall_s", wall_s);
@@ -413,13 +436,13 @@ int record_accounting(struct record *r, const struct layout *l,
          "waiting busy %  max / min rank");
     for (int g = 0; g < GROUPS; g++)
         if (l->size[g] > 0)
-            network += put_group(o, l, (enum group)g, account, wall_s);
+            network += put_group(o, l, (enum group)g, s);
     json_out_end(o);
     double part = overhead(network, at_once, wall_s);
     json_out_i64(o, "ranks_at_once", at_once);
     json_out_f64(o, "network_s", network);
     json_out_f64(o, "pipeline_overhead", part);
-    put_ranks(o, l, rank);
+    put_ranks(o, l, s->rank);
     json_out_f64(o, "core_hours", wall_s * l->world / 3600);
     snprintf(line, sizeof line,
              "pipeline overhead %.1f %% = 1 - network %.2f s / (%d ranks at once x %.2f s)",

@@ -16,6 +16,7 @@ struct worker_options {
     const struct layout *layout;
     const char *hosts; /* host name of each rank, 64 bytes each */
     double stall_s; /* 0: never */
+    double zero_s;  /* clock_s of this rank when the session began */
 };
 
 /* Works until the coordinator says quit. Returns the run's exit code and its reason in
