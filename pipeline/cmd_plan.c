@@ -5,15 +5,13 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/cmd.h"
+#include "pipeline/plan/plan_derive.h"
 #include "pipeline/plan/plan_model.h"
 #include "pipeline/plan/plan_sizes.h"
 #include "pipeline/plan/plan_warn.h"
 #include "pipeline/schema.h"
 #include "pipeline/settings.h"
 #include "stages/algo/algo.h"
-#include "stages/nn/param.h"
-#include "stages/reward/learned.h"
-#include "stages/reward/scorer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -39,131 +37,6 @@ static const char help[] =
     "                 strong for the same work, weak for samples that grow with them\n";
 
 enum { SIZES = 64 }; /* numbers of ranks in a table */
-
-static int open_model(struct plan *p)
-{
-    const char *path = config_text(p->c, "model.path");
-    const char *network = config_text(p->c, "pretrain.network");
-    struct schedule schedule;
-    if (path[0] == '\0' && network[0] == '\0')
-        return 0;
-    p->model = path[0] != '\0' ? model_open(path, -1, true) : model_new(network, 0);
-    if (p->model == NULL)
-        return -1;
-    model_sample_shape(p->model, p->dim);
-    p->d = p->dim[0] * p->dim[1] * p->dim[2];
-    if (p->d < 1)
-        return err_set(ERR_INPUT, "%s: the network's config.json names no sample_size",
-                       path[0] != '\0' ? path : network);
-    p->classes = model_classes(p->model);
-    p->parameters = param_total(model_params(p->model));
-    if (model_set_guidance(p->model, config_real(p->c, "sampler.guidance")) != 0)
-        return err_add("sampler.guidance");
-    p->flops = model_flops(p->model);
-    char *file = path[0] != '\0' ? model_scheduler_path(path)
-                                 : mem_text(config_text(p->c, "pretrain.scheduler"));
-    int rc = schedule_read(&schedule, file[0] != '\0' ? file : NULL);
-    if (rc == 0) {
-        struct sampler_options o = {
-            .kind =
-                config_is(p->c, "sampler.kind", "ddpm") ? SAMPLER_DDPM : SAMPLER_DDIM,
-            .steps = p->steps,
-            .eta = config_real(p->c, "sampler.eta"),
-            .sigma_min = config_real(p->c, "sampler.sigma_min"),
-            .clamp_last = config_bool(p->c, "sampler.clamp_last"),
-            .spacing = (int)config_choice(p->c, "sampler.spacing") - 1,
-            .clip_sample = config_is(p->c, "sampler.clip_sample", "model")
-                               ? -1
-                               : config_is(p->c, "sampler.clip_sample", "true")};
-        rc = sampler_init(&p->sampler, &schedule, &o);
-        p->have_sampler = rc == 0;
-        schedule_free(&schedule);
-    }
-    mem_free(file);
-    return rc;
-}
-
-/* Opens the learned reward, and the reward itself where there is no model.path, so that
- * no run has opened it: both may refuse the network or their keys. */
-static int open_rewards(struct plan *p)
-{
-    void *ctx = NULL;
-    struct learned *learned = NULL;
-    const struct reward_scene scene = {
-        .channels = p->dim[0],
-        .height = p->dim[1],
-        .width = p->dim[2],
-        .classes = p->classes,
-        .coding = model_coding(p->model),
-        .config = p->c,
-    };
-    if (config_text(p->c, "model.path")[0] == '\0') {
-        if (p->reward.open(&scene, &ctx) != 0)
-            return -1;
-        p->reward.close(ctx);
-    }
-    if (learned_open(&scene, &learned) != 0)
-        return -1;
-    if (learned != NULL)
-        learned_size(learned, &p->features, &p->heads, &p->factor);
-    learned_close(learned);
-    return 0;
-}
-
-/* Fills the plan but for what is tried out. */
-static int derive_work(struct plan *p)
-{
-    const struct config *c = p->c;
-    p->samples = config_int(c, "rollout.samples");
-    p->copies = config_int(c, "rollout.copies");
-    p->shard = config_int(c, "rollout.shard_samples");
-    p->shards = plan_parts(p->samples, p->shard);
-    p->micro = config_int(c, "model.micro_batch");
-    p->batch = config_is(c, "update.batch", "auto") ? p->samples
-                                                    : config_int(c, "update.batch");
-    p->epochs = config_int(c, "update.inner_epochs");
-    p->steps = config_int(c, "sampler.steps");
-    p->threads =
-        config_is(c, "groups.threads", "auto") ? 1 : config_int(c, "groups.threads");
-    p->update_ranks = config_is(c, "groups.update", "auto")
-                          ? p->ranks
-                          : config_int(c, "groups.update");
-    p->algo = algo_find(config_text(c, "algorithm.name"));
-    if (p->algo == NULL || scorer_describe(c, NULL, &p->reward) != 0 ||
-        open_model(p) != 0)
-        return -1;
-    const struct sampler all = {.steps = p->steps, .live_steps = p->steps};
-    struct algo_options o;
-    algo_options_read(&o, p->algo, c);
-    p->needs = algo_needs(p->algo, &o);
-    if (config_real(c, "run.kl_budget") > 0)
-        p->needs |= NEEDS_REFERENCE_DENSITY;
-    algo_options_free(&o);
-    p->trained = algo_pairs_each(p->algo, c, p->have_sampler ? &p->sampler : &all);
-    if (algo_on_chain(p->algo) && p->have_sampler && p->sampler.live_steps == 0)
-        p->trained = 0;
-    if (p->batch > p->samples)
-        p->batch = p->samples;
-    p->pairs = p->batch * p->trained;
-    p->optimizer_steps = p->epochs * plan_parts(p->samples, p->batch);
-    return 0;
-}
-
-/* Fills the plan; the pending error is what `sluice run` would say. */
-static int derive(struct plan *p)
-{
-    struct layout layout;
-    if (settings_layout(&layout, p->c, (int)p->ranks) != 0 ||
-        derive_work(p) != 0)
-        return -1;
-    if (p->model != NULL && open_rewards(p) != 0)
-        return -1;
-    if (p->model != NULL)
-        probe_model(&p->probe, p->model, compute_of(p->c));
-    if (!p->rate_given)
-        p->rate = p->probe.rate;
-    return 0;
-}
 
 static void print_work(const struct plan *p)
 {
@@ -267,13 +140,6 @@ static void print_plan(struct plan *p, double *memory)
     }
 }
 
-static void close_plan(struct plan *p)
-{
-    if (p->have_sampler)
-        sampler_free(&p->sampler);
-    model_destroy(p->model);
-}
-
 /* The command line. */
 struct wish {
     const char *from;
@@ -298,7 +164,7 @@ static int find_rates(struct plan_rates *r, const struct plan *p, const struct w
     struct plan run = {.ranks = 1};
     struct config *c = schema_load(1, argument);
     run.c = c;
-    int rc = c == NULL ? -1 : derive_work(&run);
+    int rc = c == NULL ? -1 : plan_derive(&run);
     if (rc == 0 && (run.parameters != p->parameters || run.flops != p->flops))
         rc = err_set(ERR_USAGE,
                      "%s: a run of another network (%lld parameters, here %lld): its rates "
@@ -306,7 +172,7 @@ static int find_rates(struct plan_rates *r, const struct plan *p, const struct w
                      w->from, (long long)run.parameters, (long long)p->parameters);
     if (rc == 0)
         rc = plan_rates_read(r, w->from, &run);
-    close_plan(&run);
+    plan_close(&run);
     config_destroy(c);
     text_free(&path);
     return rc;
@@ -413,7 +279,7 @@ static int plan(const struct wish *w, const struct config *c)
                      .rate_given = w->gflops > 0};
     struct plan_rates r;
     double memory = 0;
-    int rc = settings_check(c) != 0 ? -1 : w->scaling ? derive_work(&p) : derive(&p);
+    int rc = settings_check(c) != 0 ? -1 : w->scaling ? plan_derive(&p) : plan_derive_all(&p);
     if (rc == 0 && (w->from != NULL || w->calibrate))
         rc = find_rates(&r, &p, w);
     if (rc == 0 && w->scaling) {
@@ -424,7 +290,7 @@ static int plan(const struct wish *w, const struct config *c)
             rc = plan_predict(&p, &r, &w->machine, memory);
         plan_warn(&p);
     }
-    close_plan(&p);
+    plan_close(&p);
     return rc;
 }
 
