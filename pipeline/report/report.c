@@ -184,6 +184,7 @@ static void add_page(struct text *out, const struct page *p)
     add_curves(out, &p->metrics, &drawn);
     report_rewards(out, p->dir, &p->metrics, p->config);
     report_samples(out, p->dir);
+    report_timeline(out, p->dir);
     report_times(out, &p->metrics);
     report_accounting(out, p->accounting);
     report_iterations(out, &p->metrics, !drawn);
