@@ -26,6 +26,8 @@ struct report_shares {
 };
 /* A missing or unreadable file gives n = 0. */
 void report_shares_read(struct report_shares *s, const char *rundir);
+/* The same sums of the last job, from accounting.json; false where it lacks them. */
+bool report_shares_of_job(struct report_spent sum[GROUPS], const struct json *accounting);
 void report_shares_free(struct report_shares *s);
 
 /* A stretch of time; kind: enum task_time, or a wait's group. Seconds since the session
@@ -81,7 +83,7 @@ void report_lanes(struct text *out, const struct report_line *l);
 struct report_facts {
     const struct report_metrics *metrics;
     const struct report_shares *shares;
-    bool apart, overlap; /* groups own their ranks; ranks have several roles */
+    bool apart; /* groups own their ranks */
     struct layout layout;
     bool planned; /* the next one is there */
     struct plan_proposal plan;

@@ -10,8 +10,8 @@ enum {
     RIGHT = 20
 };
 
-const char *const report_colour[GROUPS] = {"#2563eb", "#f59e0b", "#16a34a", "#9333ea"};
-const char *const report_tint[RECORD_WAITS] = {"#cfdefb", "#fdebca", "#cdeed9", "#eadcfb",
+const char *const report_colour[GROUPS] = {"#3b82f6", "#10b981", "#8b5cf6", "#f59e0b"};
+const char *const report_tint[RECORD_WAITS] = {"#d6e6fe", "#c9f2e3", "#e4dcfd", "#fdeac6",
                                                "#e2e8f0"};
 const char *const report_awaited[RECORD_WAITS] = {"rollouts", "scores", "advantages",
                                                   "a new policy", "the coordinator"};
