@@ -206,6 +206,19 @@ static void put_spans(struct json_out *o, const struct task_spans *s, enum task_
         json_out_end(o);
 }
 
+static void put_waits(struct json_out *o, const struct wait *wait, int waits)
+{
+    json_out_list(o, "waited");
+    for (int i = 0; i < waits; i++) {
+        json_out_map(o, NULL);
+        json_out_text(o, "for", record_wait_name(wait[i].on));
+        json_out_i64(o, "from_us", microseconds(wait[i].from));
+        json_out_i64(o, "to_us", microseconds(wait[i].to));
+        json_out_end(o);
+    }
+    json_out_end(o);
+}
+
 static void put_lease(struct json_out *o, int rank, const struct lease *l,
                       const struct record_account *a, const struct timeline_lease *w,
                       const struct wait *wait, int waits)
@@ -224,17 +237,8 @@ static void put_lease(struct json_out *o, int rank, const struct lease *l,
     put_spans(o, &w->spans, TIME_IO, "io_us");
     put_spans(o, &w->spans, TIME_COMMUNICATION, "communication_us");
     put_spans(o, &w->spans, TIME_WAITING, "vote_us");
-    if (waits > 0) {
-        json_out_list(o, "waited");
-        for (int i = 0; i < waits; i++) {
-            json_out_map(o, NULL);
-            json_out_text(o, "for", record_wait_name(wait[i].on));
-            json_out_i64(o, "from_us", microseconds(wait[i].from));
-            json_out_i64(o, "to_us", microseconds(wait[i].to));
-            json_out_end(o);
-        }
-        json_out_end(o);
-    }
+    if (waits > 0)
+        put_waits(o, wait, waits);
     json_out_end(o);
 }
 
@@ -376,22 +380,40 @@ static int group_of(const struct layout *l, int rank)
     return g;
 }
 
-void timeline_finish(struct timeline *t, double now_s, struct record_waits waited[GROUPS])
+/* What the ranks waited for after their last leases. */
+static void put_rest(struct timeline *t, double now_s)
 {
     const struct layout *l = t->o.layout;
     struct point point[POINTS];
     struct wait wait[POINTS + 1];
-    int points = t->newest < 0 ? 0 : add_iteration(t, point, 0, t->newest);
-    for (int64_t i = t->newest + 1; i <= t->newest + t->entries; i++) {
-        struct entry *e = &t->entry[(i + t->entries) % t->entries];
-        end_line(t, e, now_s, false);
-    }
-    write_held(t);
+    int points = add_iteration(t, point, 0, t->newest);
+    struct json_out *o = json_out_create();
+    json_out_text(o, "session", t->session);
+    json_out_i64(o, "to_us", microseconds(now_s));
+    json_out_list(o, "rest");
     for (int r = 0; r < l->world; r++) {
         int g = group_of(l, r), n = cut(point, points, t->until[r], now_s, wait);
         for (int i = 0; g < GROUPS && i < n; i++)
             t->sum[g].on_s[wait[i].on] += wait[i].to - wait[i].from;
+        if (g == GROUPS || !shown(l, (enum group)g, r))
+            continue;
+        json_out_map(o, NULL);
+        json_out_i64(o, "rank", r);
+        put_waits(o, wait, n);
+        json_out_end(o);
     }
+    json_out_end(o);
+    json_out_finish(o, 0, &t->held);
+    text_add(&t->held, "\n");
+}
+
+void timeline_finish(struct timeline *t, double now_s, struct record_waits waited[GROUPS])
+{
+    for (int64_t i = t->newest + 1; i <= t->newest + t->entries; i++)
+        end_line(t, &t->entry[(i + t->entries) % t->entries], now_s, false);
+    if (t->newest >= 0)
+        put_rest(t, now_s);
+    write_held(t);
     for (int g = 0; g < GROUPS; g++)
         waited[g] = t->sum[g];
 }

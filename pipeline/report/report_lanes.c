@@ -14,7 +14,7 @@ static const double finest = 0.4; /* of the picture's unit: nothing smaller is d
 /* The scale, and the place downwards. */
 struct scene {
     struct text *out;
-    double from, scale; /* x = REPORT_LEFT + (t - from) * scale */
+    double from, to, scale; /* x = REPORT_LEFT + (t - from) * scale */
     double y;
 };
 
@@ -26,7 +26,7 @@ static double x_of(const struct scene *s, double t)
 static void rect(const struct scene *s, double from, double to, double y, double h,
                  const char *fill)
 {
-    double x = fmax(x_of(s, from), REPORT_LEFT), end = x_of(s, to);
+    double x = fmax(x_of(s, from), REPORT_LEFT), end = x_of(s, fmin(to, s->to));
     if (end - x >= finest)
         text_add(s->out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" %s/>\n",
                  x, y, end - x, h, fill);
@@ -36,7 +36,7 @@ static void rect(const struct scene *s, double from, double to, double y, double
 static bool joins(const struct scene *s, const struct report_lease *run,
                   const struct report_lease *l)
 {
-    return l->group == run->group && l->iteration == run->iteration &&
+    return !run->rest && !l->rest && l->group == run->group && l->iteration == run->iteration &&
            l->aside == run->aside && (l->from - run->to) * s->scale < 2 * finest;
 }
 
@@ -100,7 +100,8 @@ static void draw_rank(struct scene *s, const struct report_line *l, int rank,
         struct report_lease run = l->lease[i];
         for (n = 1; i + n < end && joins(s, &run, &l->lease[i + n]); n++)
             run.to = fmax(run.to, l->lease[i + n].to);
-        draw_bar(s, &run, n);
+        if (!run.rest)
+            draw_bar(s, &run, n);
     }
     for (int64_t i = first; i < end; i++)
         if (!l->lease[i].aside)
@@ -190,11 +191,10 @@ static double tick_step(double range)
     return step * (range / step > 40 ? 5 : range / step > 16 ? 2 : 1);
 }
 
-static void draw_axis(const struct scene *s, const struct report_line *l, double to,
-                      double bottom)
+static void draw_axis(const struct scene *s, const struct report_line *l, double bottom)
 {
-    double step = tick_step(to - s->from);
-    for (double t = 0; t <= to - s->from; t += step)
+    double step = tick_step(s->to - s->from);
+    for (double t = 0; t <= s->to - s->from; t += step)
         text_add(s->out,
                  "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" "
                  "fill=\"#64748b\">%.4g s</text>\n",
@@ -215,16 +215,15 @@ void report_lanes(struct text *out, const struct report_line *l)
 {
     struct text body = {0};
     struct scene s = {.out = &body, .from = INFINITY, .y = TOP};
-    double to = 0;
     for (int i = 0; i < l->extents; i++) {
         s.from = fmin(s.from, l->extent[i].from);
-        to = fmax(to, l->extent[i].to);
+        s.to = fmax(s.to, l->extent[i].to);
     }
-    if (!(to > s.from))
+    if (!(s.to > s.from))
         return;
-    s.scale = (REPORT_WIDTH - REPORT_LEFT - RIGHT) / (to - s.from);
+    s.scale = (REPORT_WIDTH - REPORT_LEFT - RIGHT) / (s.to - s.from);
     draw_lanes(&s, l);
-    draw_axis(&s, l, to, s.y);
+    draw_axis(&s, l, s.y);
     text_add(out, "<h3>The last %d iteration%s <span>each lane is a rank</span></h3>\n",
              l->extents, l->extents == 1 ? "" : "s");
     report_svg(out, s.y + BOTTOM, "what each rank did, over time");

@@ -47,6 +47,17 @@ static void read_spans(struct report_lease *l, const struct json *list, enum tas
     }
 }
 
+static void read_waits(struct report_lease *l, const struct json *waits)
+{
+    for (int64_t i = 0; i < json_count(waits) && l->waits < REPORT_WAITS; i++) {
+        const struct json *w = json_item(waits, i);
+        struct report_span *s = &l->wait[l->waits];
+        l->waits += wait_of(json_text(json_get(w, "for")), &s->kind) &&
+                    seconds(w, "from_us", &s->from) && seconds(w, "to_us", &s->to) &&
+                    s->from <= s->to;
+    }
+}
+
 static bool read_lease(struct report_lease *l, const struct json *j, int64_t iteration)
 {
     int64_t rank;
@@ -62,15 +73,26 @@ static bool read_lease(struct report_lease *l, const struct json *j, int64_t ite
     read_spans(l, json_get(j, "io_us"), TIME_IO);
     read_spans(l, json_get(j, "communication_us"), TIME_COMMUNICATION);
     read_spans(l, json_get(j, "vote_us"), TIME_WAITING);
-    const struct json *waits = json_get(j, "waited");
-    for (int64_t i = 0; i < json_count(waits) && l->waits < REPORT_WAITS; i++) {
-        const struct json *w = json_item(waits, i);
-        struct report_span *s = &l->wait[l->waits];
-        l->waits += wait_of(json_text(json_get(w, "for")), &s->kind) &&
-                    seconds(w, "from_us", &s->from) && seconds(w, "to_us", &s->to) &&
-                    s->from <= s->to;
-    }
+    read_waits(l, json_get(j, "waited"));
     return true;
+}
+
+/* The last line of a job that ended well. */
+static void read_rest(struct report_line *l, const struct json *list, double end)
+{
+    int64_t rank;
+    l->lease = mem_resize(l->lease, l->leases, l->leases + json_count(list) + 1,
+                          sizeof *l->lease);
+    for (int64_t i = 0; i < json_count(list); i++) {
+        const struct json *one = json_item(list, i);
+        struct report_lease *at = &l->lease[l->leases];
+        *at = (struct report_lease){.rest = true, .from = end, .to = end};
+        if (json_to_i64(json_get(one, "rank"), &rank) && rank >= 0 && rank <= RANKS_MOST) {
+            at->rank = (int)rank;
+            read_waits(at, json_get(one, "waited"));
+            l->leases++;
+        }
+    }
 }
 
 static bool read_groups(struct report_line *l, struct report_extent *e,
@@ -106,6 +128,12 @@ static bool read_line(struct report_line *l, const struct json *j, char session[
     int64_t left_out = 0;
     const struct json *groups = json_get(j, "groups"), *leases = json_get(j, "leases");
     const char *name = json_text(json_get(j, "session"));
+    if (name != NULL && session[0] == '\0' && json_get(j, "rest") != NULL &&
+        seconds(j, "to_us", &e.to)) {
+        snprintf(session, 64, "%.63s", name);
+        read_rest(l, json_get(j, "rest"), e.to);
+        return true;
+    }
     if (groups == NULL || name == NULL || !json_to_i64(json_get(j, "iteration"), &e.iteration) ||
         !seconds(j, "from_us", &e.from) || !seconds(j, "to_us", &e.to) || e.from > e.to ||
         !read_groups(l, &e, groups))

@@ -43,6 +43,7 @@ struct report_lease {
     int rank;
     enum group group;
     bool aside;
+    bool rest; /* no lease: what the rank waited for after its last one */
     int64_t iteration;
     double from, to;
     int spans, waits;

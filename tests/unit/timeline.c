@@ -185,10 +185,13 @@ static void test_read(void)
     tap_ok(r.extents == 2 && r.extent[0].iteration == 7 && r.extent[0].complete &&
                r.extent[1].iteration == 8 && !r.extent[1].complete,
            "two iterations behind a cut line");
-    tap_ok(r.leases == 7 && r.ranks[GROUP_UPDATE] == 1 && r.first[GROUP_UPDATE] == 3,
+    tap_ok(r.leases == 7 + 4 && r.ranks[GROUP_UPDATE] == 1 && r.first[GROUP_UPDATE] == 3,
            "all leases and the groups' ranks");
     tap_ok(!report_line_overlaps(&r), "no rank has two roles");
-    const struct report_lease *last = &r.lease[r.leases - 1];
+    const struct report_lease *last = &r.lease[r.leases - 2];
+    tap_ok(last[1].rest && last[1].rank == 3 && last[1].waits == 2 &&
+               last[1].wait[0].kind == GROUP_ROLLOUT && fabs(last[1].wait[1].to - 6.5) < 1e-6,
+           "and what each rank waited for at the end");
     tap_ok(last->rank == 3 && last->waits == 4 && last->wait[2].kind == GROUP_ADVANTAGE &&
                fabs(last->wait[2].from - 2.6) < 1e-6 && fabs(last->wait[2].to - 3.1) < 1e-6,
            "with their waits");
