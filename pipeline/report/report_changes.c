@@ -150,6 +150,8 @@ static void find_layout(struct report_facts *f, const char *rundir, const struct
     char *replay = rundir_path(rundir, "replay.json");
     bool judged = !file_exists(replay) && layout_of_job(&f->layout, accounting);
     mem_free(replay);
+    if (accounting == NULL)
+        snprintf(why, 320, "a job writes accounting.json, which it takes, at its end");
     if (!judged)
         return;
     f->apart = !f->layout.overlap;

@@ -35,7 +35,9 @@ checked five MANY "their time lines"
 grep -q 'group idle [0-9]* %</b>: ' "$work/five/report.html"
 ok $? "groups that take turns are idle, says the advice"
 
-# Killed in the middle; what is written is whole, and the next job adds to it.
+# One job ends, the next is killed, a third one goes on: what is written is whole.
+run_mpi "$work/log" 3 run "$work/config.yaml" run.dir="$work/killed" run.iterations=2
+is_code $? 0 "a job of two iterations" "$work/log"
 # shellcheck disable=SC2086
 begin "$work/log" 5 run "$work/config.yaml" run.dir="$work/killed" run.iterations=400 $apart \
     groups.placement=split
@@ -52,7 +54,9 @@ run_mpi "$work/log" 2 run "$work/config.yaml" run.dir="$work/killed" \
     run.iterations=$((10#$newest + 2))
 is_code $? 0 "two ranks go on" "$work/log"
 sed -i '/"cut$/d' "$work/killed/log/timeline.jsonl"
-checked killed ONE "the time line of both jobs"
+[ "$(grep -c '"rest"' "$work/killed/log/timeline.jsonl")" = 2 ]
+ok $? "two jobs have told how they ended"
+checked killed ONE "the time lines of all jobs"
 
 # Runs without these records, and with damaged ones.
 rm "$work/two/log/timeline.jsonl"
