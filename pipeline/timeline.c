@@ -3,9 +3,8 @@
  * own iteration. Up to each such moment the rank waited for the group that was due; what is
  * left is the time until the lease was there. Times are kept as doubles and written as
  * whole microseconds. */
-#include "pipeline/timeline.h"
+#include "pipeline/timeline_line.h"
 
-#include "io/json.h"
 #include "io/rundir.h"
 #include "io/sys/clock.h"
 #include "io/sys/err.h"
@@ -91,11 +90,6 @@ void timeline_destroy(struct timeline *t)
     mem_free(t);
 }
 
-static int64_t microseconds(double s)
-{
-    return isfinite(s) && fabs(s) < 1e12 ? (int64_t)llround(1e6 * s) : 0;
-}
-
 /* The entry of an iteration, NULL where it is not kept. */
 static const struct entry *find(const struct timeline *t, int64_t iteration)
 {
@@ -158,21 +152,17 @@ static int find_points(const struct timeline *t, const struct lease *l,
     return n;
 }
 
-struct wait {
-    int on; /* a group, or RECORD_LEASE */
-    double from, to;
-};
-
 /* Cuts from .. to at the points; returns how many waits. */
 static int cut(const struct point *p, int points, double from, double to,
-               struct wait w[POINTS + 1])
+               struct timeline_wait w[POINTS + 1])
 {
     int n = 0;
     for (int i = 0; i <= points && from < to; i++) {
         double end = i == points ? to : fmin(p[i].at, to);
         if (end <= from)
             continue;
-        w[n++] = (struct wait){i == points ? RECORD_LEASE : (int)p[i].group, from, end};
+        int on = i == points ? (int)RECORD_LEASE : (int)p[i].group;
+        w[n++] = (struct timeline_wait){on, from, end};
         from = end;
     }
     return n;
@@ -184,70 +174,12 @@ static bool shown(const struct layout *l, enum group g, int rank)
     return every > 0 && layout_has(l, g, rank) && (rank - l->start[g]) % every == 0;
 }
 
-static void put_pair(struct json_out *o, double from, double to)
-{
-    json_out_i64(o, NULL, microseconds(from));
-    json_out_i64(o, NULL, microseconds(to));
-}
-
-static void put_spans(struct json_out *o, const struct task_spans *s, enum task_time k,
-                      const char *name)
-{
-    bool open = false;
-    for (int i = 0; i < (int)s->n && i < TASK_SPANS; i++) {
-        if (s->span[i].kind != k)
-            continue;
-        if (!open)
-            json_out_list(o, name);
-        open = true;
-        put_pair(o, s->span[i].from, s->span[i].to);
-    }
-    if (open)
-        json_out_end(o);
-}
-
-static void put_waits(struct json_out *o, const struct wait *wait, int waits)
-{
-    json_out_list(o, "waited");
-    for (int i = 0; i < waits; i++) {
-        json_out_map(o, NULL);
-        json_out_text(o, "for", record_wait_name(wait[i].on));
-        json_out_i64(o, "from_us", microseconds(wait[i].from));
-        json_out_i64(o, "to_us", microseconds(wait[i].to));
-        json_out_end(o);
-    }
-    json_out_end(o);
-}
-
-static void put_lease(struct json_out *o, int rank, const struct lease *l,
-                      const struct record_account *a, const struct timeline_lease *w,
-                      const struct wait *wait, int waits)
-{
-    json_out_map(o, NULL);
-    json_out_i64(o, "rank", rank);
-    json_out_text(o, "group", group_name(l->group));
-    if (l->shard >= 0)
-        json_out_i64(o, "shard", l->shard);
-    json_out_i64(o, "from_us", microseconds(w->from_s));
-    json_out_i64(o, "to_us", microseconds(w->to_s));
-    if (w->aside == 1) {
-        json_out_bool(o, "aside", true);
-        json_out_i64(o, "working_us", microseconds(a->working_s));
-    }
-    put_spans(o, &w->spans, TIME_IO, "io_us");
-    put_spans(o, &w->spans, TIME_COMMUNICATION, "communication_us");
-    put_spans(o, &w->spans, TIME_WAITING, "vote_us");
-    if (waits > 0)
-        put_waits(o, wait, waits);
-    json_out_end(o);
-}
-
 void timeline_lease(struct timeline *t, int rank, const struct lease *lease,
                     const struct record_account *a, const struct timeline_lease *w)
 {
     struct entry *e = open_entry(t, lease->iteration);
     struct point point[POINTS];
-    struct wait wait[POINTS + 1];
+    struct timeline_wait wait[POINTS + 1];
     int waits = 0;
     if (w->aside != 1) {
         waits = cut(point, find_points(t, lease, point), t->until[rank], w->from_s, wait);
@@ -271,7 +203,10 @@ void timeline_lease(struct timeline *t, int rank, const struct lease *lease,
         json_out_list(e->line, "leases");
     }
     e->leases++;
-    put_lease(e->line, rank, lease, a, w, wait, waits);
+    timeline_put_lease(e->line, rank, lease, a, w);
+    if (waits > 0)
+        timeline_put_waits(e->line, wait, waits);
+    json_out_end(e->line);
 }
 
 void timeline_sealed(struct timeline *t, const struct lease *lease, double now_s)
@@ -322,38 +257,17 @@ static void write_held(struct timeline *t)
     mem_free(path);
 }
 
-static void put_groups(const struct timeline *t, struct entry *e)
-{
-    const struct layout *l = t->o.layout;
-    json_out_map(e->line, "groups");
-    for (int g = 0; g < GROUPS; g++) {
-        if (l->size[g] == 0)
-            continue;
-        json_out_map(e->line, group_name((enum group)g));
-        json_out_i64(e->line, "first", l->start[g]);
-        json_out_i64(e->line, "ranks", l->size[g]);
-        json_out_i64(e->line, "working_us", microseconds(e->working[g]));
-        json_out_map(e->line, "waited_us");
-        for (int k = 0; k < RECORD_WAITS; k++)
-            json_out_i64(e->line, record_wait_name(k),
-                         microseconds(e->waited[g].on_s[k]));
-        json_out_end(e->line);
-        json_out_end(e->line);
-    }
-    json_out_end(e->line);
-}
-
 /* Closes the entry's line. */
 static void end_line(struct timeline *t, struct entry *e, double now_s, bool complete)
 {
     if (e->line == NULL)
         return;
     json_out_end(e->line);
-    json_out_i64(e->line, "from_us", microseconds(t->began));
-    json_out_i64(e->line, "to_us", microseconds(now_s));
+    json_out_i64(e->line, "from_us", timeline_us(t->began));
+    json_out_i64(e->line, "to_us", timeline_us(now_s));
     json_out_bool(e->line, "complete", complete);
     json_out_i64(e->line, "left_out", e->left_out);
-    put_groups(t, e);
+    timeline_put_groups(e->line, t->o.layout, e->working, e->waited);
     json_out_finish(e->line, 0, &t->held);
     text_add(&t->held, "\n");
     e->line = NULL;
@@ -385,11 +299,11 @@ static void put_rest(struct timeline *t, double now_s)
 {
     const struct layout *l = t->o.layout;
     struct point point[POINTS];
-    struct wait wait[POINTS + 1];
+    struct timeline_wait wait[POINTS + 1];
     int points = add_iteration(t, point, 0, t->newest);
     struct json_out *o = json_out_create();
     json_out_text(o, "session", t->session);
-    json_out_i64(o, "to_us", microseconds(now_s));
+    json_out_i64(o, "to_us", timeline_us(now_s));
     json_out_list(o, "rest");
     for (int r = 0; r < l->world; r++) {
         int g = group_of(l, r), n = cut(point, points, t->until[r], now_s, wait);
@@ -399,7 +313,7 @@ static void put_rest(struct timeline *t, double now_s)
             continue;
         json_out_map(o, NULL);
         json_out_i64(o, "rank", r);
-        put_waits(o, wait, n);
+        timeline_put_waits(o, wait, n);
         json_out_end(o);
     }
     json_out_end(o);

@@ -250,9 +250,9 @@ static int advise_clip(struct text *out, const struct report_facts *f)
         return 0;
     if (clip >= clip_most) {
         text_add(out,
-                 "<li><b>%.0f %% of the ratios were clipped</b> in the last %lld iterations: "
-                 "their gradient is 0; a smaller <code>update.lr</code>, fewer inner epochs or "
-                 "a wider <code>algorithm.clip_range</code>.</li>\n",
+                 "<li><b>%.0f %% of the ratios left the clip range</b> in the last %lld "
+                 "iterations: the steps are large for it; a smaller <code>update.lr</code>, fewer "
+                 "inner epochs or a wider <code>algorithm.clip_range</code>.</li>\n",
                  100 * clip, (long long)(m->n - late(m)));
         return 1;
     }
@@ -260,8 +260,8 @@ static int advise_clip(struct text *out, const struct report_facts *f)
         !isfinite(slope))
         return 0;
     text_add(out,
-             "<li><b>%.2g %% of the ratios were clipped</b> in the last %lld iterations, and the "
-             "reward has no clear trend (%+.2g per iteration): a larger <code>update.lr</code> "
+             "<li><b>%.2g %% of the ratios left the clip range</b> in the last %lld iterations, and "
+             "the reward has no clear trend (%+.2g per iteration): a larger <code>update.lr</code> "
              "has room.</li>\n",
              100 * clip, (long long)(m->n - late(m)), slope);
     return 1;

@@ -111,10 +111,10 @@ static void draw_rank(struct scene *s, const struct report_line *l, int rank,
 
 /* All ranks of a group: of each iteration the part in which they worked, then by whom they
  * waited for. */
-static void draw_mean(struct scene *s, const struct report_line *l, int g)
+static void draw_mean(struct scene *s, const struct report_line *l, int g,
+                      const char *label)
 {
-    char label[64], fill[64];
-    snprintf(label, sizeof label, "mean of %d", l->ranks[g]);
+    char fill[64];
     draw_label(s, label);
     for (int i = 0; i < l->extents; i++) {
         const struct report_extent *e = &l->extent[i];
@@ -175,13 +175,17 @@ static void draw_lanes(struct scene *s, const struct report_line *l)
                      !together && i == 0 ? ", " : "", rank[i]);
             draw_rank(s, l, rank[i], label);
         }
-        if (!together && l->ranks[g] > n && n > 0)
-            draw_mean(s, l, g);
+        if (!together && l->ranks[g] > n && n > 0) {
+            snprintf(label, sizeof label, "mean of %d", l->ranks[g]);
+            draw_mean(s, l, g, label);
+        }
         s->y += n > 0 ? GAP : 0;
     }
     for (int g = 0; together && g < GROUPS; g++)
-        if (l->ranks[g] > 2 * LANES)
-            draw_mean(s, l, g);
+        if (l->ranks[g] > 2 * LANES) {
+            snprintf(label, sizeof label, "%s, mean", group_name((enum group)g));
+            draw_mean(s, l, g, label);
+        }
 }
 
 /* A step of 1, 2 or 5 times a power of ten that gives about eight ticks. */

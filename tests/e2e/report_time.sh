@@ -35,6 +35,21 @@ checked five MANY "their time lines"
 grep -q 'group idle [0-9]* %</b>: ' "$work/five/report.html"
 ok $? "groups that take turns are idle, says the advice"
 
+# Scores of another program, beside the ranks' other work.
+cat >"$work/scorer.py" <<'PY'
+import json, sys
+print("sluice-exec 1 json scorer", flush=True)
+for line in sys.stdin:
+    q = json.loads(line)
+    print(json.dumps({"id": q["id"], "scores": [sum(s) for s in q["samples"]]}), flush=True)
+PY
+run_mpi "$work/log" 2 run "$work/config.yaml" run.dir="$work/aside" reward.name=exec \
+    exec.command="$(command -v python3) $work/scorer.py"
+is_code $? 0 "two ranks and a scorer" "$work/log"
+grep -q '"aside": true' "$work/aside/log/timeline.jsonl"
+ok $? "it answers beside other leases"
+checked aside ONE "which have their time lines"
+
 # One job ends, the next is killed, a third one goes on: what is written is whole.
 run_mpi "$work/log" 3 run "$work/config.yaml" run.dir="$work/killed" run.iterations=2
 is_code $? 0 "a job of two iterations" "$work/log"

@@ -163,12 +163,12 @@ static void test_curves(void)
     struct scene s;
     begin(&s);
     set(&s, M_CLIP_FRACTION, 0.92, 0);
-    says(&s, "92 % of the ratios were clipped</b> in the last 3 iterations", "clipping");
+    says(&s, "92 % of the ratios left the clip range</b> in the last 3 iterations", "clipping");
     set(&s, M_CLIP_FRACTION, 0, 0);
     silent(&s, "no clipping and a reward that rises");
     for (int i = 0; i < ROWS; i++)
         s.row[i][M_REWARD_MEAN] = i % 2;
-    says(&s, "0 % of the ratios were clipped", "no clipping and one that does not");
+    says(&s, "0 % of the ratios left the clip range", "no clipping and one that does not");
     s.f.optimizer_steps = 1;
     silent(&s, "a single step cannot clip");
     begin(&s);
