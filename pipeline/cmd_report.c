@@ -9,11 +9,10 @@
 
 static const char help[] =
     "usage: sluice report RUNDIR [--out FILE]\n\n"
-    "Writes RUNDIR/report.html (or FILE): reward and other curves, samples before and\n"
-    "after, time and accounting by group, configuration and provenance, in one file "
-    "that\n"
-    "loads nothing. Works at any time, also while the run goes on. Plots need "
-    "gnuplot.\n";
+    "Writes RUNDIR/report.html (or FILE): what to change, reward and other curves, samples\n"
+    "before and after, who worked when and who waited for whom, accounting, configuration\n"
+    "and provenance, in one file that loads nothing. Works at any time, also while the run\n"
+    "goes on. Plots need gnuplot; proposals of group sizes need model.path.\n";
 
 int cmd_report(int argc, char **argv)
 {

@@ -106,6 +106,12 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
     c->spent = mem_alloc(c->window * GROUPS, sizeof *c->spent);
     c->known = mem_alloc(c->window, sizeof *c->known);
     c->trouble = mem_alloc(c->window, sizeof *c->trouble);
+    c->timeline = timeline_create(&(struct timeline_options){
+        .dir = o->task->dir,
+        .layout = o->layout,
+        .shards = o->task->shards,
+        .max_staleness = o->task->max_staleness,
+    });
     c->started = c->iteration_began = c->checked = c->pinged = c->beaten = c->moved =
         clock_s();
     for (int r = 0; r < o->layout->world; r++)
@@ -122,6 +128,11 @@ struct coordinator *coordinator_create(const struct coordinator_options *o)
     return c;
 }
 
+void coordinator_begin(struct coordinator *c, double zero_s)
+{
+    c->zero = zero_s;
+}
+
 void coordinator_destroy(struct coordinator *c)
 {
     if (c == NULL)
@@ -134,6 +145,7 @@ void coordinator_destroy(struct coordinator *c)
     mem_free(c->spent);
     mem_free(c->known);
     mem_free(c->trouble);
+    timeline_destroy(c->timeline);
     mem_free(c);
 }
 
@@ -159,6 +171,7 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
         t.group_s[g] = c->group_to[g] - c->group_from[g];
     memcpy(t.account, spent, sizeof t.account);
     memset(spent, 0, sizeof t.account);
+    timeline_iteration(c->timeline, iteration, now - c->zero, t.waited);
     must_record(c, record_iteration(c->o.record, iteration, c->metric, &t,
                                     (int64_t)c->rss_max));
     must_record(c, retention_apply(c->o.task, c->o.config, iteration + 1));
@@ -246,8 +259,11 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         note_failure(c, from, phase, l);
     note_trouble(c, from, phase, l);
     struct record_account a;
+    struct timeline_lease times;
     memcpy(&a, &l->value[METRICS + 1], sizeof a);
+    memcpy(&times, &l->value[TIMELINE_VALUE], sizeof times);
     record_add(&c->spent[lease->iteration % c->window * GROUPS + lease->group], &a);
+    timeline_lease(c->timeline, from, lease, &a, &times);
     if (leases_gang(lease->group)) {
         if (lease->group == GROUP_UPDATE && from == c->o.layout->start[GROUP_UPDATE]) {
             struct known *policy = &c->known[(lease->iteration + 1) % c->window];
@@ -264,6 +280,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         return;
     }
     ledger_done(c->o.ledger, lease);
+    timeline_sealed(c->timeline, lease, now - c->zero);
     c->done++;
     if (lease->group == GROUP_UPDATE)
         iteration_done(c, lease->iteration);
@@ -411,10 +428,17 @@ static void close_books(struct coordinator *c)
                         : version >= wanted || c->over ? "finished"
                                                : "waiting"; /* for other stages' jobs */
     const char *text = c->over && c->code == 0 ? c->why : c->text;
-    double wall = clock_s() - c->started;
+    double now = clock_s(), wall = now - c->started;
+    struct record_waits waited[GROUPS];
+    timeline_finish(c->timeline, now - c->zero, waited);
     /* a session without work (of a finished run) leaves the books of those who worked */
-    if ((c->worked && record_accounting(c->o.record, c->o.layout, c->account,
-                                             c->farewell, &c->o.on, wall) != 0) ||
+    if ((c->worked && record_accounting(c->o.record, c->o.layout,
+                                             &(struct record_session){
+                                                 .account = c->account,
+                                                 .rank = c->farewell,
+                                                 .waited = waited,
+                                                 .on = c->o.on,
+                                                 .wall_s = wall}) != 0) ||
         record_status(c->o.record, state, c->code, text,
                       ledger_version(c->o.ledger)) != 0 ||
         record_event(c->o.record, state, text) != 0)

@@ -7,6 +7,7 @@
 
 #include "io/config.h"
 #include "pipeline/record.h"
+#include "pipeline/timeline.h"
 #include "scheduler/mailbox.h"
 
 struct coordinator;
@@ -24,6 +25,9 @@ struct coordinator_options {
 
 struct coordinator *coordinator_create(const struct coordinator_options *o);
 void coordinator_destroy(struct coordinator *c);
+
+/* The moment that the time line counts from, of clock_s. Before the first step. */
+void coordinator_begin(struct coordinator *c, double zero_s);
 
 /* Takes letters, hands out leases, checks clocks. After the last farewell: writes the
  * accounting and the final status. */

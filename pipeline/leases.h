@@ -40,10 +40,12 @@ struct coordinator {
     struct record_account *spent;   /* [window, GROUPS], of iterations at hand */
     struct known *known;            /* [window] policies sealed in this job */
     struct trouble *trouble;        /* [window] */
+    struct timeline *timeline;
     int64_t window;
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
 
+    double zero; /* of the time line */
     double started, checked, pinged, beaten, iteration_began;
     double longest; /* lease so far that cannot be left, s */
     double grace;   /* for those that can */

@@ -206,6 +206,22 @@ static void put_account(struct json_out *o, const struct record_account *a)
         json_out_f64(o, "asked_s", a->asked_s);
 }
 
+const char *record_wait_name(int on)
+{
+    return on == RECORD_LEASE ? "lease" : group_name((enum group)on);
+}
+
+static void put_waits(struct json_out *o, const char *key, const struct record_waits *w)
+{
+    char name[40];
+    json_out_map(o, key);
+    for (int k = 0; k < RECORD_WAITS; k++) {
+        snprintf(name, sizeof name, "%s_s", record_wait_name(k));
+        json_out_f64(o, name, w->on_s[k]);
+    }
+    json_out_end(o);
+}
+
 /* What of the ranks' time was no arithmetic of the network; of those that take turns only
  * as many count as there are cores for. */
 static double overhead(double network_s, int ranks, double wall_s)
@@ -223,6 +239,10 @@ static void put_split(struct json_out *o, const struct record_times *t)
         put_account(o, &t->account[g]);
         json_out_end(o);
     }
+    json_out_end(o);
+    json_out_map(o, "rank_wait");
+    for (int g = 0; g < GROUPS; g++)
+        put_waits(o, group_name((enum group)g), &t->waited[g]);
     json_out_end(o);
     json_out_f64(o, "pipeline_overhead", overhead(network, t->at_once, t->iteration_s));
 }
@@ -368,25 +388,21 @@ static void both(const struct record *r, const char *line)
 }
 
 /* One group's line; returns its ranks' seconds of network arithmetic. */
-struct books {
-    const struct layout *l;
-    const struct record_account *account;
-    double wall_s;
-};
-static double put_group(const struct record *r, struct json_out *o, const struct books *b,
-                        enum group g)
+static double put_group(const struct record *r, struct json_out *o,
+                        const struct layout *l, enum group g,
+                        const struct record_session *session)
 {
-    const struct layout *l = b->l;
     char line[256];
+    double wall_s = session->wall_s;
     struct record_account sum = {0};
     double low = INFINITY, high = 0;
     for (int k = l->start[g]; k < l->start[g] + l->size[g]; k++) {
-        const struct record_account *a = &b->account[k * GROUPS + g];
+        const struct record_account *a = &session->account[k * GROUPS + g];
         record_add(&sum, a);
         low = fmin(low, a->working_s);
         high = fmax(high, a->working_s);
     }
-    double waiting = fmax(b->wall_s * l->size[g] - sum.working_s, 0);
+    double waiting = fmax(wall_s * l->size[g] - sum.working_s, 0);
     const double *s = sum.spent_s;
     json_out_map(o, NULL);
     json_out_text(o, "name", group_name(g));
@@ -395,12 +411,13 @@ static double put_group(const struct record *r, struct json_out *o, const struct
     put_account(o, &sum);
     json_out_f64(o, "working_max_s", high);
     json_out_f64(o, "working_min_s", low);
+    put_waits(o, "waited_for", &session->waited[g]);
     json_out_end(o);
     snprintf(line, sizeof line,
              "%-9s %6d %9.2f %8.2f %7.2f %8.2f %10.2f %6.2f %7.2f %9.2f %6.1f  %.2f / %.2f",
              group_name(g), l->size[g], sum.working_s, s[TIME_NETWORK], s[TIME_IO],
              s[TIME_COMMUNICATION], s[TIME_OPTIMIZER], s[TIME_WAITING], other_s(&sum),
-             waiting, 100 * sum.working_s / fmax(b->wall_s * l->size[g], 1e-9), high, low);
+             waiting, 100 * sum.working_s / fmax(wall_s * l->size[g], 1e-9), high, low);
     both(r, line);
     return s[TIME_NETWORK];
 }
@@ -438,14 +455,13 @@ static void put_ranks(struct json_out *o, const struct layout *l,
 }
 
 int record_accounting(struct record *r, const struct layout *l,
-                      const struct record_account *account,
-                      const struct record_rank *rank, const struct record_cores *on,
-                      double wall_s)
+                      const struct record_session *s)
 {
     char line[128];
+    const struct record_cores *on = &s->on;
+    double wall_s = s->wall_s;
     struct json_out *o = json_out_create();
     double network = 0;
-    const struct books b = {l, account, wall_s};
     json_out_f64(o, "wall_s", wall_s);
     json_out_i64(o, "ranks", l->world);
     json_out_list(o, "groups");
@@ -455,14 +471,14 @@ int record_accounting(struct record *r, const struct layout *l,
          "waiting busy %  max / min rank");
     for (int g = 0; g < GROUPS; g++)
         if (l->size[g] > 0)
-            network += put_group(r, o, &b, (enum group)g);
+            network += put_group(r, o, l, (enum group)g, s);
     json_out_end(o);
     double part = overhead(network, on->at_once, wall_s);
     json_out_i64(o, "ranks_at_once", on->at_once);
     json_out_i64(o, "cores", on->cores);
     json_out_f64(o, "network_s", network);
     json_out_f64(o, "pipeline_overhead", part);
-    put_ranks(o, l, rank);
+    put_ranks(o, l, s->rank);
     json_out_f64(o, "core_hours", wall_s * l->world / 3600);
     snprintf(line, sizeof line,
              "pipeline overhead %.1f %% = 1 - network %.2f s / (%d ranks at once x %.2f s)",

@@ -23,11 +23,21 @@ struct record_account {
 /* a += b */
 void record_add(struct record_account *a, const struct record_account *b);
 
+/* Seconds that ranks of one group waited before their leases, by the group whose work they
+ * waited for; RECORD_LEASE: all they needed was there, but not yet the lease. */
+enum { RECORD_LEASE = GROUPS, RECORD_WAITS };
+struct record_waits {
+    double on_s[RECORD_WAITS];
+};
+/* "rollout", ..., "lease" */
+const char *record_wait_name(int on);
+
 /* One iteration: from the end of the one before; by group from first lease to last seal
  * (NaN where unknown); and the rank time of its leases, whenever they ran. */
 struct record_times {
     double iteration_s, group_s[GROUPS];
     struct record_account account[GROUPS];
+    struct record_waits waited[GROUPS];
     int at_once; /* ranks that can compute at the same time */
 };
 
@@ -60,15 +70,19 @@ struct record_where {
 int record_provenance(struct record *r, int argc, char **argv,
                       const struct record_where *where);
 
-/* accounting.json, and the table in the log and on stdout. account[rank * GROUPS + g];
- * rank: [world]. */
+/* accounting.json, and the table in the log and on stdout. */
 struct record_rank {
     double rss_bytes;
     double weights_from[WEIGHTS_FROM]; /* versions, by where they came from */
 };
+struct record_session {
+    const struct record_account *account; /* [rank * GROUPS + g] */
+    const struct record_rank *rank;       /* [world] */
+    const struct record_waits *waited;    /* [GROUPS] */
+    struct record_cores on;
+    double wall_s;
+};
 int record_accounting(struct record *r, const struct layout *l,
-                      const struct record_account *account,
-                      const struct record_rank *rank, const struct record_cores *on,
-                      double wall_s);
+                      const struct record_session *s);
 
 #endif

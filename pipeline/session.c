@@ -5,6 +5,7 @@
 #include "io/index.h"
 #include "io/rundir.h"
 #include "io/spawn.h"
+#include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
@@ -37,6 +38,7 @@ struct session {
     struct coordinator *coordinator;
     char *hosts; /* [world, HOST] */
     struct place *place; /* [world] */
+    double zero_s;       /* this rank's clock when all began */
 };
 
 static int group_idle(void *ctx)
@@ -237,6 +239,22 @@ static int make_coordinator(struct session *s)
     return rc;
 }
 
+/* One moment on everybody's clock: a node has one clock; of other nodes' ranks it is the
+ * moment at which they hear of it. Collective. */
+static int set_zero(struct session *s)
+{
+    double common = clock_s();
+    if (comm_bcast(&s->world, &common, sizeof common, s->coordinator_rank) != 0)
+        return -1;
+    s->zero_s = clock_s();
+    if (strncmp(s->hosts + (size_t)s->world.rank * HOST,
+                s->hosts + (size_t)s->coordinator_rank * HOST, HOST) == 0)
+        s->zero_s = common;
+    if (s->coordinator != NULL)
+        coordinator_begin(s->coordinator, s->zero_s);
+    return 0;
+}
+
 /* Run directory, network, coordinator. Collective: votes after each local part. */
 static int make_run(struct session *s)
 {
@@ -263,7 +281,7 @@ static int make_run(struct session *s)
     s->mailbox = mailbox_create(MPI_COMM_WORLD);
     s->handover = handover_create(&s->task, &s->layout, s->mailbox, s->world.rank,
                                   settings_iterations(s->o->config));
-    if (comm_agree(&s->world, here ? make_coordinator(s) : 0) != 0)
+    if (comm_agree(&s->world, here ? make_coordinator(s) : 0) != 0 || set_zero(s) != 0)
         return -1;
     if (here)
         print_table(s);
@@ -285,6 +303,7 @@ static int work(struct session *s)
         .hosts = s->hosts,
         .stall_s = config_real(s->o->config, "run.stall_timeout"),
         .grace_s = config_real(s->o->config, "reward.grace"),
+        .zero_s = s->zero_s,
     };
     int code = worker_run(&wo, text);
     if (s->coordinator == NULL)

@@ -212,6 +212,22 @@ static void add_account(struct worker *w, struct letter *l, const struct record_
     memcpy(&l->value[METRICS + 1], a, sizeof *a);
 }
 
+/* And when that was; without spans: aside. */
+static void add_times(const struct worker *w, struct letter *l, double from, double to,
+                      const struct task_spans *spans)
+{
+    struct timeline_lease t = {.from_s = from - w->o->zero_s,
+                               .to_s = to - w->o->zero_s,
+                               .aside = spans == NULL};
+    if (spans != NULL)
+        t.spans = *spans;
+    for (int i = 0; i < (int)t.spans.n; i++) {
+        t.spans.span[i].from -= w->o->zero_s;
+        t.spans.span[i].to -= w->o->zero_s;
+    }
+    memcpy(&l->value[TIMELINE_VALUE], &t, sizeof t);
+}
+
 /* Says that a lease is done. A failure ends the job: no other is begun. */
 static void say_done(struct worker *w, const struct letter *l)
 {
@@ -251,8 +267,10 @@ static void step_aside(struct worker *w, bool end)
     struct aside *a = &w->aside;
     struct finish *others = t->sealing;
     double spent[TASK_TIMES], start = clock_s();
+    struct task_spans spans = t->spans;
     memcpy(spent, t->spent, sizeof spent);
     memset(t->spent, 0, sizeof t->spent);
+    t->spans.n = 0;
     t->sealing = NULL;
     a->state = end ? SEALING : SCORING; /* before the hook can be called again */
     if (!end) {
@@ -275,6 +293,7 @@ static void step_aside(struct worker *w, bool end)
     for (int k = 0; k < TASK_TIMES; k++)
         a->account.spent_s[k] += t->spent[k];
     memcpy(t->spent, spent, sizeof spent);
+    t->spans = spans;
     t->sealing = others;
     a->inside_s += w->working ? clock_s() - start : 0;
 }
@@ -284,9 +303,11 @@ static void finish_aside(struct worker *w)
     struct aside *a = &w->aside;
     if (finish_end(a->sealing) != 0)
         put_error(&a->done);
+    double now = clock_s();
     a->account.working_s =
-        clock_s() - a->received - (worked(w) - a->working_s) + a->inside_s;
+        now - a->received - (worked(w) - a->working_s) + a->inside_s;
     add_account(w, &a->done, &a->account);
+    add_times(w, &a->done, a->received, now, NULL);
     a->state = NONE;
     if (!w->working)
         be_idle(w);
@@ -383,6 +404,7 @@ static void work(struct worker *w, const struct letter *order)
     struct record_account a = {0};
     w->working_from = clock_s();
     memset(t->spent, 0, sizeof t->spent);
+    t->spans.n = 0;
     if (order->text[0] != '\0') {
         t->policy.version = lease->version;
         snprintf(t->policy.content, DIGEST_HEX, "%.64s", order->text);
@@ -407,6 +429,7 @@ static void work(struct worker *w, const struct letter *order)
     for (int k = 0; k < TASK_TIMES && a.asked_s > 0; k++)
         a.asked_s -= a.spent_s[k];
     add_account(w, &l, &a);
+    add_times(w, &l, w->working_from, w->working_from + a.working_s, &t->spans);
     be_idle(w);
     w->done = l;
     w->sealing = sealing;

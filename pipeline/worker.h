@@ -17,6 +17,7 @@ struct worker_options {
     const char *hosts; /* host name of each rank, 64 bytes each */
     double stall_s; /* 0: never */
     double grace_s; /* what other programs have to answer, once the job is to end */
+    double zero_s;  /* clock_s of this rank when the session began */
 };
 
 /* Works until the coordinator says quit. Returns the run's exit code and its reason in

@@ -71,10 +71,38 @@ double task_now(const struct task *t)
     return clock_s() - t->ticked_s;
 }
 
+/* Pieces that follow each other closely are one. Of too many the shortest goes. */
+static void note_span(struct task_spans *s, enum task_time k, double seconds)
+{
+    const double close_s = 1e-3;
+    double to = clock_s(), from = to - seconds;
+    int n = (int)s->n, at = n, last = (int)s->last;
+    if (n > 0 && s->span[last].kind == k && from - s->span[last].to < close_s) {
+        s->span[last].to = to;
+        return;
+    }
+    if (n == TASK_SPANS) {
+        at = 0;
+        for (int i = 1; i < n; i++)
+            if (s->span[i].to - s->span[i].from < s->span[at].to - s->span[at].from)
+                at = i;
+        if (s->span[at].to - s->span[at].from >= seconds)
+            return;
+    } else {
+        s->n++;
+    }
+    s->span[at].kind = k;
+    s->span[at].from = from;
+    s->span[at].to = to;
+    s->last = at;
+}
+
 double task_spend(struct task *t, enum task_time k, double start)
 {
     double now = task_now(t);
     t->spent[k] += now - start;
+    if (k == TIME_IO || k == TIME_COMMUNICATION || k == TIME_WAITING)
+        note_span(&t->spans, k, now - start);
     return now;
 }
 

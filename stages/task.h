@@ -113,6 +113,16 @@ enum task_time {
 };
 const char *task_time_name(enum task_time k); /* "network", ... */
 
+/* The longest stretches of I/O, communication and waiting since the caller set n to 0, in
+ * no order; seconds of clock_s. All doubles: travels in letters. */
+enum { TASK_SPANS = 6 };
+struct task_spans {
+    double n, last; /* last: index of the one that ended last */
+    struct {
+        double kind, from, to; /* enum task_time */
+    } span[TASK_SPANS];
+};
+
 /* Where the weights of a version came from when this rank began to use it. */
 enum weights_from { WEIGHTS_MEMORY, WEIGHTS_MESSAGE, WEIGHTS_FILE, WEIGHTS_FROM };
 const char *weights_from_name(enum weights_from k);
@@ -200,6 +210,7 @@ struct task {
     /* reward_scene.leave, with idle_ctx; NULL: nobody is to leave. */
     double (*leave)(void *ctx);
     double spent[TASK_TIMES]; /* seconds since the caller reset them */
+    struct task_spans spans;
     double ticked_s;          /* in the hook, ever */
     /* The caller ends what a rollout or reward left in `sealing`: until then its shard
      * is not sealed. Otherwise stages return when their file is durable. */

@@ -230,23 +230,41 @@ static void print_moves(const struct layout *l, const struct layout *best,
         }
 }
 
+void plan_improve(const struct simulate_options *o, const struct plan *p,
+                  const struct plan_rates *r, struct plan_proposal *out)
+{
+    struct layout shared;
+    struct simulate_result s;
+    struct simulate_options ahead = *o;
+    *out = (struct plan_proposal){.shared_s = INFINITY};
+    simulate_run(o, &s);
+    out->now_s = s.iteration_s;
+    for (int g = 0; g < GROUPS; g++)
+        out->waiting[g] = waiting(&s, o->layout, g);
+    out->split_s = plan_propose(o, p, r, &out->split);
+    if (layout_make(&shared, automatic, false, o->layout->world) == 0)
+        out->shared_s = try_layout(o, p, r, &shared, &s);
+    ahead.max_staleness++;
+    ahead.iterations++;
+    simulate_run(&ahead, &s);
+    out->ahead_s = s.iteration_s;
+}
+
 /* What to change, in words. */
 static void print_proposal(const struct simulate_options *o, const struct plan *p,
                            const struct plan_rates *r, const struct simulate_result *s)
 {
-    struct layout best, shared;
-    struct simulate_result trial;
-    const struct layout *l = o->layout;
-    double now = s->iteration_s, split = plan_propose(o, p, r, &best), together = INFINITY;
-    if (layout_make(&shared, automatic, false, l->world) == 0)
-        together = try_layout(o, p, r, &shared, &trial);
+    struct plan_proposal found;
+    const struct layout *l = o->layout, *best = &found.split;
+    plan_improve(o, p, r, &found);
+    double now = s->iteration_s, split = found.split_s, together = found.shared_s;
     if (split < 0.99 * now) {
         plan_line("faster",
                   "groups.rollout=%d groups.reward=%d groups.advantage=%d groups.update=%d "
                   "groups.placement=split: %.4g s per iteration",
-                  best.size[0], best.size[1], best.size[2], best.size[3], split);
+                  best->size[0], best->size[1], best->size[2], best->size[3], split);
         if (!l->overlap)
-            print_moves(l, &best, s);
+            print_moves(l, best, s);
     }
     if (together < 0.99 * fmin(split, now))
         plan_line("faster",

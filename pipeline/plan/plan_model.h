@@ -35,6 +35,17 @@ int plan_predict(const struct plan *p, const struct plan_rates *r,
 double plan_propose(const struct simulate_options *o, const struct plan *p,
                     const struct plan_rates *r, struct layout *best);
 
+/* Seconds of an iteration in other layouts of as many ranks. INFINITY: not to be had. */
+struct plan_proposal {
+    double now_s;
+    double split_s, shared_s; /* in `split`; all groups automatic on the same ranks */
+    double ahead_s;           /* the same layout, max_staleness one higher */
+    struct layout split;
+    double waiting[GROUPS]; /* now: the part of its ranks' time */
+};
+void plan_improve(const struct simulate_options *o, const struct plan *p,
+                  const struct plan_rates *r, struct plan_proposal *out);
+
 /* Prints a line for each number of ranks: strong (the same work) or weak (samples grow
  * with the ranks, from the first number on). Group sizes are automatic. */
 int plan_scaling(const struct plan *p, const struct plan_rates *r, bool weak,

@@ -181,9 +181,11 @@ static void add_page(struct text *out, const struct page *p)
     text_add(out, "%s", report_head);
     add_header(out, p);
     add_cards(out, p);
+    report_changes(out, p->dir, &p->metrics, p->config, p->accounting);
     add_curves(out, &p->metrics, &drawn);
     report_rewards(out, p->dir, &p->metrics, p->config);
     report_samples(out, p->dir);
+    report_timeline(out, p->dir);
     report_times(out, &p->metrics);
     report_accounting(out, p->accounting);
     report_iterations(out, &p->metrics, !drawn);

@@ -87,6 +87,12 @@ void report_number(struct text *out, double v);
 /* "12.3 s", "4 min 10 s", "2 h 05 min". */
 void report_seconds(struct text *out, double v);
 
+/* What to change, by what was measured. config, accounting (accounting.json): or NULL. */
+void report_changes(struct text *out, const char *rundir, const struct report_metrics *m,
+                    const struct config *config, const struct json *accounting);
+/* Who worked when and who waited for whom; a word where the run has no record of it. */
+void report_timeline(struct text *out, const char *rundir);
+
 /* Tables; nothing where there is nothing to show. root: accounting.json, or NULL. */
 void report_times(struct text *out, const struct report_metrics *m);
 void report_accounting(struct text *out, const struct json *root);

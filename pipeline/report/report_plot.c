@@ -75,7 +75,7 @@ static const struct plot plots[] = {
      "plot $d using 1:(z(2)+z(3)+z(4)+z(5)) with boxes fs solid noborder lc rgb "
      "'#f59e0b' "
      "title 'update', $d using 1:(z(2)+z(3)+z(4)) with boxes fs solid noborder lc rgb "
-     "'#64748b' title 'advantage', $d using 1:(z(2)+z(3)) with boxes fs solid noborder "
+     "'#8b5cf6' title 'advantage', $d using 1:(z(2)+z(3)) with boxes fs solid noborder "
      "lc rgb '#10b981' title 'reward', $d using 1:2 with boxes fs solid noborder lc "
      "rgb "
      "'#3b82f6' title 'rollout'\n"},
