@@ -36,6 +36,7 @@ struct coordinator {
     int64_t window;
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
+    struct update_steps steps;
 
     double started, checked, pinged, longest, iteration_began;
     double moved; /* when any rank last finished or entered another phase */
