@@ -242,7 +242,10 @@ static void put_steps(struct json_out *o, const struct update_steps *s)
     if (s->n < 1)
         return;
     json_out_map(o, "update_steps");
-    put_list(o, "t", s->t, s->n);
+    json_out_list(o, "t");
+    for (int e = 0; e < (int)s->n; e++)
+        json_out_i64(o, NULL, (int64_t)s->t[e]);
+    json_out_end(o);
     put_list(o, "approx_kl", s->approx_kl, s->n);
     put_list(o, "clip_fraction", s->clip_fraction, s->n);
     json_out_end(o);

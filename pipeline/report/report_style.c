@@ -83,4 +83,15 @@ const char report_style[] =
     "@media(max-width:760px){.plots,.plots.three,.pick,.albums{grid-template-columns:1fr}.card.main{"
     "grid-column:auto}}\n"
     "@media print{body{background:#fff}section,.card{break-inside:avoid}}\n"
+    /* Plots and curves have dark lines: they keep a light ground. */
+    "@media screen and (prefers-color-scheme:dark){:root{color-scheme:dark}"
+    "body{background:#0f172a;color:#e2e8f0}"
+    "section,.card,details{background:#1e293b;border-color:#334155}"
+    ".card.main,.finding{background:#172554;border-color:#1e40af}"
+    ".chips,th,.grid figcaption{color:#cbd5e1}.chips b{color:#f8fafc}"
+    "h3 span,.card small,.plot figcaption span,.scale,.side small,td small,footer{color:#94a3b8}"
+    "th,td,.pick,.pick .lines figure{border-color:#334155}.heat td,.heat th{border-color:#1e293b}"
+    ".up{color:#4ade80}.down,.grid em,.texts em{color:#f87171}"
+    ".note,.gone{background:#422006;color:#fde68a;border-color:#854d0e}"
+    ".plot img{border-radius:6px}.plot img,section svg,.grid img{background:#f8fafc}}\n"
     "</style>\n";
