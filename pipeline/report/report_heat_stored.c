@@ -19,7 +19,7 @@ enum {
     FILES_EACH = 8,
     VALUES = 1 << 23,
     STATES = 1 << 25,
-    CHAINS = 32,
+    CHAINS = 64,
     CHAIN_MOST = 1 << 22,
     STEPS_MOST = 1 << 16
 };
@@ -334,7 +334,7 @@ void report_map_stored(const char *rundir, struct report_map map[REPORT_MAPS_STO
                        .note = "mean of its absolute value over chains",
                        .unit = ""},
         [SPREAD] = {.title = "Spread of the chains",
-                    .note = "standard deviation over chains of a state's numbers",
+                    .note = "deviation of a state's numbers over chains",
                     .unit = ""},
     };
     struct stored s = {.rundir = rundir, .map = map};

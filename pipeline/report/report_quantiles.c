@@ -32,9 +32,19 @@ static int64_t cells_of(const struct report_ranking *r, struct cell cell[QUANTIL
 struct gallery {
     const char *rundir;
     struct coding coding;
-    bool text, series;
     double range[2]; /* of all curves */
 };
+
+static bool is_text(const struct gallery *g, const struct report_ranking *r)
+{
+    return g->coding.kind == CODING_TEXT && r->height == 1 &&
+           r->channels == (int64_t)strlen(g->coding.alphabet);
+}
+
+static bool is_series(const struct gallery *g, const struct report_ranking *r)
+{
+    return r->height == 1 && !is_text(g, r);
+}
 
 /* The sample in the data's units; NULL: damaged. Freed by the caller. */
 static float *sample_of(const struct gallery *g, const struct report_ranking *r,
@@ -59,14 +69,14 @@ static void add_sample(struct text *out, const struct gallery *g,
     text_add(out, "<figure>");
     if (x == NULL) {
         text_add(out, "<p class=\"gone\">damaged</p>");
-    } else if (g->text) {
+    } else if (is_text(g, r)) {
         char *line = mem_alloc(r->width + 1, 1);
         coding_decode_text(&g->coding, x, r->width, line);
         text_add(out, "<code>");
         report_escape(out, line);
         text_add(out, "</code>");
         mem_free(line);
-    } else if (g->series) {
+    } else if (is_series(g, r)) {
         report_curve(out, x, r->width, g->range[0] < g->range[1] ? g->range : NULL,
                      alt);
     } else {
@@ -90,7 +100,7 @@ static void add_cell(struct text *out, const struct gallery *g,
                  : c->quantile == 0.5 ? ", the middle"
                  : c->quantile == 1   ? ", the highest"
                                       : "");
-    text_add(out, "<div class=\"few%s\">", g->text ? " lines" : "");
+    text_add(out, "<div class=\"few%s\">", is_text(g, r) ? " lines" : "");
     for (int64_t i = 0; i < c->n; i++)
         add_sample(out, g, r, &r->sample[c->first + i]);
     text_add(out, "</div></div>\n");
@@ -144,11 +154,9 @@ void report_quantiles(struct text *out, const char *rundir, const struct report_
                         .range = {INFINITY, -INFINITY}};
     if (n < 1)
         return;
-    g.text = g.coding.kind == CODING_TEXT && r[0].height == 1 &&
-             r[0].channels == (int64_t)strlen(g.coding.alphabet);
-    g.series = !g.text && r[0].height == 1;
-    for (int64_t i = 0; i < n && g.series; i++)
-        find_range(&g, &r[i]);
+    for (int64_t i = 0; i < n; i++)
+        if (is_series(&g, &r[i]))
+            find_range(&g, &r[i]);
     text_add(out, "<section><h2>Samples by reward</h2>\n<p class=\"scale\">Of each iteration "
                   "the samples around quantiles of their rewards, each with its reward.");
     if (g.range[0] < g.range[1])

@@ -31,7 +31,7 @@ const char report_style[] =
     ".card small{display:block;color:#64748b;font-size:13px}\n"
     ".card strong{display:block;font-size:21px;font-weight:650;letter-spacing:-.02em;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}\n"
-    ".up{color:#15803d}.down{color:#b91c1c}\n"
+    ".card.main strong{white-space:normal}.up{color:#15803d}.down{color:#b91c1c}\n"
     ".plots{display:grid;grid-template-columns:1fr 1fr;gap:18px}\n"
     ".plots .wide{grid-column:1/-1}figure{margin:0}\n"
     ".plot figcaption span{color:#64748b;font-size:13px}.plot "
