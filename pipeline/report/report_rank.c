@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHARDS_MOST = 64, SAMPLES_MOST = 1 << 20, TRIES = 16 };
+enum { SHARDS_MOST = 32, SAMPLES_MOST = 1 << 20, TRIES = 16 };
 
 int64_t report_even(int64_t i, int64_t shown, int64_t n)
 {

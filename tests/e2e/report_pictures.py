@@ -77,36 +77,44 @@ its = sorted(int(os.path.basename(p)[1:]) for p in glob.glob(rundir + "/rollout/
 mask = column(shards(its[0])[0], "mask") == 1
 t = column(shards(its[0])[0], "t")
 
-# Heat maps: [rows, columns].
+# Of more than 64 steps neighbours share a row, of more than 100 iterations some are shown.
+entry = np.arange(mask.sum()) * min(64, mask.sum()) // mask.sum()
+
+
+def by_row(v, f):
+    """f over the values [sample, step] of each row."""
+    return np.array([f(v[:, mask][:, entry == e]) for e in range(entry[-1] + 1)])
+
+
+# Heat maps: [rows, columns], and the iterations of the columns.
 want = {}
 line = {}
 for text in open(rundir + "/metrics.jsonl"):
     j = json.loads(text)
     if "update_steps" in j:
         line[j["iteration"]] = j
-if line:
-    nan = [[np.nan if v is None else v for v in line[i]["update_steps"]["approx_kl"]]
-           for i in sorted(line)]
-    want["KL of the update"] = np.array(nan, float).T
-    clip = [[np.nan if v is None else v for v in line[i]["update_steps"]["clip_fraction"]]
-            for i in sorted(line)]
-    want["Clip fraction"] = np.array(clip, float).T
-    expect(all(line[i]["update_steps"]["t"] == list(t[mask]) for i in line),
-           "update_steps has the timesteps of the steps with a density")
+start = [int(t[mask][np.argmax(entry == e)]) for e in range(entry[-1] + 1)]
+expect(all(j["update_steps"]["t"] == start for j in line.values()),
+       "update_steps has the timesteps of the steps with a density")
+logged = [sorted(line)[k] for k in even(min(100, len(line)), len(line))]
+for title, key in (("KL of the update", "approx_kl"), ("Clip fraction", "clip_fraction")):
+    want[title] = np.array([[np.nan if v is None else v for v in line[i]["update_steps"][key]]
+                            for i in logged], float).T
 kl = [whole(i, "kl_reference") for i in its]
 if kl[0] is not None:
-    want["KL to policy 0"] = np.array([k[:, mask].mean(0) for k in kl]).T
-    ratio = [(whole(i, "log_prob") - whole(i, "log_prob_reference"))[:, mask] for i in its]
-    want["Log ratio to policy 0"] = np.array([r.std(0) for r in ratio]).T
+    want["KL to policy 0"] = np.array([by_row(k, np.mean) for k in kl]).T
+    ratio = [whole(i, "log_prob") - whole(i, "log_prob_reference") for i in its]
+    want["Log ratio to policy 0"] = np.array([by_row(r, np.std) for r in ratio]).T
 signal = [column(f"{rundir}/advantage/i{i:06d}.h5", "step_advantage") for i in its]
 if signal[0] is not None:
     use = [column(f"{rundir}/advantage/i{i:06d}.h5", "usable") == 1 for i in its]
     want["Size of the advantage"] = np.array(
-        [np.abs(s[u][:, mask]).mean(0) for s, u in zip(signal, use)]).T
+        [by_row(np.abs(s[u]), np.mean) for s, u in zip(signal, use)]).T
 states = [whole(i, "latents") for i in its]
 if states[0] is not None:
     want["Spread of the chains"] = np.array(
-        [np.sqrt(x.astype(float).var(0, ddof=1).mean((1, 2, 3))) for x in states]).T
+        [np.sqrt(x[:, even(min(64, x.shape[1]), x.shape[1])].astype(float).var(0, ddof=1)
+                 .mean((1, 2, 3))) for x in states]).T
 
 anchor = np.array([[int(c[k:k + 2], 16) for k in (0, 2, 4)] for c in
                    "440154 482576 414487 35608d 2a788e 21908c 22a884 43bf71 7ad151 bbdf27 "
@@ -148,7 +156,8 @@ for figure in re.findall(r'<figure class="map".*?</figure>', page, re.S):
            f"{title}: the legend's ends are {legend.groups()}")
     labels = re.search(r'class="cols">(.*?)</div>', figure).group(1)
     labels = [int(x) for x in re.findall(r">(\d+)<", labels)]
-    expect(labels == [its[k] for k in even(min(6, len(its)), len(its))], f"{title}: {labels}")
+    of = logged if title in ("KL of the update", "Clip fraction") else its
+    expect(labels == [of[k] for k in even(min(6, len(of)), len(of))], f"{title}: {labels}")
 for title, value in re.findall(r'<p class="same"><b>(.*?)</b> is (\S+) in all', page):
     drawn[title] = 1
     expect(title in want and np.allclose(want[title][np.isfinite(want[title])], float(value)),

@@ -52,13 +52,35 @@ ok $? "and is of the size of the means over all steps"
 # Texts whose advantages differ from step to step, and series.
 run_mpi "$work/log" 2 run examples/molecules/run.yaml run.dir="$work/text" run.iterations=2 \
     rollout.samples=24 rollout.shard_samples=8 update.batch=24 sampler.steps=8 \
-    run.keep_shards=0 algorithm.name=ppo
+    run.keep_shards=0 algorithm.name=ppo update.timestep_fraction=1 update.lr=1e-3
 is_code $? 0 "a run of texts" "$work/log"
 check "$work/text" text "${updates[@]}" "${stored[@]}" "Size of the advantage"
+perl -MJSON::PP -ne '$j = decode_json($_); $u = $j->{update_steps} or next; $n++;
+    for ("approx_kl", "clip_fraction") {
+        my @v = @{$u->{$_}}; my $s = 0; $s += $_ for @v; $bad++ if !grep { $_ > 0 } @v;
+        $bad++ if abs($s / @v - $j->{$_}) > 1e-9 * $j->{$_}; }
+    END { exit !($n == 2 && !$bad) }' "$work/text/metrics.jsonl"
+ok $? "where all steps are trained their mean is the iteration's"
 run_mpi "$work/log" 1 run examples/power/run.yaml run.dir="$work/series" run.iterations=3 \
     rollout.samples=24 rollout.shard_samples=8 update.batch=24 update.lr=3e-3 run.keep_shards=0
 is_code $? 0 "a run of series" "$work/log"
 check "$work/series" series "${updates[@]}" "Spread of the chains"
+
+# More steps than a map has rows, more iterations than it has columns.
+run_mpi "$work/log" 1 run examples/power/run.yaml run.dir="$work/long" run.iterations=1 \
+    rollout.samples=8 rollout.shard_samples=8 update.batch=8 update.timestep_fraction=0.3 \
+    sampler.steps=90 run.keep_shards=0
+is_code $? 0 "a run of 90 steps" "$work/log"
+check "$work/long" series "${updates[@]}" "Spread of the chains"
+perl -MJSON::PP -ne '$j = decode_json($_); next unless $j->{update_steps};
+    for (0 .. 249) {
+        $j->{iteration} = $_ * 3; $j->{reward_mean} = -$_;
+        $j->{update_steps}{approx_kl}[$_ % 64] = 1e-5 * $_;
+        $j->{update_steps}{clip_fraction}[0] = 0.5; print encode_json($j), "\n"; }' \
+    "$work/long/metrics.jsonl" >"$work/lines"
+sed -n '100p' "$work/lines" | sed 's/"clip_fraction":\[[^,]*/"clip_fraction":[9/' >"$work/long/metrics.jsonl"
+cat "$work/lines" >>"$work/long/metrics.jsonl" # of an iteration twice the later line counts
+check "$work/long" series "${updates[@]}" "Spread of the chains"
 
 # Files that are gone or damaged.
 dir=$work/series
