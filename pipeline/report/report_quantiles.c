@@ -96,9 +96,9 @@ static void add_cell(struct text *out, const struct gallery *g,
         text_add(out, "no reward</h4>");
     else
         text_add(out, "%.0f %%%s</h4>", 100 * c->quantile,
-                 c->quantile == 0     ? ", the lowest"
-                 : c->quantile == 0.5 ? ", the middle"
-                 : c->quantile == 1   ? ", the highest"
+                 c->quantile == 0     ? ", lowest"
+                 : c->quantile == 0.5 ? ", median"
+                 : c->quantile == 1   ? ", highest"
                                       : "");
     text_add(out, "<div class=\"few%s\">", is_text(g, r) ? " lines" : "");
     for (int64_t i = 0; i < c->n; i++)
@@ -107,12 +107,13 @@ static void add_cell(struct text *out, const struct gallery *g,
 }
 
 static void add_iteration(struct text *out, const struct gallery *g,
-                          const struct report_ranking *r)
+                          const struct report_ranking *r, bool best)
 {
     struct cell cell[QUANTILES];
     const int64_t cells = cells_of(r, cell), without = r->n - r->scored;
-    text_add(out, "<h3>Iteration %lld <span>policy version %lld; %lld samples",
-             (long long)r->iteration, (long long)r->version, (long long)r->n);
+    text_add(out, "<h3>Iteration %lld <span>%spolicy version %lld; %lld samples",
+             (long long)r->iteration, best ? "with the best mean reward; " : "",
+             (long long)r->version, (long long)r->n);
     if (r->shards < r->all)
         text_add(out, " of %lld of its %lld shards", (long long)r->shards, (long long)r->all);
     if (without > 0)
@@ -163,7 +164,7 @@ void report_quantiles(struct text *out, const char *rundir, const struct report_
         text_add(out, " All curves from %.4g to %.4g.", g.range[0], g.range[1]);
     text_add(out, "</p>\n");
     for (int64_t i = 0; i < n; i++)
-        add_iteration(out, &g, &r[i]);
+        add_iteration(out, &g, &r[i], i > 0 && i < n - 1);
     text_add(out, "</section>\n");
 }
 

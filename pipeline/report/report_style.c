@@ -80,9 +80,10 @@ const char report_style[] =
     ".gone{font-size:11px;color:#92400e;background:#fffbeb;border-radius:4px;padding:12px 2px;"
     "text-align:center}\n"
     "footer{color:#64748b;font-size:13px;margin-top:24px}\n"
-    "@media(max-width:760px){.plots,.plots.three,.pick,.albums{grid-template-columns:1fr}.card.main{"
+    "@media screen and (max-width:760px){.plots,.plots.three,.pick,.albums{grid-template-columns:1fr}.card.main{"
     "grid-column:auto}}\n"
-    "@media print{body{background:#fff}section,.card{break-inside:avoid}}\n"
+    "@media print{body{background:#fff}section,.card,.plot,tr{break-inside:avoid}section,main{"
+    "padding:8px}table{font-size:10px}th,td,.parts td{padding:2px 4px;white-space:normal}}\n"
     /* Plots and curves have dark lines: they keep a light ground. */
     "@media screen and (prefers-color-scheme:dark){:root{color-scheme:dark}"
     "body{background:#0f172a;color:#e2e8f0}"

@@ -41,7 +41,7 @@ const char report_style_pictures[] =
     "word-break:break-all}\n"
     "code .c0,code .c1,code .c2{font-weight:400}.c0{color:#9aaac0}.c1{color:#7890b4}.c2{color:"
     "#4f6fa8}.c3{color:#2a4f9e}.c4{color:#0b2a75}\n"
-    "@media(max-width:760px){.maps,.quantiles{grid-template-columns:minmax(0,1fr)}.few{"
+    "@media screen and (max-width:760px){.maps,.quantiles{grid-template-columns:minmax(0,1fr)}.few{"
     "grid-template-columns:repeat(4,1fr)}.strip{grid-template-columns:58px "
     "repeat(var(--n),minmax(44px,1fr))}}\n"
     "@media print{.map,.cell,.strip,.chains{break-inside:avoid}}\n"

@@ -32,7 +32,7 @@ function look(frame) {
         curves: page.querySelectorAll("polyline").length,
         letters: page.querySelectorAll("code").length,
         unnamed: images.filter(i => !i.alt).length +
-            page.querySelectorAll("figure > svg:not([aria-label])").length,
+            page.querySelectorAll("svg:not([aria-label])").length,
         overflow: root.scrollWidth - root.clientWidth,
         wide: wide.slice(0, 5).map(e => e.tagName + "." + e.className),
         loaded: [...page.querySelectorAll("[src], [href], link, script, iframe, object")]
