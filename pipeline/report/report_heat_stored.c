@@ -266,15 +266,15 @@ static void read_spread(struct stored *s, struct spread *a, int64_t c, int64_t c
     mem_free(shard);
 }
 
-/* Shape of the stored chains; false where there are none that fit the budget. */
-static bool find_chains(struct stored *s, struct spread *a, double *t)
+/* Shape of an iteration's chains; false where none fit the budget, or can be read. */
+static bool find_chains(struct stored *s, struct spread *a, int64_t iteration, double *t)
 {
     enum column_type type;
     int nd;
     int64_t dim[SHARD_MAX_ND], all;
     const int64_t *expect = &s->steps;
-    int64_t *shard = report_shards_of(s->rundir, "rollout", s->iteration[s->n - 1], &all);
-    struct shard *f = all > 0 ? open_rollout(s, s->iteration[s->n - 1], shard[0]) : NULL;
+    int64_t *shard = report_shards_of(s->rundir, "rollout", iteration, &all);
+    struct shard *f = all > 0 ? open_rollout(s, iteration, shard[0]) : NULL;
     bool good = f != NULL && s->steps > 0 && shard_has(f, "latents", &type, &nd, dim) &&
                 nd == 5 && dim[1] == s->steps + 1 && dim[2] > 0 && dim[3] > 0 &&
                 dim[4] > 0 && dim[2] <= CHAIN_MOST / dim[1] / dim[3] / dim[4];
@@ -299,7 +299,10 @@ static void map_spread(struct stored *s)
 {
     struct spread a = {0};
     double t[REPORT_MAP_ROWS];
-    if (!find_chains(s, &a, t))
+    for (int64_t i = 0; i < s->n && i < FILES_EACH; i++) /* the first may be damaged */
+        if (find_chains(s, &a, s->iteration[i], t))
+            break;
+    if (a.states == 0)
         return;
     const int64_t size = a.states * a.d, rows = a.states < REPORT_MAP_ROWS ? a.states : REPORT_MAP_ROWS;
     int64_t columns = STATES / size / 8; /* of eight chains at least */

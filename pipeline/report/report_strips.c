@@ -137,8 +137,8 @@ static char letter_at(const struct strips *s, const float *x, int64_t j, double 
 static int shade_of(const struct strips *s, double sure)
 {
     const double chance = 1 / (double)s->channels;
-    const int k = (int)(SHADES * (sure - chance) / (1 - chance));
-    return k < 0 ? 0 : k < SHADES ? k : SHADES - 1;
+    const double k = SHADES * (sure - chance) / (1 - chance);
+    return !(k > 0) ? 0 : k < SHADES ? (int)k : SHADES - 1; /* NaN of damaged states: 0 */
 }
 
 /* A state as letters, those of one shade together. */

@@ -45,7 +45,7 @@ page() {
     ! grep -q CONSOLE "$work/$1.console"
     ok $? "$1: the console is quiet" || grep CONSOLE "$work/$1.console" | note
     chrome --screenshot="$work/$1.png" --window-size=1100,1500 "file://$2" >"$work/log" 2>&1
-    read -r height width colours other < <("$BUILD/tests/tools/colours" "$work/$1.png")
+    read -r height width colours other _ < <("$BUILD/tests/tools/colours" "$work/$1.png")
     [ "$height" = 1500 ] && [ "$width" = 1100 ] && [ "$colours" -gt 50 ] &&
         perl -e "exit !($other > 0.05)"
     ok $? "$1: a page with $colours colours" || tail -n 5 "$work/log" | note
@@ -83,6 +83,13 @@ timeout -k 5 90 "$sluice" sweep "$work/sweep.yaml" run.iterations=2 rollout.samp
     rollout.shard_samples=8 update.batch=8 sampler.steps=6 >"$work/log" 2>&1
 is_code $? 0 "a sweep" "$work/log"
 page sweep "$work/sweep/report.html" '$f->{curves} >= 2' "a curve for each member"
+
+# Where the reader's system is dark.
+chrome --blink-settings=preferredColorScheme=0 --screenshot="$work/dark.png" \
+    --window-size=1100,1500 "file://$work/text/report.html" >"$work/log" 2>&1
+read -r _ _ _ _ common < <("$BUILD/tests/tools/colours" "$work/dark.png")
+[ "$common" = 1e293b ] || [ "$common" = 0f172a ]
+ok $? "a dark page on a dark screen: mostly $common"
 
 # What is wrong is seen.
 perl -pe 's|</main>|<img src="data:image/png;base64,AAAA"><img src="http://127.0.0.1:9/x.png"

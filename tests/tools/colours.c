@@ -1,5 +1,5 @@
-/* colours FILE: height and width of a picture, its number of different colours, and the
- * share of its pixels that have not the most frequent one. */
+/* colours FILE: height and width of a picture, its number of different colours, the share
+ * of its pixels that have not the most frequent one, and that one. */
 #include "io/image.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
@@ -17,6 +17,7 @@ int main(int argc, char **argv)
 {
     uint8_t *rgb;
     int64_t height, width, colours = 0, most = 0;
+    uint32_t common = 0;
     if (argc != 2 || image_read(argv[1], &rgb, &height, &width) != 0) {
         fprintf(stderr, "%s\n", argc == 2 ? err_text() : "usage: colours FILE");
         return 1;
@@ -30,10 +31,11 @@ int main(int argc, char **argv)
         for (end = i; end < n && value[end] == value[i]; end++)
             ;
         colours++;
+        common = end - i > most ? value[i] : common;
         most = end - i > most ? end - i : most;
     }
-    printf("%lld %lld %lld %.4f\n", (long long)height, (long long)width, (long long)colours,
-           1 - (double)most / (double)n);
+    printf("%lld %lld %lld %.4f %06x\n", (long long)height, (long long)width,
+           (long long)colours, 1 - (double)most / (double)n, (unsigned)common);
     mem_free(value);
     mem_free(rgb);
     return 0;
