@@ -8,11 +8,10 @@
 
 static const char help[] =
     "usage: sluice report RUNDIR [--out FILE]\n\n"
-    "Writes RUNDIR/report.html (or FILE): reward and other curves, samples before and\n"
-    "after, time and accounting by group, configuration and provenance, in one file "
-    "that\n"
-    "loads nothing. Works at any time, also while the run goes on. Plots need "
-    "gnuplot.\n";
+    "Writes RUNDIR/report.html (or FILE): reward and other curves, heat maps by denoising\n"
+    "step, samples by reward, chains from noise to sample, time and accounting by group,\n"
+    "configuration and provenance, in one file that loads nothing. Works at any time, also\n"
+    "while the run goes on. Of a large run few shards are read. Plots need gnuplot.\n";
 
 int cmd_report(int argc, char **argv)
 {

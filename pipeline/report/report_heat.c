@@ -196,7 +196,8 @@ void report_heat(struct text *out, const char *rundir)
     if (maps.len > 0 || same.len > 0 || damaged > 0) {
         text_add(out, "<section><h2>Step by step</h2>\n<p class=\"scale\">Each column is an "
                       "iteration, each row a step of the denoising chain: from the noise "
-                      "above to the sample below.</p>\n");
+                      "above to the sample below. Of long runs evenly chosen iterations are "
+                      "shown, and of what is stored evenly chosen shards are read.</p>\n");
         if (damaged > 0)
             text_add(out, "<p class=\"note\">%lld damaged file(s) were left out.</p>\n",
                      (long long)damaged);

@@ -304,7 +304,8 @@ static void map_spread(struct stored *s)
             break;
     if (a.states == 0)
         return;
-    const int64_t size = a.states * a.d, rows = a.states < REPORT_MAP_ROWS ? a.states : REPORT_MAP_ROWS;
+    const int64_t size = a.states * a.d;
+    const int64_t rows = a.states < REPORT_MAP_ROWS ? a.states : REPORT_MAP_ROWS;
     int64_t columns = STATES / size / 8; /* of eight chains at least */
     columns = columns < s->columns ? columns : s->columns;
     if (columns < 1)

@@ -244,8 +244,8 @@ static void begin(struct text *out, const struct strips *s)
     if (s->text)
         text_add(out, " The likeliest letters, the stronger the surer: <code><b class=\"c0\">no "
                       "better than chance</b> <b class=\"c2\">likely</b> <b class=\"c4\">"
-                      "certain</b></code>. Behind them the mean of their probabilities, given the state "
-                      "and its noise level alone.");
+                      "certain</b></code>. Behind them the mean of their probabilities, given "
+                      "the state and its noise level alone.");
     else if (s->range[0] < s->range[1])
         text_add(out, " All curves from %.4g to %.4g.", s->range[0], s->range[1]);
     text_add(out, "</p>\n");
