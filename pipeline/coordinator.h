@@ -9,13 +9,11 @@
 #include "pipeline/record.h"
 #include "scheduler/mailbox.h"
 
-/* Where in the values of a letter that ends a lease the update's steps begin: behind the
- * metrics, the rank's memory and the lease's account. */
-enum {
-    LETTER_STEPS = METRICS + 1 + sizeof(struct record_account) / sizeof(double),
-    LETTER_USED = LETTER_STEPS + sizeof(struct update_steps) / sizeof(double)
-};
-_Static_assert(LETTER_USED <= LETTER_VALUES, "a letter holds what a lease's end says");
+/* The last values of a letter that ends an update's lease are its steps; the first ones are
+ * the metrics, the rank's memory and the lease's account. */
+enum { LETTER_STEPS = LETTER_VALUES - sizeof(struct update_steps) / sizeof(double) };
+_Static_assert(METRICS + 1 + sizeof(struct record_account) / sizeof(double) <= LETTER_STEPS,
+               "a letter holds what a lease's end says");
 
 struct coordinator;
 
