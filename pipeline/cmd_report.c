@@ -9,10 +9,11 @@
 
 static const char help[] =
     "usage: sluice report RUNDIR [--out FILE]\n\n"
-    "Writes RUNDIR/report.html (or FILE): what to change, reward and other curves, samples\n"
-    "before and after, who worked when and who waited for whom, accounting, configuration\n"
-    "and provenance, in one file that loads nothing. Works at any time, also while the run\n"
-    "goes on. Plots need gnuplot; proposals of group sizes need model.path.\n";
+    "Writes RUNDIR/report.html (or FILE): what to change, reward and other curves, heat maps\n"
+    "by denoising step, samples by reward, chains from noise to sample, who worked when and\n"
+    "who waited for whom, accounting, configuration and provenance, in one file that loads\n"
+    "nothing. Works at any time, also while the run goes on. Of a large run few shards are\n"
+    "read. Plots need gnuplot; proposals of group sizes need model.path.\n";
 
 int cmd_report(int argc, char **argv)
 {

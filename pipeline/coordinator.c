@@ -165,15 +165,15 @@ static void iteration_done(struct coordinator *c, int64_t iteration)
 {
     double now = clock_s();
     struct record_times t = {.iteration_s = now - c->iteration_began,
-                             .at_once = c->o.on.at_once};
+                             .at_once = c->o.on.at_once,
+                             .rss_bytes = (int64_t)c->rss_max};
     struct record_account *spent = &c->spent[iteration % c->window * GROUPS];
     for (int g = 0; g < GROUPS; g++)
         t.group_s[g] = c->group_to[g] - c->group_from[g];
     memcpy(t.account, spent, sizeof t.account);
     memset(spent, 0, sizeof t.account);
     timeline_iteration(c->timeline, iteration, now - c->zero, t.waited);
-    must_record(c, record_iteration(c->o.record, iteration, c->metric, &t,
-                                    (int64_t)c->rss_max));
+    must_record(c, record_iteration(c->o.record, iteration, c->metric, &c->steps, &t));
     must_record(c, retention_apply(c->o.task, c->o.config, iteration + 1));
     watch(c, c->metric);
     c->iteration_began = now;
@@ -268,6 +268,7 @@ static void lease_done(struct coordinator *c, int from, const struct letter *l)
         if (lease->group == GROUP_UPDATE && from == c->o.layout->start[GROUP_UPDATE]) {
             struct known *policy = &c->known[(lease->iteration + 1) % c->window];
             memcpy(c->metric, l->value, sizeof c->metric);
+            memcpy(&c->steps, &l->value[LETTER_STEPS], sizeof c->steps);
             policy->version = lease->iteration + 1;
             snprintf(policy->content, DIGEST_HEX, "%.64s", l->code == 0 ? l->text : "");
         }

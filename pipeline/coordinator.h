@@ -10,6 +10,12 @@
 #include "pipeline/timeline.h"
 #include "scheduler/mailbox.h"
 
+/* The last values of a letter that ends an update's lease are its steps; the first ones are
+ * the metrics, the rank's memory, the lease's account and times. */
+enum { LETTER_STEPS = LETTER_VALUES - sizeof(struct update_steps) / sizeof(double) };
+_Static_assert(TIMELINE_VALUE + sizeof(struct timeline_lease) / sizeof(double) <= LETTER_STEPS,
+               "a letter holds what a lease's end says");
+
 struct coordinator;
 
 struct coordinator_options {

@@ -44,6 +44,7 @@ struct coordinator {
     int64_t window;
     int gang_left[GROUPS]; /* ranks that still work on the group's common lease */
     double metric[METRICS];
+    struct update_steps steps;
 
     double zero; /* of the time line */
     double started, checked, pinged, beaten, iteration_began;

@@ -247,8 +247,30 @@ static void put_split(struct json_out *o, const struct record_times *t)
     json_out_f64(o, "pipeline_overhead", overhead(network, t->at_once, t->iteration_s));
 }
 
+static void put_list(struct json_out *o, const char *name, const double *v, double n)
+{
+    json_out_list(o, name);
+    for (int e = 0; e < (int)n; e++)
+        json_out_f64(o, NULL, v[e]);
+    json_out_end(o);
+}
+
+static void put_steps(struct json_out *o, const struct update_steps *s)
+{
+    if (s->n < 1)
+        return;
+    json_out_map(o, "update_steps");
+    json_out_list(o, "t");
+    for (int e = 0; e < (int)s->n; e++)
+        json_out_i64(o, NULL, (int64_t)s->t[e]);
+    json_out_end(o);
+    put_list(o, "approx_kl", s->approx_kl, s->n);
+    put_list(o, "clip_fraction", s->clip_fraction, s->n);
+    json_out_end(o);
+}
+
 int record_iteration(struct record *r, int64_t iteration, const double metric[METRICS],
-                     const struct record_times *times, int64_t rss_bytes)
+                     const struct update_steps *steps, const struct record_times *times)
 {
     struct json_out *o = metrics_line(r, iteration, metric);
     json_out_f64(o, "t_iteration_s", times->iteration_s);
@@ -258,9 +280,10 @@ int record_iteration(struct record *r, int64_t iteration, const double metric[ME
         json_out_f64(o, name, times->group_s[g]);
     }
     put_split(o, times);
-    json_out_i64(o, "rss_bytes", rss_bytes);
+    put_steps(o, steps);
+    json_out_i64(o, "rss_bytes", times->rss_bytes);
     if (!r->quiet)
-        progress_line(r, iteration, metric, times->iteration_s, rss_bytes);
+        progress_line(r, iteration, metric, times->iteration_s, times->rss_bytes);
     r->done++;
     return json_out_append(o, r->metrics) != 0
                ? -1

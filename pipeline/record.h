@@ -39,6 +39,7 @@ struct record_times {
     struct record_account account[GROUPS];
     struct record_waits waited[GROUPS];
     int at_once; /* ranks that can compute at the same time */
+    int64_t rss_bytes; /* of the largest rank */
 };
 
 /* What the ranks compute on. */
@@ -49,7 +50,7 @@ struct record_cores {
 
 /* One finished iteration: a metrics line, status.json and a progress line on stdout. */
 int record_iteration(struct record *r, int64_t iteration, const double metric[METRICS],
-                     const struct record_times *times, int64_t rss_bytes);
+                     const struct update_steps *steps, const struct record_times *times);
 
 /* A line {"event": ...} in metrics.jsonl. */
 int record_event(struct record *r, const char *event, const char *detail);

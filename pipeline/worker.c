@@ -210,6 +210,9 @@ static void add_account(struct worker *w, struct letter *l, const struct record_
     record_add(&w->account[l->lease.group], a);
     l->value[METRICS] = (double)mem_peak_rss();
     memcpy(&l->value[METRICS + 1], a, sizeof *a);
+    if (l->lease.group == GROUP_UPDATE)
+        memcpy(&l->value[LETTER_STEPS], &w->o->task->update_steps,
+               sizeof w->o->task->update_steps);
 }
 
 /* And when that was; without spans: aside. */

@@ -22,7 +22,7 @@ enum letter_kind {
     LETTER_WEIGHTS, /* worker -> worker: a block follows: weights of lease.version */
 };
 
-#define LETTER_VALUES 64
+#define LETTER_VALUES 288
 
 /* Plain data, sent as it is (all ranks run one binary). */
 struct letter {

@@ -45,6 +45,16 @@ enum metric {
 };
 const char *metric_name(enum metric m); /* "reward_mean", ... */
 
+/* What an update did step by step: entry e of n holds some neighbouring steps of the chain
+ * that have a density, one where there are at most UPDATE_STEPS of them: k * n / (their
+ * number) of the k-th. Means over all pairs of all optimizer steps, NaN where an entry has
+ * none. n is 0 where pairs are no steps of a chain. Doubles only: it travels in letters. */
+enum { UPDATE_STEPS = 64 };
+struct update_steps {
+    double n, t[UPDATE_STEPS]; /* training timestep where the entry's first step starts */
+    double approx_kl[UPDATE_STEPS], clip_fraction[UPDATE_STEPS];
+};
+
 enum optimizer { OPTIMIZER_ADAMW, OPTIMIZER_NATURAL };
 
 /* How the components of a mixture come together. */
@@ -178,6 +188,7 @@ struct task {
     int64_t round_iterations, rounds; /* of a learned reward; later ones have no end */
     struct companion *anchor; /* what kl_weight refers to where it is not version 0 */
     struct policy_counters counters;    /* of the trainer's state */
+    struct update_steps update_steps;   /* of the last update */
 
     struct schedule schedule;
     struct sampler sampler;

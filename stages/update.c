@@ -36,6 +36,7 @@ static void update_free(struct update *u)
     }
     update_walk_destroy(u->walk);
     update_ends_destroy(u->ends);
+    update_steps_destroy(u->steps);
 }
 
 /* Optimizer state of version `version`: from the file unless it is here already. */
@@ -99,6 +100,7 @@ static int update_init(struct update *u)
         u->walk = update_walk_create(t);
     if ((u->needs & NEEDS_SCORER) != 0)
         u->ends = update_ends_create(t);
+    u->steps = update_steps_create(u);
     return 0;
 }
 
@@ -185,6 +187,7 @@ static int optimizer_step(struct update *u, int64_t *done)
         distance += u->stat[i * STATS + STAT_KL];
         previous += u->stat[i * STATS + STAT_KL_PREVIOUS];
     }
+    update_steps_add(u);
     u->metric[METRIC_APPROX_KL] += kl / (double)u->pairs;
     u->metric[METRIC_CLIP_FRACTION] += clipped / (double)u->pairs;
     u->metric[METRIC_LOSS] += loss;
@@ -406,6 +409,7 @@ int update_iteration(struct task *t, const struct comm *c, int64_t iteration,
             t->counters = k;
             t->loaded_version = k.version;
             memcpy(metric, u.metric, sizeof u.metric);
+            update_steps_mean(&u, &t->update_steps);
         }
     }
     update_free(&u);

@@ -61,6 +61,7 @@ struct update {
     struct ends *ends;                  /* where the method needs the scorer */
     struct natural *natural;            /* while such a step is made, else NULL */
     struct update_walk *walk;                  /* where whole chains are its pairs */
+    struct steps *steps;                /* sums by step of the chain */
 };
 
 /* Reads the iteration's advantage file (parent[1]): who takes part, and the reward
@@ -101,5 +102,13 @@ void update_natural_keep(struct update *u, int64_t from, int64_t m, const float 
 int update_ends_score(struct update *u, int64_t from, int64_t m, const float *predicted);
 struct ends *update_ends_create(const struct task *t);
 void update_ends_destroy(struct ends *e);
+
+/* Sums of the pairs' statistics by step of the chain. create: after the pairs and their
+ * steps are known; add: the pairs of the optimizer step at hand, whose statistics are
+ * there; mean: what came together. */
+struct steps *update_steps_create(const struct update *u);
+void update_steps_destroy(struct steps *s);
+void update_steps_add(struct update *u);
+void update_steps_mean(const struct update *u, struct update_steps *out);
 
 #endif

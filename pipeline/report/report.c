@@ -48,8 +48,8 @@ static void add_header(struct text *out, const struct page *p)
     name = name != NULL && name[1] != '\0' ? name + 1 : p->dir;
     text_add(out, "<title>");
     report_escape(out, name);
-    text_add(out, " — Sluice report</title>\n%s</head><body><main>\n<header><h1>",
-             report_style);
+    text_add(out, " — Sluice report</title>\n%s%s</head><body><main>\n<header><h1>",
+             report_style, report_style_pictures);
     report_escape(out, name);
     text_add(out, "</h1><div class=\"chips\">");
     if (p->config != NULL) {
@@ -184,7 +184,8 @@ static void add_page(struct text *out, const struct page *p)
     report_changes(out, p->dir, &p->metrics, p->config, p->accounting);
     add_curves(out, &p->metrics, &drawn);
     report_rewards(out, p->dir, &p->metrics, p->config);
-    report_samples(out, p->dir);
+    report_heat(out, p->dir);
+    report_samples(out, p->dir, &p->metrics);
     report_timeline(out, p->dir);
     report_times(out, &p->metrics);
     report_accounting(out, p->accounting);

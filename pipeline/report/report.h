@@ -2,8 +2,8 @@
 #ifndef SLUICE_PIPELINE_REPORT_H
 #define SLUICE_PIPELINE_REPORT_H
 
-/* Reads what lies in rundir (metrics, accounting, provenance, configuration, first and
- * last samples; each may be missing or cut short) and writes the report atomically to
+/* Reads what lies in rundir (metrics, accounting, provenance, configuration, some shards,
+ * evenly chosen; each may be missing or cut short) and writes the report atomically to
  * out, NULL: rundir/report.html. Uses gnuplot, run as a child process, where there is
  * one; tables stand in for the plots otherwise. ERR_INPUT when rundir is no run
  * directory, ERR_IO. */

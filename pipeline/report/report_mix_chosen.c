@@ -136,9 +136,13 @@ static void add_sample(struct text *out, const struct samples *b, int64_t i,
         text_add(out, "</code>");
         mem_free(line);
     } else if (b->height == 1) {
-        report_curve(out, b->data[i], b->width, range);
+        report_curve(out, b->data[i], b->width, range, "sample");
     } else {
-        report_picture(out, b->data[i], b->channels, b->height, b->width);
+        report_picture(out, &(struct report_image){.x = b->data[i],
+                                                   .channels = b->channels,
+                                                   .height = b->height,
+                                                   .width = b->width,
+                                                   .alt = "sample"});
     }
 }
 

@@ -12,6 +12,8 @@
 
 /* The page up to its title, and its style sheet. */
 extern const char report_head[], report_style[];
+/* The style sheet of heat maps, strips and samples by reward; it follows the other. */
+extern const char report_style_pictures[];
 
 enum report_metric {
     M_ITERATION,
@@ -126,15 +128,24 @@ void report_plot_number(struct text *script, double v);
 /* Appends the figure and frees the script. False as above. */
 bool report_plot_finish(struct text *out, struct text *script, const struct report_plot *p);
 
-/* x [channels, height, width] as a picture. */
-void report_picture(struct text *out, const float *x, int64_t channels, int64_t height,
-                    int64_t width);
-/* x [n] as a curve from range[0] to range[1]; NULL: from its least to its largest. */
-void report_curve(struct text *out, const float *x, int64_t n, const double *range);
+/* A sample as a picture; large ones are made smaller. */
+struct report_image {
+    const float *x; /* [channels, height, width] */
+    int64_t channels, height, width;
+    const char *alt; /* alternative text, HTML */
+};
+void report_picture(struct text *out, const struct report_image *p);
+/* x [n] as a curve from range[0] to range[1]; NULL: from its least to its largest. alt as
+ * above. */
+void report_curve(struct text *out, const float *x, int64_t n, const double *range,
+                  const char *alt);
 /* The coding of the run's samples, by its first policy; kind none where that is gone. */
 struct coding report_coding(const char *rundir);
-/* Samples of the first and the last iteration whose shards are there, by reward. */
-void report_samples(struct text *out, const char *rundir);
+/* Heat maps by iteration and step. */
+void report_heat(struct text *out, const char *rundir);
+/* Samples by reward and chains from noise to sample, of the first and the last iteration
+ * whose shards are there and of the best between them. */
+void report_samples(struct text *out, const char *rundir, const struct report_metrics *m);
 
 /* What a mixture's components make of its sum, and where they disagree: nothing for other
  * runs. config NULL: weights are not known. Reads the reward shards of two iterations. */

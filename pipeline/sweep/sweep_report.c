@@ -47,8 +47,10 @@ static void open_plot(struct text *t, const struct frame *f, const char *below)
 {
     text_add(t,
              "<svg viewBox=\"0 0 %d %d\" style=\"width:100%%\" font-size=\"12\" "
-             "fill=\"#475569\">",
+             "fill=\"#475569\" role=\"img\" aria-label=\"plot by ",
              f->width, f->height);
+    report_escape(t, below);
+    text_add(t, "\">");
     for (int k = 0; k <= 3; k++) {
         double y = f->y0 + (f->y1 - f->y0) * k / 3;
         text_add(
