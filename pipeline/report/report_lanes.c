@@ -228,8 +228,9 @@ void report_lanes(struct text *out, const struct report_line *l)
     s.scale = (REPORT_WIDTH - REPORT_LEFT - RIGHT) / (s.to - s.from);
     draw_lanes(&s, l);
     draw_axis(&s, l, s.y);
-    text_add(out, "<h3>The last %d iteration%s <span>each lane is a rank</span></h3>\n",
-             l->extents, l->extents == 1 ? "" : "s");
+    text_add(out, "<h3>The last ");
+    text_add(out, l->extents == 1 ? "iteration" : "%d iterations", l->extents);
+    text_add(out, " <span>each lane is a rank</span></h3>\n");
     report_svg(out, s.y + BOTTOM, "what each rank did, over time");
     text_add(out, "%s</svg>\n", body.s);
     if (l->left_out > 0)
