@@ -42,8 +42,10 @@ static bool joins(const struct scene *s, const struct report_lease *run,
 
 static void draw_bar(const struct scene *s, const struct report_lease *run, int64_t leases)
 {
-    double x = x_of(s, run->from), end = x_of(s, run->to);
+    double x = fmax(x_of(s, run->from), REPORT_LEFT), end = x_of(s, fmin(run->to, s->to));
     double y = run->aside ? s->y + LANE - 4 : s->y, h = run->aside ? 4 : LANE;
+    if (end < x)
+        return;
     if (end - x < finest)
         end = x + finest;
     text_add(s->out,
