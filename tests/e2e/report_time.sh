@@ -58,7 +58,7 @@ is_code $? 0 "a job of two iterations" "$work/log"
 begin "$work/log" 5 run "$work/config.yaml" run.dir="$work/killed" run.iterations=400 $apart \
     groups.placement=split
 until_file "$work/killed/policy/v000003.h5"
-kill -9 $(ranks_of "$job") "$job" 2>/dev/null
+kill -9 $(ranks_of "$job")
 end_job
 printf '{"iteration": 2, "session": "cut' >>"$work/killed/log/timeline.jsonl"
 "$sluice" report "$work/killed" >"$work/log" 2>&1
