@@ -42,8 +42,10 @@ static bool joins(const struct scene *s, const struct report_lease *run,
 
 static void draw_bar(const struct scene *s, const struct report_lease *run, int64_t leases)
 {
-    double x = x_of(s, run->from), end = x_of(s, run->to);
+    double x = fmax(x_of(s, run->from), REPORT_LEFT), end = x_of(s, fmin(run->to, s->to));
     double y = run->aside ? s->y + LANE - 4 : s->y, h = run->aside ? 4 : LANE;
+    if (end < x)
+        return;
     if (end - x < finest)
         end = x + finest;
     text_add(s->out,
@@ -228,8 +230,9 @@ void report_lanes(struct text *out, const struct report_line *l)
     s.scale = (REPORT_WIDTH - REPORT_LEFT - RIGHT) / (s.to - s.from);
     draw_lanes(&s, l);
     draw_axis(&s, l, s.y);
-    text_add(out, "<h3>The last %d iteration%s <span>each lane is a rank</span></h3>\n",
-             l->extents, l->extents == 1 ? "" : "s");
+    text_add(out, "<h3>The last ");
+    text_add(out, l->extents == 1 ? "iteration" : "%d iterations", l->extents);
+    text_add(out, " <span>each lane is a rank</span></h3>\n");
     report_svg(out, s.y + BOTTOM, "what each rank did, over time");
     text_add(out, "%s</svg>\n", body.s);
     if (l->left_out > 0)
