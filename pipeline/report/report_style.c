@@ -15,7 +15,7 @@ const char report_style[] =
     "Roboto,Helvetica,Arial,sans-serif}\n"
     "main{max-width:1160px;margin:0 auto;padding:28px 20px 60px}\n"
     "header{margin-bottom:22px}\n"
-    "h1{font-size:27px;line-height:1.2;margin:0 0 8px;letter-spacing:-.02em}\n"
+    "h1{font-size:27px;line-height:1.2;margin:0 0 8px;letter-spacing:-.02em}h1,.chips{overflow-wrap:anywhere}\n"
     "h2{font-size:18px;margin:0 0 14px;letter-spacing:-.01em}\n"
     "h3{font-size:15px;margin:0 0 10px}h3 span{font-weight:400;color:#64748b}\n"
     ".chips{display:flex;flex-wrap:wrap;gap:6px 18px;color:#475569;font-size:14px}\n"

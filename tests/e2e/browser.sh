@@ -86,7 +86,7 @@ page sweep "$work/sweep/report.html" '$f->{curves} >= 2' "a curve for each membe
 
 # Where the reader's system is dark.
 chrome --blink-settings=preferredColorScheme=0 --screenshot="$work/dark.png" \
-    --window-size=1100,1500 "file://$work/text/report.html" >"$work/log" 2>&1
+    --window-size=1100,3600 "file://$work/text/report.html" >"$work/log" 2>&1
 read -r _ _ _ _ common < <("$BUILD/tests/tools/colours" "$work/dark.png")
 [ "$common" = 1e293b ] || [ "$common" = 0f172a ]
 ok $? "a dark page on a dark screen: mostly $common"
