@@ -1,5 +1,5 @@
-/* MPI_Init does not return while it waits, so a signal's handler has to speak: the text is
- * made before, and the handler only writes it. */
+/* MPI_Init does not return while it waits, so a signal's handler has to speak: the text
+ * is made before, and the handler only writes it. */
 #include "pipeline/start_limit.h"
 
 #include "io/sys/err.h"
@@ -38,11 +38,13 @@ void start_limit_begin(const struct config *c)
     gethostname(host, sizeof host - 1);
     text[0] = '\0';
     if (here == NULL || strcmp(here, "0") == 0)
-        snprintf(text, sizeof text,
-                 "sluice: rank %.16s on %s: MPI has not started within %.0f s: another rank "
-                 "ended before, or cannot be reached; look for its message. Slow starts: raise "
-                 "run.start_timeout\n",
-                 rank != NULL ? rank : "0", host, seconds);
+        snprintf(
+            text, sizeof text,
+            "sluice: rank %.16s on %s: MPI has not started within %.0f s: another rank "
+            "ended before, or cannot be reached; look for its message. Slow starts: "
+            "raise "
+            "run.start_timeout\n",
+            rank != NULL ? rank : "0", host, seconds);
     signal(SIGALRM, on_alarm);
     alarm(seconds < 1e9 ? (unsigned)seconds : 1000000000U);
 }

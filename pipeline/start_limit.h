@@ -1,6 +1,6 @@
 /* A limit on the start of MPI. A launcher such as srun leaves ranks alone that wait in
- * MPI_Init for one that ended before it, or that cannot be reached; they would wait until
- * the job's time limit. */
+ * MPI_Init for one that ended before it, or that cannot be reached; they would wait
+ * until the job's time limit. */
 #ifndef SLUICE_PIPELINE_START_LIMIT_H
 #define SLUICE_PIPELINE_START_LIMIT_H
 

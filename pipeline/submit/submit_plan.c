@@ -1,5 +1,5 @@
-/* What `sluice plan` knows, for --mem and --time: estimates, so memory gets a margin and a
- * time limit is only spoken about. */
+/* What `sluice plan` knows, for --mem and --time: estimates, so memory gets a margin
+ * and a time limit is only spoken about. */
 #include "pipeline/submit/submit.h"
 
 #include "io/sys/err.h"
@@ -12,8 +12,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Estimates are within a tenth where they could be measured; buffers of MPI grow with the
- * number of ranks. */
+/* Estimates are within a tenth where they could be measured; buffers of MPI grow with
+ * the number of ranks. */
 static const double part_more = 0.25, rank_more = 128 << 20;
 
 double submit_margin(double bytes, int64_t ranks)
@@ -21,9 +21,10 @@ double submit_margin(double bytes, int64_t ranks)
     return bytes <= 0 ? 0 : bytes * (1 + part_more) + rank_more * (double)ranks;
 }
 
-/* Iterations that are left take so many seconds, by the accounts of those that are there. */
-static int time_left(const struct submit *s, const struct plan *p, const struct layout *l,
-                     double *seconds)
+/* Iterations that are left take so many seconds, by the accounts of those that are
+ * there. */
+static int time_left(const struct submit *s, const struct plan *p,
+                     const struct layout *l, double *seconds)
 {
     struct plan_rates r;
     struct simulate_options o;
@@ -32,12 +33,13 @@ static int time_left(const struct submit *s, const struct plan *p, const struct 
         return -1;
     plan_costs(&o, p, &r, l, 1);
     simulate_run(&o, &result);
-    *seconds = result.iteration_s *
-               (double)(settings_iterations(s->config) - r.iterations);
+    *seconds =
+        result.iteration_s * (double)(settings_iterations(s->config) - r.iterations);
     return 0;
 }
 
-static void say_time(const struct submit *s, const struct plan *p, const struct layout *l)
+static void say_time(const struct submit *s, const struct plan *p,
+                     const struct layout *l)
 {
     double seconds = 0, each = (double)(s->time_s - s->signal_s);
     char *accounts = text_new("%s/accounting.json", s->dir);
@@ -47,11 +49,12 @@ static void say_time(const struct submit *s, const struct plan *p, const struct 
     if (!known)
         return;
     double starts = ceil(seconds / each);
-    fprintf(stderr,
-            "sluice submit: by the iterations so far, the rest takes %.3g hours on these "
-            "ranks: %.0f start(s) of the job%s\n",
-            seconds / 3600, starts,
-            starts > (double)s->requeue_max + 1 ? ", more than --requeue-max allows" : "");
+    fprintf(
+        stderr,
+        "sluice submit: by the iterations so far, the rest takes %.3g hours on these "
+        "ranks: %.0f start(s) of the job%s\n",
+        seconds / 3600, starts,
+        starts > (double)s->requeue_max + 1 ? ", more than --requeue-max allows" : "");
 }
 
 void submit_plan(struct submit *s)

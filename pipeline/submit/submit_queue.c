@@ -1,6 +1,7 @@
 /* Jobs of a directory that wait or run. Their scripts read files there, also after a
- * requeue, so a further submission must neither replace these files nor start beside them.
- * DIR/slurm/jobs has the numbers, a line each; Slurm says which of them are left. */
+ * requeue, so a further submission must neither replace these files nor start beside
+ * them. DIR/slurm/jobs has the numbers, a line each; Slurm says which of them are left.
+ */
 #include "pipeline/submit/submit.h"
 
 #include "io/sys/err.h"
@@ -33,14 +34,15 @@ static const char *next_id(const char **at, char id[DIGITS])
     return NULL;
 }
 
-/* "12 RUNNING\n..." of those that are in the queue. What squeue does not know, or where it
- * does not answer, is not: sbatch will say more. */
+/* "12 RUNNING\n..." of those that are in the queue. What squeue does not know, or where
+ * it does not answer, is not: sbatch will say more. */
 static void ask(const char *jobs, struct text *said)
 {
     struct text ids = {0};
     const struct text nothing = {0};
     char id[DIGITS];
-    static char squeue[] = "squeue", h[] = "-h", j[] = "-j", o[] = "-o", format[] = "%F %T";
+    static char squeue[] = "squeue", h[] = "-h", j[] = "-j", o[] = "-o",
+                format[] = "%F %T";
     while (next_id(&jobs, id) != NULL)
         text_add(&ids, "%s%s", ids.len > 0 ? "," : "", id);
     char *const argv[] = {squeue, h, j, ids.s, o, format, NULL};
@@ -93,23 +95,26 @@ static int next_edition(struct submit *s)
 static int decide(struct submit *s, const char *last, const char *state)
 {
     if (s->kind == SUBMIT_STAGES)
-        return err_set(ERR_USAGE,
-                       "%s: job %s (%s) of an earlier submission is in the queue, and a chain "
-                       "of stages has the directory for itself: wait for its end, or "
-                       "`scancel %s`",
-                       s->dir, last, state, last);
+        return err_set(
+            ERR_USAGE,
+            "%s: job %s (%s) of an earlier submission is in the queue, and a chain "
+            "of stages has the directory for itself: wait for its end, or "
+            "`scancel %s`",
+            s->dir, last, state, last);
     if (!waits_for(s, last))
-        return err_set(ERR_USAGE,
-                       "%s: job %s (%s) of an earlier submission is in the queue: wait for its "
-                       "end, `scancel %s`, or give --after %s (afterany:%s: however it ends) to "
-                       "run behind it",
-                       s->dir, last, state, last, last, last);
+        return err_set(
+            ERR_USAGE,
+            "%s: job %s (%s) of an earlier submission is in the queue: wait for its "
+            "end, `scancel %s`, or give --after %s (afterany:%s: however it ends) to "
+            "run behind it",
+            s->dir, last, state, last, last, last);
     return next_edition(s);
 }
 
 int submit_queue(struct submit *s)
 {
-    char *path = jobs_path(s), *jobs = NULL, id[DIGITS], last[DIGITS] = "", state[DIGITS] = "";
+    char *path = jobs_path(s), *jobs = NULL, id[DIGITS], last[DIGITS] = "",
+         state[DIGITS] = "";
     int64_t len = 0;
     struct text said = {0};
     int rc = file_exists(path) ? file_read(path, JOBS_FILE, &jobs, &len) : 0;

@@ -6,7 +6,8 @@
  *   SWEEPDIR/members/ID/run        run directory of a member
  *   SWEEPDIR/members/ID/log.txt    what it printed
  *   SWEEPDIR/members/ID/member.json  how it ended; lock: held while it runs
- *   SWEEPDIR/table.csv table.h5 report.html   from sweep_collect */
+ *   SWEEPDIR/table.csv table.h5 report.html   at the end, and from `sluice sweep collect`
+ *   SWEEPDIR/slurm log       script, copies and logs of jobs (sweep_submit.h) */
 #ifndef SLUICE_PIPELINE_SWEEP_H
 #define SLUICE_PIPELINE_SWEEP_H
 

@@ -36,6 +36,8 @@ void sweep_result_read(const struct sweep *s, const struct sweep_member *m,
 void sweep_result_free(struct sweep_result *r);
 /* Whether a run up to that many iterations is finished. */
 bool sweep_is_done(const struct sweep_member *m, int64_t iterations);
+/* Whether it stopped by a file STOP in its own run directory. */
+bool sweep_stopped_alone(const struct sweep_member *m);
 /* The metric after so many iterations, NaN where there is none. */
 double sweep_metric_at(const struct sweep *s, const struct sweep_member *m,
                        int64_t iterations);

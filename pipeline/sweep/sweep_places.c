@@ -1,5 +1,5 @@
-/* How a sweep's members are started here, and how many fit: by what Slurm says of the job,
- * elsewhere by the cores that this process may use. */
+/* How a sweep's members are started here, and how many fit: by what Slurm says of the
+ * job, elsewhere by the cores that this process may use. */
 #include "pipeline/sweep/sweep_places.h"
 
 #include "io/sys/err.h"
@@ -50,15 +50,17 @@ static int by_launcher(const struct sweep *s, const char *given, char *out, size
         return 0;
     if (first >= 4 && strncmp(given + first - 4, "srun", 4) == 0) {
         /* --mem=0: steps share the job's memory. A member's exit code is its own. */
-        snprintf(out, len, "%.256s --kill-on-bad-exit=0 --exact --mem=0 -n %lld -c %lld",
-                 given, (long long)ranks, (long long)threads_of(s));
+        snprintf(out, len,
+                 "%.256s --kill-on-bad-exit=0 --exact --mem=0 -n %lld -c %lld", given,
+                 (long long)ranks, (long long)threads_of(s));
         return 0;
     }
     if (nodes > 1)
-        return err_set(ERR_USAGE,
-                       "%.100s would start all members on the first of %lld nodes: use srun, "
-                       "or a job array (--submit --array)",
-                       given, (long long)nodes);
+        return err_set(
+            ERR_USAGE,
+            "%.100s would start all members on the first of %lld nodes: use srun, "
+            "or a job array (--submit --array)",
+            given, (long long)nodes);
     snprintf(out, len, "%.256s -np %lld", given, (long long)ranks);
     return 0;
 }
@@ -76,7 +78,8 @@ int sweep_launch(const struct sweep *s, const char *launcher, char *out, size_t 
 int64_t sweep_places(const struct sweep *s)
 {
     int64_t ranks = config_int(s->settings, "sweep.ranks"), threads = threads_of(s);
-    int64_t tasks = environment("SLURM_NTASKS"), each = environment("SLURM_CPUS_PER_TASK"),
+    int64_t tasks = environment("SLURM_NTASKS"),
+            each = environment("SLURM_CPUS_PER_TASK"),
             nodes = environment("SLURM_JOB_NUM_NODES");
     cpu_set_t mine;
     CPU_ZERO(&mine);

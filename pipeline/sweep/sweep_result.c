@@ -45,10 +45,23 @@ static struct json *read_json(const struct sweep_member *m, const char *name)
     return j;
 }
 
+static bool says(const struct json *status, const char *key, const char *word)
+{
+    const char *s = status == NULL ? NULL : json_text(json_get(status, key));
+    return s != NULL && strcmp(s, word) == 0;
+}
+
 static bool is_state(const struct json *status, const char *state)
 {
-    const char *s = status == NULL ? NULL : json_text(json_get(status, "state"));
-    return s != NULL && strcmp(s, state) == 0;
+    return says(status, "state", state);
+}
+
+bool sweep_stopped_alone(const struct sweep_member *m)
+{
+    struct json *status = read_json(m, "run/status.json");
+    bool alone = is_state(status, "stopped") && says(status, "message", "STOP file");
+    json_free(status);
+    return alone;
 }
 
 bool sweep_is_done(const struct sweep_member *m, int64_t iterations)

@@ -211,9 +211,10 @@ static int end_member(struct queue *q, struct slot *slot, int code)
     if (code == CHILD_NOT_STARTED)
         code = ERR_ENV;
     q->left = q->left || code == ERR_STOPPED;
-    /* Time is up for all where it is up for one. */
-    if (code == ERR_STOPPED &&
-        (q->deadline > 0 || getenv("SLURM_JOB_END_TIME") != NULL))
+    /* Time is up for all where it is up for one. Slurm takes nodes from a job's steps first
+     * and tells this process later: no other member may begin in between. */
+    if (code == ERR_STOPPED && (q->deadline > 0 || getenv("SLURM_JOB_ID") != NULL) &&
+        !sweep_stopped_alone(m))
         q->stopping = true;
     if (code != 0 && code != ERR_STOPPED)
         note_failure(q, slot->member, code);

@@ -1,6 +1,6 @@
-/* A sweep in the queue: one job whose ranks the members share, or a throttled array of few
- * tasks with many members each, below the limit that sites set on the size of arrays. The
- * job reads copies of the sweep file and of the base configuration. */
+/* A sweep in the queue: one job whose ranks the members share, or a throttled array of
+ * few tasks with many members each, below the limit that sites set on the size of
+ * arrays. The job reads copies of the sweep file and of the base configuration. */
 #include "pipeline/sweep/sweep_submit.h"
 
 #include "io/sys/err.h"
@@ -52,8 +52,9 @@ static int count_tasks(const struct sweep *s, bool ask, int64_t *tasks)
         *tasks = s->members;
     return *tasks <= most
                ? 0
-               : err_set(ERR_USAGE, "sweep.array_tasks = %lld: the site's arrays have at most "
-                                    "%lld tasks (MaxArraySize)",
+               : err_set(ERR_USAGE,
+                         "sweep.array_tasks = %lld: the site's arrays have at most "
+                         "%lld tasks (MaxArraySize)",
                          (long long)*tasks, (long long)most);
 }
 
@@ -91,7 +92,8 @@ static struct config *configure(const struct sweep *s, const struct sweep_member
     for (int64_t i = 0; i < s->overrides && rc == 0; i++)
         rc = config_override(c, s->override[i]);
     for (int64_t k = 0; k < s->keys && rc == 0; k++) {
-        char *word = m->value[k] != NULL ? text_new("%s=%s", s->key[k], m->value[k]) : NULL;
+        char *word =
+            m->value[k] != NULL ? text_new("%s=%s", s->key[k], m->value[k]) : NULL;
         rc = word != NULL ? config_override(c, word) : 0;
         mem_free(word);
     }
@@ -101,8 +103,8 @@ static struct config *configure(const struct sweep *s, const struct sweep_member
     return NULL;
 }
 
-/* Memory of a rank: the largest of some members from all over the sweep. A member that will
- * fail has none. */
+/* Memory of a rank: the largest of some members from all over the sweep. A member that
+ * will fail has none. */
 static double rank_memory(const struct sweep *s)
 {
     int64_t ranks = config_int(s->settings, "sweep.ranks"),
@@ -119,13 +121,13 @@ static double rank_memory(const struct sweep *s)
     return bytes;
 }
 
-/* Ranks that may be at work for each rank of the job: members without a launcher fill cores
- * that others leave idle. */
+/* Ranks that may be at work for each rank of the job: members without a launcher fill
+ * cores that others leave idle. */
 static double crowd(const struct submit *job, const struct sweep *s)
 {
     int64_t ranks = config_int(s->settings, "sweep.ranks"), places = job->ranks / ranks,
-            at_once = places, most = job->tasks > 0 ? plan_parts(s->members, job->tasks)
-                                                    : s->members;
+            at_once = places,
+            most = job->tasks > 0 ? plan_parts(s->members, job->tasks) : s->members;
     if (!config_is(s->settings, "sweep.at_once", "auto"))
         at_once = config_int(s->settings, "sweep.at_once");
     else if (ranks == 1 && s->member[0].threads == 1 && job->nodes <= 1)
@@ -139,7 +141,8 @@ static void set_memory(struct submit *job, const struct sweep *s)
     double bytes = rank_memory(s) * crowd(job, s);
     job->memory.rank = submit_margin(bytes, 1);
     if (job->nodes > 0 && bytes > 0)
-        job->memory.node = job->memory.rank * (double)plan_parts(job->ranks, job->nodes);
+        job->memory.node =
+            job->memory.rank * (double)plan_parts(job->ranks, job->nodes);
 }
 
 static int copy(const char *from, const struct submit *job, const char *name)
@@ -149,7 +152,8 @@ static int copy(const char *from, const struct submit *job, const char *name)
     int64_t len = 0;
     int rc = strcmp(from, to) == 0 ? 0 : file_make_dirs(folder);
     if (rc == 0 && strcmp(from, to) != 0)
-        rc = file_read(from, SWEEP_FILE, &data, &len) != 0 || file_write(to, data, len) != 0
+        rc = file_read(from, SWEEP_FILE, &data, &len) != 0 ||
+                     file_write(to, data, len) != 0
                  ? -1
                  : 0;
     mem_free(folder);
@@ -192,7 +196,8 @@ static void free_words(char **word)
 static int send(struct submit *job, const struct sweep *s, const char *path, bool dry)
 {
     int rc = dry ? 0 : submit_queue(job);
-    char *file = submit_file(job, "sweep", "yaml"), *base = submit_file(job, "base", "yaml");
+    char *file = submit_file(job, "sweep", "yaml"),
+         *base = submit_file(job, "base", "yaml");
     char **word = command(s, job, file, base);
     job->word = word;
     if (dry) {
@@ -212,7 +217,8 @@ static int send(struct submit *job, const struct sweep *s, const char *path, boo
     return rc;
 }
 
-static int submit(struct submit *job, const struct sweep *s, const char *path, bool array)
+static int submit(struct submit *job, const struct sweep *s, const char *path,
+                  bool array)
 {
     const bool dry = config_bool(job->options, "dry-run");
     struct text indices = {0};
@@ -221,7 +227,8 @@ static int submit(struct submit *job, const struct sweep *s, const char *path, b
     list_tasks(s, array ? job->tasks : 1, &indices);
     int rc = 0;
     if (indices.len == 0 && s->rungs == 0) {
-        printf("all %lld members are finished: nothing to submit\n", (long long)s->members);
+        printf("all %lld members are finished: nothing to submit\n",
+               (long long)s->members);
     } else {
         job->indices = array ? indices.s : NULL;
         set_memory(job, s);
@@ -231,9 +238,10 @@ static int submit(struct submit *job, const struct sweep *s, const char *path, b
     return rc;
 }
 
-/* The directory may become another one: a relative one goes to the site's scratch. Members
- * are looked for there. */
-static struct sweep *plan_there(const char *path, const char *dir, int n, char *const *words)
+/* The directory may become another one: a relative one goes to the site's scratch.
+ * Members are looked for there. */
+static struct sweep *plan_there(const char *path, const char *dir, int n,
+                                char *const *words)
 {
     char **more = mem_alloc(n + 1, sizeof *more);
     if (n > 0)
@@ -253,8 +261,9 @@ static int open_site(struct submit *job, const struct sweep *s, bool array,
                                    .threads = s->members > 0 ? s->member[0].threads : 1,
                                    .array = array};
     if (array && s->rungs > 0)
-        return err_set(ERR_USAGE, "halving compares all members with each other: submit it "
-                                  "without --array, as one job, which resumes");
+        return err_set(ERR_USAGE,
+                       "halving compares all members with each other: submit it "
+                       "without --array, as one job, which resumes");
     if (submit_read_site(site, options) != 0)
         return -1;
     return submit_open_sweep(job, &w, options, site);

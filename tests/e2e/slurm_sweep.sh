@@ -1,7 +1,7 @@
 #!/bin/bash
 # sluice sweep --submit: its scripts, what it refuses, and real jobs: an array with a member
 # that fails, one task cancelled, others requeued; members as steps that share an allocation,
-# the time limit, STOP; what a second submission leaves out. All with the bits of runs by
+# the time limit, a preemption, STOP; what a second submission leaves out. All with the bits of runs by
 # hand. Real Slurm on virtual nodes.
 . tests/e2e/lib.sh
 . tests/tools/slurm_lib.sh
@@ -31,7 +31,7 @@ members:
   - {run.seed: 4}
 YAML
 plan shared grid <<<'axes: {run.seed: [1, 3, 4]}'
-plan stopped grid <<<'axes: {run.seed: [1, 3]}'
+plan stopped grid <<<'axes: {run.seed: [1, 3, 4]}'
 plan halving halving <<<'axes: {run.seed: [1, 2, 3, 4, 5, 6]}'
 
 # Scripts, on a machine without Slurm too.
@@ -179,12 +179,22 @@ submit "$work/log" shared --submit --ranks 4 sweep.ranks=2 run.iterations=$itera
 is_code $? 0 "shared: a second submission" "$work/log.err"
 says "$work/log" "all 3 members are finished: nothing to submit" "has nothing to do"
 
-# Stopped for good.
-send stopped --ranks 2 --time 10m
-at_work stopped 1
+# A preemption: Slurm tells the steps first. Then stopped for good.
+send stopped --ranks 2 --nodes 2 --time 10m
+stopped=$id
+at_work stopped 1 3
+urgent=$(sbatch --parsable -p urgent -n 8 -o /dev/null --wrap true)
+soon has_ended "$urgent"
+back "$stopped"
+ok $? "stopped: a preemption puts it back into the queue"
+begun() { [ "$(grep -c '^3 members, ' "$work/stopped/log/slurm-$stopped.out")" = "$1" ]; }
+soon begun 2
+! grep -q '^[34] of 3' "$work/stopped/log/slurm-$stopped.out" &&
+    [ ! -e "$(member stopped 4)" ]
+ok $? "stopped: no member began while others were told to end" || note <"$work/stopped/log/slurm-$stopped.out"
 touch "$work/stopped/STOP"
-soon has_ended "$id"
-scontrol show job "$id" | grep -q 'ExitCode=75:0' && is_state "$id" FAILED
-ok $? "stopped: ends with 75 and stays out of the queue" || scontrol show job "$id" | head -n 8 | note
-says "$work/stopped/log/slurm-$id.out" "by the file STOP" "stopped: it says so"
+soon has_ended "$stopped"
+scontrol show job "$stopped" | grep -q 'ExitCode=75:0' && is_state "$stopped" FAILED
+ok $? "stopped: ends with 75 and stays out of the queue" || scontrol show job "$stopped" | head -n 8 | note
+says "$work/stopped/log/slurm-$stopped.out" "by the file STOP" "stopped: it says so"
 finish
