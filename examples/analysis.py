@@ -7,18 +7,48 @@ RUNDIR is a run directory, or a file that `sluice merge` wrote. Needs h5py and n
 matplotlib it draws reward.png, histogram.png and, where samples are pictures, best.png into
 OUTDIR (default: the current folder); without it, it prints the numbers alone. With xarray
 and h5netcdf it also shows the run as a labelled data set. io/FORMAT.md explains the columns.
+
+Exit code 1: a file of the run is missing, damaged or another than the index was made of.
 """
 import os
 import sys
 
-import h5py
-import numpy as np
+try:
+    import h5py
+    import numpy as np
+except ImportError as e:
+    sys.exit(f"{e}; install h5py and numpy (Debian: python3-h5py, PyPI: h5py)")
 
 
-def sources_missing(f, run):
-    """Files that the index refers to and that are gone: HDF5 would read them as NaN."""
-    paths = [p.decode() for kind in f["sources"] for p in f["sources"][kind]["path"][:]]
-    return [p for p in paths if not os.path.exists(os.path.join(run, p))]
+def sources_changed(f, run):
+    """Files that the index refers to and that are gone or others: HDF5 would read NaN, or
+    rows that do not belong together, without an error."""
+    for kind in f["sources"]:
+        rows = f["sources"][kind]
+        for path, content in zip(rows["path"][:], rows["content"][:]):
+            path = path.decode()
+            if not os.path.exists(os.path.join(run, path)):
+                yield f"{path} is gone"
+                continue
+            try:
+                with h5py.File(os.path.join(run, path), "r") as source:
+                    if source.attrs["content_sha256"] != content:
+                        yield f"{path} has other content"
+            except (OSError, KeyError) as e:
+                yield f"{path} cannot be read ({e})"
+
+
+def damaged(f, run):
+    """Files of the index in which a column cannot be read: HDF5 has a checksum for each
+    chunk and names no file."""
+    for kind in f["sources"]:
+        for path in f["sources"][kind]["path"][:]:
+            with h5py.File(os.path.join(run, path.decode()), "r") as source:
+                for name, column in source.items():
+                    try:
+                        isinstance(column, h5py.Dataset) and column[()]
+                    except OSError:
+                        yield f"{path.decode()}: column {name}"
 
 
 def curve(f):
@@ -84,13 +114,42 @@ def draw(rows, reward, chain, out):
 
 def show_labelled(path):
     try:
-        import xarray
         import h5netcdf  # noqa: F401 (the engine)
+        import xarray
     except ImportError:
+        print("no labelled data set: xarray or h5netcdf is not installed")
         return
-    d = xarray.open_dataset(path, group="reward", engine="h5netcdf")
-    print("\nas xarray sees it, reward by iteration:")
+    # Rows with the same `sample` belong together. After a stop the last rewards may be
+    # absent, and others have moved up: then the two `sample_index` differ.
+    try:
+        d = xarray.merge([xarray.open_dataset(path, group=kind, engine="h5netcdf")
+                          for kind in ("rollout", "reward")])
+    except xarray.MergeError:
+        print("no labelled data set: rewards of some shards are not there yet")
+        return
+    print("\nas xarray sees it:", ", ".join(f"{k} {v}" for k, v in d.sizes.items()))
     print(d.reward.groupby("iteration").mean().to_series().to_string())
+    if "log_prob" in d:
+        print("\nlog-likelihood of a chain against its reward, correlation by iteration:")
+        chains = d[["reward"]].assign(chain=d.log_prob.sum("step"))
+        for i, rows in chains.groupby("iteration"):
+            print(f"{int(i):9d} {float(xarray.corr(rows.chain, rows.reward)):8.3f}")
+
+
+def show(f, path, out):
+    rows = curve(f)
+    print("iteration        mean         std  samples")
+    for i, mean, std, n in rows:
+        print(f"{i:9d} {mean:11.6g} {std:11.6g} {n:8d}")
+    at, chain = best_row(f), None
+    if at is not None:
+        print(f"best: {f['reward/reward'][at[0]]:.6g} in iteration "
+              f"{f['reward/iteration'][at[0]]}, sample {f['reward/sample_index'][at[0]]}")
+        name = "rollout/latents" if "latents" in f["rollout"] else None
+        chain = f[name][at[1]] if name else f["rollout/final_sample"][at[1]][None]
+    if rows:
+        draw(rows, f["reward/reward"][:], chain, out)
+    show_labelled(path)
 
 
 def main(argv):
@@ -98,30 +157,25 @@ def main(argv):
         print(__doc__)
         return 0 if len(argv) > 1 else 2
     run, out = argv[1], argv[2] if len(argv) > 2 else "."
-    path = os.path.join(run, "index.h5") if os.path.isdir(run) else run
+    index = os.path.isdir(run)
+    path = os.path.join(run, "index.h5") if index else run
     if not os.path.exists(path):
         print(f"{path}: not there; the end of a job writes it", file=sys.stderr)
         return 1
     os.makedirs(out, exist_ok=True)
     with h5py.File(path, "r") as f:
-        gone = sources_missing(f, run) if os.path.isdir(run) else []
-        if gone:
-            print(f"{len(gone)} files of the index are gone, such as {gone[0]}: "
-                  "delete index.h5 and let it be written again", file=sys.stderr)
+        bad = list(sources_changed(f, run)) if index else []
+        if bad:
+            print(f"{len(bad)} files of the index are not what they were, the first: {bad[0]}\n"
+                  f"`sluice verify {run}` tells which are damaged; where files were removed on "
+                  "purpose, delete index.h5 and let it be written again", file=sys.stderr)
             return 1
-        rows = curve(f)
-        print("iteration        mean         std  samples")
-        for i, mean, std, n in rows:
-            print(f"{i:9d} {mean:11.6g} {std:11.6g} {n:8d}")
-        at, chain = best_row(f), None
-        if at is not None:
-            print(f"best: {f['reward/reward'][at[0]]:.6g} in iteration "
-                  f"{f['reward/iteration'][at[0]]}, sample {f['reward/sample_index'][at[0]]}")
-            name = "rollout/latents" if "latents" in f["rollout"] else None
-            chain = f[name][at[1]] if name else f["rollout/final_sample"][at[1]][None]
-        if rows:
-            draw(rows, f["reward/reward"][:], chain, out)
-    show_labelled(path)
+        try:
+            show(f, path, out)
+        except OSError as e:
+            bad = list(damaged(f, run)) if index else [path]
+            print(f"{e}\ndamaged: {', '.join(bad)}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -87,7 +87,7 @@ static int write_file(const char *tmp, const char *path, const struct index_tabl
         goto done;
     }
     group = H5Gcreate2(file, "sources", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    rc = group < 0 || H5Gclose(group) < 0 ? -1 : shard_put_origin(file, INDEX_FORMAT);
+    rc = group < 0 || H5Gclose(group) < 0 ? -1 : index_put_head(file, INDEX_FORMAT);
     for (int k = 0; k < INDEX_KINDS && rc == 0; k++)
         rc = index_table_write(file, &table[k], k, put_virtual, NULL);
     if (rc == 0)

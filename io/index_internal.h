@@ -40,6 +40,10 @@ int index_table_read(struct index_table *t, const char *rundir, int kind, int64_
                      int64_t last);
 void index_table_free(struct index_table *t);
 
+/* Attributes of the root: what wrote the file, and, for readers such as xarray to whom the
+ * root looks empty, where the data are. -1: HDF5's stack tells. */
+int index_put_head(hid_t file, const char *format);
+
 /* Writes the group of a kind and sources/KIND into `file`: `iteration`, each column by
  * `put`, which returns the new data set or a negative number, and the dimension scales.
  * -1: HDF5's stack tells. */

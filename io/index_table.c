@@ -306,6 +306,13 @@ static int attach(struct scales *all, hid_t group, const struct index_column *c)
     return set < 0 || H5Dclose(set) < 0 ? -1 : rc;
 }
 
+static void close_scales(struct scales *all)
+{
+    for (int i = 0; i < all->n; i++)
+        if (all->of[i].set >= 0)
+            H5Dclose(all->of[i].set);
+}
+
 static int put_scales(hid_t group, const struct index_table *t)
 {
     struct scales all = {.n = 0};
@@ -315,9 +322,22 @@ static int put_scales(hid_t group, const struct index_table *t)
     for (int64_t i = 0; i < t->columns && rc == 0; i++)
         if (t->column[i].usable)
             rc = attach(&all, group, &t->column[i]);
-    for (int i = 0; i < all.n; i++)
-        if (all.of[i].set >= 0)
-            H5Dclose(all.of[i].set);
+    close_scales(&all);
+    return rc;
+}
+
+/* Readers that open all groups refuse a data set without scales. */
+static int put_source_scales(hid_t group, int64_t n)
+{
+    char name[][16] = {"path", "content", "first_sample", "samples", "iteration"};
+    struct index_column c = {.axis = {"source"}, .nd = 1, .dim = {n}};
+    struct scales all = {.n = 0};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof name / sizeof *name && rc == 0; i++) {
+        c.name = name[i];
+        rc = attach(&all, group, &c);
+    }
+    close_scales(&all);
     return rc;
 }
 
@@ -343,6 +363,15 @@ static int put_columns(hid_t group, const struct index_table *t, index_put_f put
     return rc == 0 ? put_scales(group, t) : -1;
 }
 
+int index_put_head(hid_t file, const char *format)
+{
+    return shard_put_origin(file, format) != 0
+               ? -1
+               : shard_put_text(file, "comment",
+                                "each group is one data set: open it with group=\"rollout\", "
+                                "\"reward\" or \"advantage\"");
+}
+
 int index_table_write(hid_t file, const struct index_table *t, int kind,
                       index_put_f put, void *ctx)
 {
@@ -352,7 +381,7 @@ int index_table_write(hid_t file, const struct index_table *t, int kind,
         H5Gcreate2(file, index_kind[kind], H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     hid_t sources = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     if (group < 0 || sources < 0 || put_sources(sources, t) != 0 ||
-        put_columns(group, t, put, ctx) != 0)
+        put_source_scales(sources, t->n) != 0 || put_columns(group, t, put, ctx) != 0)
         return -1;
     return H5Gclose(group) < 0 || H5Gclose(sources) < 0 ? -1 : 0;
 }

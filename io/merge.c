@@ -175,7 +175,7 @@ static int put_head(hid_t file, const struct index_table *table, int64_t first,
         run_id = table[k].run_id[0] != '\0' ? table[k].run_id : run_id;
     hid_t group = H5Gcreate2(file, "sources", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     return group < 0 || H5Gclose(group) < 0 ||
-                   shard_put_origin(file, MERGE_FORMAT) != 0 ||
+                   index_put_head(file, MERGE_FORMAT) != 0 ||
                    shard_put_text(file, "run_id", run_id) != 0 ||
                    shard_put_i64(file, "first_iteration", first) != 0 ||
                    shard_put_i64(file, "last_iteration", last) != 0

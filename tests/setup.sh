@@ -10,7 +10,7 @@ set -eu
 
 build="gcc make pkg-config perl libopenmpi-dev openmpi-bin libhdf5-openmpi-dev hdf5-tools
 libpetsc-real-dev libscalapack-openmpi-dev libjansson-dev libyaml-dev libpng-dev libjpeg-dev libssl-dev libcurl4-openssl-dev libdnnl-dev gnuplot-nox"
-tests="valgrind python3-h5py python3-numpy slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins"
+tests="valgrind python3-h5py python3-numpy python3-xarray python3-h5netcdf python3-matplotlib slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins"
 
 wanted=$build
 case "${1-}" in

@@ -79,30 +79,10 @@ PY
     is_code $? 0 "numpy has the same numbers of its components" "$work/check"
 fi
 
-# The index and a merged file, read without our code.
 "$sluice" merge "$work/run" "$work/all.h5" >"$work/log" 2>&1
 is_code $? 0 "merge" "$work/log"
 "$sluice" merge "$work/run" "$work/all.h5" >"$work/log" 2>&1
 is_code $? 2 "merge writes over nothing" "$work/log"
-if [ -n "$python" ]; then
-    for file in "$work/run/index.h5" "$work/all.h5"; do
-        "$python" -B tests/e2e/index_readers.py "$file" "$work/run" 40 5 >"$work/check" 2>&1
-        is_code $? 0 "${file##*/}: columns, scales, $(tail -n 1 "$work/check")" "$work/check"
-        from=$work/run
-        [ "${file##*/}" = index.h5 ] || from=$file
-        "$python" -B examples/analysis.py "$from" "$work/analysis" >"$work/check" 2>&1
-        is_code $? 0 "examples/analysis.py reads it" "$work/check"
-        mean=$(perl -MJSON::PP -ne '$j = decode_json($_);
-            printf "%.6g", $j->{reward_mean} if ($j->{iteration} // -1) == 2' \
-            "$work/run/metrics.jsonl")
-        says "$work/check" "^ +2 +$mean " "and has the mean of iteration 2: $mean"
-        [ ! -e "$work/analysis/reward.png" ] || [ -s "$work/analysis/best.png" ]
-        ok $? "pictures where there is matplotlib"
-        rm -rf "$work/analysis"
-    done
-else
-    skip "readers of index.h5" "no h5py"
-fi
 "$sluice" merge "$work/run" "$work/some.h5" --iterations 1:2 >"$work/log" 2>&1
 says "$work/log" '20 samples of 14 files' "merge of two iterations"
 
@@ -136,12 +116,6 @@ stats "$work/log" "$work/run" --data "$work/none.npy"
 is_code $? 3 "a data file that is not there" "$work/log"
 stats "$work/log" "$work/run" "$work/old" --hdf5 "$work/x.h5"
 is_code $? 2 "one file for two runs" "$work/log"
-cp -r "$work/run" "$work/gone"
-rm "$work/gone/rollout/i000001/s00001.h5"
-if [ -n "$python" ]; then
-    "$python" -B examples/analysis.py "$work/gone" "$work/analysis" >"$work/check" 2>&1
-    is_code $? 1 "analysis.py names sources that are gone" "$work/check"
-fi
 printf x | dd of="$work/run/reward/i000001/s00001.h5" bs=1 seek=3000 conv=notrunc 2>/dev/null
 stats "$work/log" "$work/run"
 [ $? != 139 ]
