@@ -1,5 +1,5 @@
 """Sluice for Spack: `spack repo add slurm/packaging/spack`, then in the source tree
-`spack dev-build sluice@0.1.0`."""
+`spack dev-build sluice@0.1.0`. Spack 0.23 or later: earlier ones know no "c"."""
 
 from spack.package import *
 
