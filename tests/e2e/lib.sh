@@ -14,6 +14,8 @@ fi
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
 work=$(mktemp -d "${TMPDIR:-/tmp}/sluice-e2e.XXXXXX")
+# Open MPI's session folder goes there too: one mpirun's end must not touch another test's.
+mkdir "$work/t" && chmod 755 "$work" && export TMPDIR=$work/t
 started=() # process ids for the clean-up
 tests=0
 failed=0
