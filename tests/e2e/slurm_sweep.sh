@@ -187,7 +187,10 @@ says "$work/log" "^4 members: 3 finished 1 failed" "array: collect"
 
 completed shared "$shared"
 restarts shared "$shared" 1
-members_same shared "$last" 1
+members_same shared $((array_last < last ? array_last : last)) 1
+[ "$(newest "$(member shared 1)/run" "$(member shared 3)/run")" = "$last" ] &&
+    whole "$(member shared 1)/run"
+ok $? "shared: its members went on to the end"
 submit "$work/log" shared --submit --ranks 4 sweep.ranks=2 run.iterations="$last"
 is_code $? 0 "shared: a second submission" "$work/log.err"
 says "$work/log" "all 3 members are finished: nothing to submit" "has nothing to do"
