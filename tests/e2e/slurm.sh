@@ -137,7 +137,7 @@ long() { # NAME ARGUMENTS...
     send "$name" --ranks 1 --time 10m run.iterations=2000 "$@"
     ids[$name]=$id
 }
-declare -A ids
+declare -A ids last
 at_work() { until_true [ -e "$work/$1/policy/v000001.h5" ]; }
 # Slurm looks at time limits every half minute: this one goes on in the meantime.
 long limit --time 1m --signal 55
@@ -221,7 +221,11 @@ ok $? "broken: the jobs after one that failed are cancelled"
 
 # Disturbed.
 goes_on() { # NAME COUNT
-    sed -i "s/iterations: 2000/iterations: $iterations/" "$work/$1/slurm/config.yaml"
+    local n
+    soon is_state "${ids[$1]}" PENDING
+    n=$(($(newest "$work/$1") + 2)) # it has something to do, also where it was fast
+    last[$1]=$((n > iterations ? n : iterations))
+    sed -i "s/iterations: 2000/iterations: ${last[$1]}/" "$work/$1/slurm/config.yaml"
     back "${ids[$1]}"
     ok $? "$1: the job is back in the queue" || {
         scontrol show job "${ids[$1]}" | head -n 8 | note
@@ -231,6 +235,8 @@ goes_on() { # NAME COUNT
 ends_well() { # NAME
     completed "$1" "${ids[$1]}"
     restarts "$1" "${ids[$1]}" 1
+    [ "$(newest "$work/$1")" = "${last[$1]}" ]
+    ok $? "$1: it went on to the end"
     same "$1"
 }
 long crash --ranks 2 # the node's two cores, so that no other job is lost with it

@@ -6,7 +6,6 @@
 . tests/e2e/lib.sh
 . tests/tools/slurm_lib.sh
 
-iterations=6
 model "$work/model"
 ok $? "the tiny network is made" || finish
 config "$work/base.yaml" 2000 "$work/model"
@@ -30,7 +29,12 @@ members:
   - {run.seed: 3}
   - {run.seed: 4}
 YAML
-plan shared grid <<<'axes: {run.seed: [1, 3, 4]}'
+plan shared list <<YAML
+members:
+  - {run.seed: 1}
+  - {run.seed: 3}
+  - {run.seed: 4, run.iterations: 2}
+YAML
 plan stopped grid <<<'axes: {run.seed: [1, 3, 4]}'
 plan halving halving <<<'axes: {run.seed: [1, 2, 3, 4, 5, 6]}'
 
@@ -79,21 +83,21 @@ refused "unknown option|did you mean" "an option that only submit has" shared --
 [ ! -e "$work/shared" ] && [ ! -e "$work/array" ]
 ok $? "nothing is made"
 
-# What members must be.
-for seed in 1 3 4; do
-    timeout 60 "$sluice" run "$work/base.yaml" run.seed=$seed run.iterations=$iterations \
-        run.dir="$work/hand$seed" >"$work/log" 2>&1 || note <"$work/log"
-    digests "$work/hand$seed" >"$work/hand$seed.bits"
-done
 start_slurm 4
 member() { # NAME SEED: its folder
     echo "$work/$1/members/$("$sluice" sweep "$work/$1.yaml" --dry-run | sed -n "s/  run.seed=$2\$//p")"
 }
-members_same() { # NAME SEEDS...
-    local name=$1 seed
-    shift
-    for seed; do
-        reaches "$(member "$name" "$seed")/run" "$work/hand$seed.bits" "$name: seed $seed as by hand"
+# members_same NAME VERSION SEEDS...: their policies are those of runs by hand.
+members_same() {
+    local name=$1 file seed
+    file=$(printf 'policy/v%06d.h5' "$2")
+    for seed in "${@:3}"; do
+        timeout 200 "$sluice" run "$work/base.yaml" run.seed="$seed" run.iterations="$2" \
+            run.dir="$work/hand$seed" >"$work/log" 2>&1 || note <"$work/log"
+        (cd "$work/hand$seed" && "$sealed" "$file") >"$work/one"
+        (cd "$(member "$name" "$seed")/run" && "$sealed" "$file") >"$work/other"
+        [ -s "$work/one" ] && ! grep -q damaged "$work/one" && cmp -s "$work/one" "$work/other"
+        ok $? "$name: seed $seed has policy $2 of a run by hand" || note <"$work/other"
     done
 }
 at_work() { # NAME SEEDS...
@@ -107,8 +111,12 @@ send() { # NAME ARGUMENTS...: its number is in $id
     is_code $? 0 "$1: submitted" "$work/$1.id.err"
     id=$(tail -n 1 "$work/$1.id")
 }
-# The copy that the job reads: it ends where the runs by hand end.
-shorten() { sed -i "s/iterations: 2000/iterations: $iterations/" "$work/$1/slurm/base.yaml"; }
+# shorten NAME: in the copy that its jobs read, members end two iterations beyond the furthest
+# one, after all have stopped. That number is in $last.
+shorten() {
+    last=$(($(newest "$work/$1"/members/*/run) + 2))
+    sed -i "s/iterations: 2000/iterations: $last/" "$work/$1/slurm/base.yaml"
+}
 counted() { # NAME WORDS PATTERN
     "$sluice" sweep status "$work/$1" >"$work/log" 2>&1
     says "$work/log" "$3" "$1: $2"
@@ -132,10 +140,12 @@ at_work array 1 3 4
 ok $? "array: the others go on beside a member that fails"
 soon is_state "${array}_1" FAILED
 ok $? "array: its task has failed" || scontrol show job "${array}_1" | head -n 5 | note
-shorten array
 scontrol requeue "${array}_0"
 scancel "${array}_2"
 scancel --batch --signal=USR1 "${array}_3"
+soon has_ended "${array}_2"
+for task in 0 3; do soon is_state "${array}_$task" PENDING; done
+shorten array
 for task in 0 3; do
     back "${array}_$task"
     ok $? "array: task $task is back in the queue"
@@ -144,13 +154,16 @@ for task in 0 3; do
     completed array "${array}_$task"
     restarts array "${array}_$task" 1
 done
-soon is_state "${array}_2" CANCELLED
-members_same array 1 4
-counted array "one cancelled, one failed" "2 finished 1 failed|1 failed 2 finished"
+is_state "${array}_2" CANCELLED
+ok $? "array: task 2 stays cancelled"
+members_same array "$last" 1 4
+counted array "one cancelled, one failed" "^4 members: .*2 finished"
 
 # The time limit has come in the meantime, or comes.
 soon grep -q "stopping: 2 members" "$work/shared/log/slurm-$shared.out"
 ok $? "shared: near the limit its members are told"
+array_last=$last
+soon is_state "$shared" PENDING
 shorten shared
 back "$shared"
 ok $? "shared: back in the queue"
@@ -159,14 +172,14 @@ says "$work/shared/log/slurm-$shared.out" "stopped early; back into the queue" "
 ok $? "shared: both stopped cleanly" || note <"$work/shared/log/slurm-$shared.out"
 
 # What is left of the array; its last task writes the tables.
-submit "$work/log" array --submit --array sweep.array_tasks=4 --time 10m run.iterations=$iterations
+submit "$work/log" array --submit --array sweep.array_tasks=4 --time 10m run.iterations="$array_last"
 is_code $? 0 "array: again" "$work/log.err"
 again=$(tail -n 1 "$work/log")
 grep -qx '#SBATCH --array=1-2%3' "$work/array/slurm/job.sbatch"
 ok $? "array: finished tasks are left out" || grep array= "$work/array/slurm/job.sbatch" | note
 soon has_ended "${again}_1"
 completed array "${again}_2"
-members_same array 3
+members_same array "$array_last" 3
 [ -s "$work/array/table.csv" ] && [ -s "$work/array/report.html" ]
 ok $? "array: the last task has written the tables"
 "$sluice" sweep collect "$work/array" >"$work/log" 2>&1
@@ -174,8 +187,11 @@ says "$work/log" "^4 members: 3 finished 1 failed" "array: collect"
 
 completed shared "$shared"
 restarts shared "$shared" 1
-members_same shared 1 3 4
-submit "$work/log" shared --submit --ranks 4 sweep.ranks=2 run.iterations=$iterations
+members_same shared $((array_last < last ? array_last : last)) 1
+[ "$(newest "$(member shared 1)/run" "$(member shared 3)/run")" = "$last" ] &&
+    whole "$(member shared 1)/run"
+ok $? "shared: its members went on to the end"
+submit "$work/log" shared --submit --ranks 4 sweep.ranks=2 run.iterations="$last"
 is_code $? 0 "shared: a second submission" "$work/log.err"
 says "$work/log" "all 3 members are finished: nothing to submit" "has nothing to do"
 

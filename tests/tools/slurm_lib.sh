@@ -50,6 +50,11 @@ back() {
     sleep 2
     scontrol update jobid="$1" StartTime=now
 }
+newest() { # RUNDIRS...: the largest number of a policy in them
+    local dir
+    for dir; do ls "$dir/policy"; done 2>/dev/null |
+        sed -n 's/^v0*\([0-9][0-9]*\)\.h5$/\1/p' | sort -n | tail -n 1
+}
 restarts() { # NAME ID COUNT
     scontrol show job "$2" | grep -q " Restarts=$3 "
     ok $? "$1: restarted $3 time(s)" || scontrol show job "$2" | grep Restarts | note
