@@ -77,4 +77,4 @@ entry lint bash tests/lint.sh
 }
 
 # Two at a time: most of an end-to-end test's time is waiting.
-(cd "$TMPDIR/t" && prove -j "${TEST_JOBS:-2}" $verbose --exec sh "${entries[@]}")
+(cd "$TMPDIR/t" && prove --timer -j "${TEST_JOBS:-2}" $verbose --exec sh "${entries[@]}")
