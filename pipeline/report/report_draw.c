@@ -22,10 +22,21 @@ static void shrink(uint8_t *rgb, int64_t height, int64_t width, int64_t by)
             }
 }
 
+void report_png(struct text *out, const uint8_t *rgb, int64_t height, int64_t width,
+                const char *alt)
+{
+    struct text png = {0};
+    if (image_png(rgb, height, width, &png) == 0) {
+        text_add(out, "<img alt=\"%s\" src=\"data:image/png;base64,", alt);
+        report_base64(out, png.s, png.len);
+        text_add(out, "\">");
+    }
+    text_free(&png);
+}
+
 /* Channels other than 1 and 3 (latents) show their first channel. */
 void report_picture(struct text *out, const struct report_image *p)
 {
-    struct text png = {0};
     int64_t height = p->height, width = p->width, longer = height > width ? height : width;
     const int64_t by = (longer + SIDE - 1) / SIDE;
     uint8_t *rgb = mem_alloc(height * width, 3);
@@ -35,12 +46,7 @@ void report_picture(struct text *out, const struct report_image *p)
         height /= by;
         width /= by;
     }
-    if (image_png(rgb, height, width, &png) == 0) {
-        text_add(out, "<img alt=\"%s\" src=\"data:image/png;base64,", p->alt);
-        report_base64(out, png.s, png.len);
-        text_add(out, "\">");
-    }
-    text_free(&png);
+    report_png(out, rgb, height, width, p->alt);
     mem_free(rgb);
 }
 

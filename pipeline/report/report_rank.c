@@ -3,11 +3,11 @@
  * one later. */
 #include "pipeline/report/report_pictures.h"
 
-#include "io/json.h"
 #include "io/rundir.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/run_coding.h"
 #include "stages/reward/reward.h"
 
 #include <math.h>
@@ -223,20 +223,9 @@ float *report_row(const char *rundir, int64_t iteration, const struct report_ran
 
 struct coding report_coding(const char *rundir)
 {
-    struct coding c = {0};
-    int64_t n = 0, len = 0;
-    char *path = rundir_path(rundir, "policy/v000000.h5");
-    struct shard *s = file_exists(path) ? shard_open(path, SHARD_POLICY) : NULL;
-    char *text = s == NULL ? NULL : shard_get_text(s, "model_config", &n, &len);
-    struct json *config =
-        text == NULL || n != 1 ? NULL : json_parse(text, (int64_t)strlen(text), path);
-    if (config == NULL || coding_read(config, path, &c) != 0)
+    struct coding c;
+    if (run_coding(rundir, &c) != 0)
         c = (struct coding){0};
-    json_free(config);
-    mem_free(text);
-    if (s != NULL)
-        shard_close(s);
-    mem_free(path);
     err_clear();
     return c;
 }
