@@ -6,6 +6,7 @@
 #include "stages/reward/pixels.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { SIDE = 192 }; /* pixels */
 
@@ -72,4 +73,26 @@ void report_curve(struct text *out, const float *x, int64_t n, const double *ran
             text_add(out, "%.1f,%.1f ", 96.0 * (double)i / (double)(n > 1 ? n - 1 : 1),
                      46 - ((double)x[i] - low) * scale);
     text_add(out, "\"/></svg>");
+}
+
+bool report_is_text(const struct coding *c, int64_t channels, int64_t height)
+{
+    return c->kind == CODING_TEXT && height == 1 && channels == (int64_t)strlen(c->alphabet);
+}
+
+void report_sample(struct text *out, const struct coding *c, const struct report_image *p,
+                   const double *range)
+{
+    if (report_is_text(c, p->channels, p->height)) {
+        char *line = mem_alloc(p->width + 1, 1);
+        coding_decode_text(c, p->x, p->width, line);
+        text_add(out, "<code>");
+        report_escape(out, line);
+        text_add(out, "</code>");
+        mem_free(line);
+    } else if (p->height == 1) {
+        report_curve(out, p->x, p->width, range, p->alt);
+    } else {
+        report_picture(out, p);
+    }
 }

@@ -143,6 +143,11 @@ void report_picture(struct text *out, const struct report_image *p);
  * above. */
 void report_curve(struct text *out, const float *x, int64_t n, const double *range,
                   const char *alt);
+/* Are samples of so many channels and rows texts? */
+bool report_is_text(const struct coding *c, int64_t channels, int64_t height);
+/* A sample as what it is: a text, a curve as above, or a picture. */
+void report_sample(struct text *out, const struct coding *c, const struct report_image *p,
+                   const double *range);
 /* The coding of the run's samples; kind none where it is not known. */
 struct coding report_coding(const char *rundir);
 /* Heat maps by iteration and step. */

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHARDS_MOST = 32, SAMPLES_MOST = 1 << 20, TRIES = 16 };
+enum { SHARDS_MOST = 32, SAMPLES_MOST = 1 << 20, SAMPLE_MOST = 1 << 24, TRIES = 16 };
 
 int64_t report_even(int64_t i, int64_t shown, int64_t n)
 {
@@ -219,6 +219,23 @@ float *report_row(const char *rundir, int64_t iteration, const struct report_ran
     mem_free(path);
     err_clear();
     return x;
+}
+
+float *report_final(const char *rundir, int64_t iteration, const struct report_ranked *s,
+                    int64_t shape[3])
+{
+    int nd;
+    int64_t dim[SHARD_MAX_ND];
+    float *x = report_row(rundir, iteration, s, "final_sample", SAMPLE_MOST, &nd, dim);
+    bool fits = x != NULL && nd == 3;
+    for (int k = 0; k < 3 && fits; k++) {
+        shape[k] = shape[k] == 0 ? dim[k] : shape[k];
+        fits = shape[k] == dim[k];
+    }
+    if (fits)
+        return x;
+    mem_free(x);
+    return NULL;
 }
 
 struct coding report_coding(const char *rundir)
