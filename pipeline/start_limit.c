@@ -51,6 +51,9 @@ void start_limit_begin(const struct config *c)
 
 void start_limit_end(void)
 {
+    struct sigaction now;
+    if (sigaction(SIGALRM, NULL, &now) != 0 || now.sa_handler != on_alarm)
+        return; /* none was set: the alarm is somebody else's */
     alarm(0);
     signal(SIGALRM, SIG_DFL);
 }
