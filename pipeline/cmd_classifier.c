@@ -138,7 +138,7 @@ static int look(struct job *j, double *nll)
 
 static void say(const struct job *j, int64_t step, double loss, double nll)
 {
-    if (j->comm.rank != 0)
+    if (j->comm.rank != 0 || config_bool(j->c, "run.quiet"))
         return;
     printf("step %lld/%lld  loss %.5f  held out %.5f  accuracy", (long long)step,
            (long long)j->options.steps, loss, nll);

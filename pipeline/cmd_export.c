@@ -4,6 +4,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/text.h"
+#include "pipeline/arguments.h"
 #include "pipeline/export/export.h"
 #include "pipeline/source.h"
 
@@ -164,11 +165,8 @@ int cmd_export(int argc, char **argv)
     struct options o;
     struct source s = {0};
     int rc = -1;
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     if (read_options(argc, argv, &o) != 0)
         return cmd_fail("export");
     if (o.out == NULL)

@@ -4,6 +4,7 @@
  * second. */
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/plan/plan_crowd.h"
 #include "pipeline/plan/plan_memory.h"
@@ -287,7 +288,7 @@ static int plan(const struct wish *w, const struct config *c)
                      .rate = w->gflops * 1e9,
                      .rate_given = w->gflops > 0};
     struct plan_rates r;
-    struct plan_memory memory;
+    struct plan_memory memory = {0};
     int rc = settings_check(c) != 0 ? -1 : w->scaling ? plan_derive_work(&p) : plan_derive(&p);
     if (rc == 0 && (w->from != NULL || w->calibrate))
         rc = find_rates(&r, &p, w);
@@ -305,11 +306,8 @@ static int plan(const struct wish *w, const struct config *c)
 
 int cmd_plan(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, NULL, NULL))
+        return 0;
     struct wish w = {.rest = mem_alloc(argc, sizeof *w.rest)};
     struct config *c = NULL;
     int rc = read_wish(&w, argc, argv);

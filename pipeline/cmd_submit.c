@@ -59,12 +59,8 @@ static int submit(struct config *c, const struct config *options, struct config 
 
 int cmd_submit(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            arguments_option_help(submit_options);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, submit_options, NULL))
+        return 0;
     struct config *options = config_create(submit_options);
     struct config *site = config_create(submit_site), *c = NULL;
     char **rest = mem_alloc(argc, sizeof *rest);

@@ -192,17 +192,8 @@ static int sweep(int argc, char **argv, struct config *o, const struct config_ke
 {
     char **word = mem_alloc(argc, sizeof *word);
     struct sweep_options so = {0};
-    const char *path = NULL;
-    int n = 0, rc = 0;
-    for (int i = 1; i < argc && rc == 0; i++) {
-        if (strncmp(argv[i], "--", 2) == 0)
-            rc = arguments_option(o, options, argc, argv, &i);
-        else if (path == NULL)
-            path = argv[i];
-        else
-            word[n++] = argv[i];
-    }
-    if (rc == 0 && path == NULL)
+    int n, rc = arguments_words(o, options, argc, argv, word, &n);
+    if (rc == 0 && n == 0)
         rc = err_set(ERR_USAGE, "name a sweep file; see --help");
     if (rc == 0)
         rc = check_options(o);
@@ -211,9 +202,9 @@ static int sweep(int argc, char **argv, struct config *o, const struct config_ke
     so.max_walltime_s = config_real(o, "max-walltime");
     so.launcher = config_text(o, "launcher");
     const bool submit = rc == 0 && config_bool(o, "submit");
-    struct sweep *s = rc == 0 && !submit ? sweep_plan(path, n, word) : NULL;
+    struct sweep *s = rc == 0 && !submit ? sweep_plan(word[0], n - 1, word + 1) : NULL;
     if (submit)
-        rc = sweep_submit(path, n, word, config_bool(o, "array"), o);
+        rc = sweep_submit(word[0], n - 1, word + 1, config_bool(o, "array"), o);
     else if (s == NULL)
         rc = -1;
     else if (so.parts > 0 && s->rungs > 0)

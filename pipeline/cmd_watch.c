@@ -64,12 +64,8 @@ static int watch(int argc, char **argv, struct config *c)
 
 int cmd_watch(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            arguments_option_help(options);
-            return 0;
-        }
+    if (arguments_help(argc, argv, help, options, NULL))
+        return 0;
     struct config *c = config_create(options);
     const int rc = watch(argc, argv, c);
     config_destroy(c);

@@ -3,22 +3,18 @@
 
 #include "io/json_lines.h"
 #include "io/rundir.h"
-#include "io/shard.h"
 #include "io/sys/clock.h"
 #include "io/sys/file.h"
 #include "io/sys/log.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "pipeline/provenance.h"
 #include "pipeline/record_scores.h"
 #include "pipeline/settings.h"
-#include "pipeline/version.h"
 #include "stages/policy.h"
 
 #include <math.h>
-#include <mpi.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { METRICS_MAX_BYTES = 1 << 30 };
 
@@ -300,20 +296,27 @@ int record_event(struct record *r, const char *event, const char *detail)
     return json_out_append(o, r->metrics);
 }
 
-static int put_status(struct record *r, const char *state, int code, const char *message,
-                      int64_t version, const char *phase)
+struct status {
+    const char *state;
+    int code;
+    const char *message;
+    int64_t version;
+    const char *phase; /* NULL: none */
+};
+
+static int put_status(struct record *r, const struct status *s)
 {
     char now[32];
     struct json_out *o = json_out_create();
-    json_out_text(o, "state", state);
-    json_out_i64(o, "exit_code", code);
-    json_out_text(o, "message", message);
+    json_out_text(o, "state", s->state);
+    json_out_i64(o, "exit_code", s->code);
+    json_out_text(o, "message", s->message);
     json_out_text(o, "run_id", r->t->run_id);
-    json_out_i64(o, "policy_version", version);
+    json_out_i64(o, "policy_version", s->version);
     json_out_i64(o, "iterations", settings_iterations(r->config));
     json_out_f64(o, "session_s", clock_s() - r->started);
-    if (phase != NULL)
-        json_out_text(o, "phase", phase);
+    if (s->phase != NULL)
+        json_out_text(o, "phase", s->phase);
     json_out_text(o, "time", log_now(now));
     return write_json(r, "status.json", o);
 }
@@ -321,75 +324,15 @@ static int put_status(struct record *r, const char *state, int code, const char 
 int record_status(struct record *r, const char *state, int code, const char *message,
                   int64_t version)
 {
-    return put_status(r, state, code, message, version, NULL);
+    return put_status(r, &(struct status){state, code, message, version, NULL});
 }
 
 void record_beat(struct record *r, int64_t version, const char *phase)
 {
-    if (put_status(r, "running", 0, "", version, phase) != 0) {
+    if (put_status(r, &(struct status){"running", 0, "", version, phase}) != 0) {
         log_debug("%s", err_text());
         err_clear();
     }
-}
-
-static void put_environment(struct json_out *o)
-{
-    static const char *const names[] = {
-        "SLURM_JOB_ID",       "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID",
-        "SLURM_RESTART_COUNT", "SLURM_JOB_END_TIME", "SLURM_NTASKS",
-        "SLURM_CPUS_PER_TASK", "SLURM_JOB_NODELIST", "OMP_NUM_THREADS",
-        "OMP_WAIT_POLICY",    "OMPI_MCA_pml"};
-    json_out_map(o, "environment");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i]) != NULL)
-            json_out_text(o, names[i], getenv(names[i]));
-    json_out_end(o);
-}
-
-static void put_libraries(struct json_out *o, const struct backend *backend)
-{
-    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "", buf[128];
-    int n = 0;
-    MPI_Get_library_version(mpi, &n);
-    json_out_map(o, "libraries");
-    json_out_text(o, "mpi", mpi);
-    shard_library(buf, sizeof buf);
-    json_out_text(o, "hdf5", buf);
-    backend_describe(backend, buf, sizeof buf);
-    json_out_text(o, "kernels", buf);
-    json_out_end(o);
-}
-
-static struct json_out *provenance(struct record *r, int argc, char **argv,
-                                   const struct record_where *where)
-{
-    char now[32], cwd[4096] = "";
-    struct json_out *o = json_out_create();
-    json_out_text(o, "run_id", r->t->run_id);
-    json_out_text(o, "config_digest", r->t->config_digest);
-    json_out_text(o, "software", "sluice");
-    json_out_text(o, "version", version_number());
-    json_out_text(o, "commit", version_commit());
-    json_out_text(o, "build", version_build());
-    json_out_text(o, "started", log_now(now));
-    if (getcwd(cwd, sizeof cwd) != NULL)
-        json_out_text(o, "directory", cwd);
-    json_out_list(o, "command");
-    for (int i = 0; i < argc; i++)
-        json_out_text(o, NULL, argv[i]);
-    json_out_end(o);
-    char weights[DIGEST_HEX];
-    model_digest(r->t->model, param_values(model_params(r->t->model)), weights);
-    json_out_text(o, "model_path", config_text(r->config, "model.path"));
-    json_out_text(o, "weights_sha256_at_start", weights);
-    json_out_i64(o, "seed", (int64_t)r->t->seed);
-    record_scorers(r->t, o);
-    json_out_i64(o, "ranks", where->ranks);
-    json_out_text(o, "hosts", where->hosts);
-    json_out_text(o, "placement", where->placement);
-    put_libraries(o, r->t->backend);
-    put_environment(o);
-    return o;
 }
 
 int record_provenance(struct record *r, int argc, char **argv,
@@ -397,10 +340,11 @@ int record_provenance(struct record *r, int argc, char **argv,
 {
     char *sessions = path_of(r, "log/sessions.jsonl");
     record_compare_scorers(r->t);
-    int rc = json_out_append(provenance(r, argc, argv, where), sessions);
+    int rc = json_out_append(provenance_of(r->t, r->config, argc, argv, where), sessions);
     mem_free(sessions);
     return rc != 0 ? -1
-                   : write_json(r, "provenance.json", provenance(r, argc, argv, where));
+                   : write_json(r, "provenance.json",
+                                provenance_of(r->t, r->config, argc, argv, where));
 }
 
 static void both(const struct record *r, const char *line)

@@ -30,8 +30,9 @@ static const char *first_of(const char *a, const char *b)
 void start_limit_begin(const struct config *c)
 {
     double seconds = ceil(config_real(c, "run.start_timeout"));
-    const char *rank = first_of("SLURM_PROCID", "OMPI_COMM_WORLD_RANK"),
-               *here = first_of("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK");
+    /* mpirun within a job hands on Slurm's numbers of the batch step, 0 for all */
+    const char *rank = first_of("OMPI_COMM_WORLD_RANK", "SLURM_PROCID"),
+               *here = first_of("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID");
     char host[65] = "";
     if (seconds <= 0)
         return;
@@ -42,8 +43,7 @@ void start_limit_begin(const struct config *c)
             text, sizeof text,
             "sluice: rank %.16s on %s: MPI has not started within %.0f s: another rank "
             "ended before, or cannot be reached; look for its message. Slow starts: "
-            "raise "
-            "run.start_timeout\n",
+            "raise run.start_timeout\n",
             rank != NULL ? rank : "0", host, seconds);
     signal(SIGALRM, on_alarm);
     alarm(seconds < 1e9 ? (unsigned)seconds : 1000000000U);
@@ -51,6 +51,9 @@ void start_limit_begin(const struct config *c)
 
 void start_limit_end(void)
 {
+    struct sigaction now;
+    if (sigaction(SIGALRM, NULL, &now) != 0 || now.sa_handler != on_alarm)
+        return; /* none was set: the alarm is somebody else's */
     alarm(0);
     signal(SIGALRM, SIG_DFL);
 }

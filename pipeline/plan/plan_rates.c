@@ -28,7 +28,7 @@ static const double row_bytes = 64; /* of a sample in the advantage file, which 
 /* Passes over a vector of the parameters' length. */
 enum { LEAF_PASSES = 4, STEP_PASSES = 10 };
 
-enum { MOST_ITERATIONS = 1 << 20 };
+enum { MOST_ITERATIONS = 1 << 20, MOST_RANKS = 10000000 };
 
 enum part { WORKING, NETWORK, IO, COMMUNICATION, OPTIMIZER, VOTE, OTHER, ASKED, PARTS };
 static const char *const part_name[PARTS] = {"working_s",       "network_s",   "io_s",
@@ -47,6 +47,12 @@ double plan_sample_bytes(const struct plan *p)
     return 4.0 * (double)p->d * (double)(chain ? p->steps + 2 : 1) + 8.0 * (double)p->steps;
 }
 
+/* Seconds that can be true: records may have been written by anything. */
+static bool seconds(const struct json *v, double *s)
+{
+    return json_to_f64(v, s) && *s >= 0 && *s < 1e12;
+}
+
 static void add_line(struct accounts *a, const struct json *line)
 {
     const struct json *time = json_get(line, "rank_time");
@@ -60,10 +66,10 @@ static void add_line(struct accounts *a, const struct json *line)
     for (int g = 0; g < GROUPS; g++) {
         const struct json *group = json_get(time, group_name((enum group)g));
         for (int k = 0; k < PARTS; k++)
-            if (group == NULL || (k != ASKED && !json_to_f64(json_get(group, part_name[k]),
-                                                             &a->s[a->n][g][k])))
+            if (group == NULL || (k != ASKED && !seconds(json_get(group, part_name[k]),
+                                                         &a->s[a->n][g][k])))
                 return; /* written before there were such accounts */
-        if (!json_to_f64(json_get(group, part_name[ASKED]), &a->s[a->n][g][ASKED]))
+        if (!seconds(json_get(group, part_name[ASKED]), &a->s[a->n][g][ASKED]))
             a->s[a->n][g][ASKED] = 0;
     }
     a->n++;
@@ -99,14 +105,19 @@ static double median(const struct accounts *a, int g, int k)
     return m;
 }
 
+static bool count(const struct json *v, int64_t *n)
+{
+    return json_to_i64(v, n) && *n > 0 && *n <= MOST_RANKS;
+}
+
 /* Ranks of the groups, from accounting.json. */
 static int read_sizes(struct plan_rates *r, const char *path, int64_t size[GROUPS])
 {
     struct json *j = json_read(path, 1 << 20);
     if (j == NULL)
         return -1;
-    bool good = json_to_i64(json_get(j, "ranks"), &r->ranks);
-    if (!json_to_i64(json_get(j, "cores"), &r->cores))
+    bool good = count(json_get(j, "ranks"), &r->ranks);
+    if (!count(json_get(j, "cores"), &r->cores))
         r->cores = 0; /* written before it was counted */
     const struct json *groups = json_get(j, "groups");
     for (int64_t i = 0; i < json_count(groups); i++) {
@@ -114,7 +125,7 @@ static int read_sizes(struct plan_rates *r, const char *path, int64_t size[GROUP
         const struct json *one = json_item(groups, i);
         const char *name = json_text(json_get(one, "name"));
         if (name != NULL && group_from_name(name, &g))
-            good = good && json_to_i64(json_get(one, "ranks"), &size[g]);
+            good = good && count(json_get(one, "ranks"), &size[g]);
     }
     json_free(j);
     for (int g = 0; g < GROUPS; g++)

@@ -185,9 +185,10 @@ void report_changes(struct text *out, const char *rundir, const struct report_me
     text_add(out, "<section id=\"advice\"><h2>What to change</h2>\n");
     if (report_advice(&items, &f) > 0)
         text_add(out,
-                 "<ul>\n%s</ul>\n<p class=\"scale\">Times are of the %s; what is expected takes a core for every thread. Keys of <code>groups"
-                 "</code>, <code>http</code> and <code>exec</code> may change when a run goes on; "
-                 "most others shape results and are for the next run.</p>\n",
+                 "<ul>\n%s</ul>\n<p class=\"scale\">Times are of the %s; what is expected, on "
+                 "the same cores. Keys of <code>groups</code>, <code>http</code> and "
+                 "<code>exec</code> may change when a run goes on; most others shape results "
+                 "and are for the next run.</p>\n",
                  items.s, last ? "last job" : "whole run");
     else
         text_add(out, "<p>Nothing that was measured asks for a change.</p>\n");

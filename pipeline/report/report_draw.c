@@ -6,6 +6,7 @@
 #include "stages/reward/pixels.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { SIDE = 192 }; /* pixels */
 
@@ -22,10 +23,21 @@ static void shrink(uint8_t *rgb, int64_t height, int64_t width, int64_t by)
             }
 }
 
+void report_png(struct text *out, const uint8_t *rgb, int64_t height, int64_t width,
+                const char *alt)
+{
+    struct text png = {0};
+    if (image_png(rgb, height, width, &png) == 0) {
+        text_add(out, "<img alt=\"%s\" src=\"data:image/png;base64,", alt);
+        report_base64(out, png.s, png.len);
+        text_add(out, "\">");
+    }
+    text_free(&png);
+}
+
 /* Channels other than 1 and 3 (latents) show their first channel. */
 void report_picture(struct text *out, const struct report_image *p)
 {
-    struct text png = {0};
     int64_t height = p->height, width = p->width, longer = height > width ? height : width;
     const int64_t by = (longer + SIDE - 1) / SIDE;
     uint8_t *rgb = mem_alloc(height * width, 3);
@@ -35,12 +47,7 @@ void report_picture(struct text *out, const struct report_image *p)
         height /= by;
         width /= by;
     }
-    if (image_png(rgb, height, width, &png) == 0) {
-        text_add(out, "<img alt=\"%s\" src=\"data:image/png;base64,", p->alt);
-        report_base64(out, png.s, png.len);
-        text_add(out, "\">");
-    }
-    text_free(&png);
+    report_png(out, rgb, height, width, p->alt);
     mem_free(rgb);
 }
 
@@ -66,4 +73,26 @@ void report_curve(struct text *out, const float *x, int64_t n, const double *ran
             text_add(out, "%.1f,%.1f ", 96.0 * (double)i / (double)(n > 1 ? n - 1 : 1),
                      46 - ((double)x[i] - low) * scale);
     text_add(out, "\"/></svg>");
+}
+
+bool report_is_text(const struct coding *c, int64_t channels, int64_t height)
+{
+    return c->kind == CODING_TEXT && height == 1 && channels == (int64_t)strlen(c->alphabet);
+}
+
+void report_sample(struct text *out, const struct coding *c, const struct report_image *p,
+                   const double *range)
+{
+    if (report_is_text(c, p->channels, p->height)) {
+        char *line = mem_alloc(p->width + 1, 1);
+        coding_decode_text(c, p->x, p->width, line);
+        text_add(out, "<code>");
+        report_escape(out, line);
+        text_add(out, "</code>");
+        mem_free(line);
+    } else if (p->height == 1) {
+        report_curve(out, p->x, p->width, range, p->alt);
+    } else {
+        report_picture(out, p);
+    }
 }

@@ -2,7 +2,6 @@
  * are text of the page. */
 #include "pipeline/report/report_pictures.h"
 
-#include "io/image.h"
 #include "io/sys/mem.h"
 
 #include <math.h>
@@ -73,18 +72,6 @@ static double place(const struct scale *s, double v)
     return (v - s->low) / (s->high - s->low);
 }
 
-static void add_png(struct text *out, const uint8_t *rgb, int64_t height, int64_t width,
-                    const char *alt)
-{
-    struct text png = {0};
-    if (image_png(rgb, height, width, &png) == 0) {
-        text_add(out, "<img alt=\"%s\" src=\"data:image/png;base64,", alt);
-        report_base64(out, png.s, png.len);
-        text_add(out, "\">");
-    }
-    text_free(&png);
-}
-
 static void add_cells(struct text *out, const struct report_map *m, const struct scale *s)
 {
     struct text alt = {0};
@@ -106,7 +93,7 @@ static void add_cells(struct text *out, const struct report_map *m, const struct
              (long long)m->iteration[m->columns - 1], s->low, s->high,
              (long long)m->iteration[s->argmax / m->rows],
              (long long)(s->argmax % m->rows + 1), (long long)m->rows);
-    add_png(out, rgb, m->rows, m->columns, alt.s);
+    report_png(out, rgb, m->rows, m->columns, alt.s);
     text_free(&alt);
     mem_free(rgb);
 }
@@ -147,7 +134,7 @@ static void add_legend(struct text *out, const struct report_map *m, const struc
     for (int k = 0; k < LEVELS; k++)
         report_heat_colour(1 - (double)k / (LEVELS - 1), rgb + 3 * k);
     text_add(out, "<div class=\"legend\">");
-    add_png(out, rgb, LEVELS, 1, "colour scale, the largest value above");
+    report_png(out, rgb, LEVELS, 1, "colour scale, the largest value above");
     text_add(out, "<span>%.3g</span><span>%.3g</span><span>%s%.3g</span></div>", s->high,
              middle, s->log ? "≤ " : "", s->low);
     text_add(out, "<div class=\"unit\">%s%s%s</div>", m->unit,

@@ -2,17 +2,13 @@
  * these are read from the rollout shards, row by row. */
 #include "pipeline/report/report_mix.h"
 
-#include "io/rundir.h"
-#include "io/shard.h"
-#include "io/sys/err.h"
-#include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/report/report_pictures.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { SHOWN = 6, MAX_ELEMENTS = 1 << 24 };
+enum { SHOWN = 6 };
 
 /* The samples of one criterion: up to SHOWN highest, best first, and as many lowest, worst
  * last, without overlap. */
@@ -26,10 +22,15 @@ struct samples {
     const char *dir;
     int64_t iteration;
     struct coding coding;
-    int64_t channels, height, width; /* of the first that was read */
-    float **data;                    /* [n]; NULL: not read, or gone */
-    uint8_t *gone;                   /* [n] */
+    int64_t shape[3]; /* channels, height, width of the first that was read */
+    float **data;     /* [n]; NULL: not read, or gone */
+    uint8_t *gone;    /* [n] */
 };
+
+static int64_t size_of(const struct samples *b)
+{
+    return b->shape[0] * b->shape[1] * b->shape[2];
+}
 
 struct rank {
     double score;
@@ -68,39 +69,13 @@ static void choose(const struct report_mix_scores *s, int64_t criterion, struct 
 /* Sample i from its rollout shard; where that fails it is gone. */
 static void fetch(struct samples *b, const struct report_mix_scores *s, int64_t i)
 {
-    enum column_type type;
-    int nd = 0;
-    char rel[96];
-    int64_t dim[SHARD_MAX_ND];
+    const struct report_ranked place = {.shard = s->place[i].shard, .row = s->place[i].row};
     if (b->data[i] != NULL || b->gone[i])
         return;
-    char *path = rundir_path(b->dir, rundir_rollout(rel, b->iteration, s->place[i].shard));
-    struct shard *in = file_exists(path) ? shard_open(path, SHARD_ROLLOUT) : NULL;
-    bool fits = in != NULL && shard_has(in, "final_sample", &type, &nd, dim) &&
-                type == COLUMN_F32 && nd == 4 && s->place[i].row < dim[0] && dim[1] > 0 &&
-                dim[2] > 0 && dim[3] > 0 && dim[1] <= MAX_ELEMENTS &&
-                dim[2] <= MAX_ELEMENTS / dim[1] &&
-                dim[3] <= MAX_ELEMENTS / (dim[1] * dim[2]) &&
-                (b->channels == 0 || (b->channels == dim[1] && b->height == dim[2] &&
-                                      b->width == dim[3]));
-    b->gone[i] = 1;
-    if (fits) {
-        float *x = mem_alloc(dim[1] * dim[2] * dim[3], sizeof *x);
-        if (shard_get_rows(in, "final_sample", COLUMN_F32, s->place[i].row, 1, x) == 0) {
-            b->channels = dim[1];
-            b->height = dim[2];
-            b->width = dim[3];
-            if (b->coding.kind == CODING_SERIES)
-                coding_decode(&b->coding, x, dim[1] * dim[2] * dim[3]);
-            b->data[i] = x;
-            b->gone[i] = 0;
-        } else {
-            mem_free(x);
-        }
-    }
-    shard_close(in);
-    mem_free(path);
-    err_clear();
+    b->data[i] = report_final(b->dir, b->iteration, &place, b->shape);
+    b->gone[i] = b->data[i] == NULL;
+    if (b->data[i] != NULL && b->coding.kind == CODING_SERIES)
+        coding_decode(&b->coding, b->data[i], size_of(b));
 }
 
 /* Least and largest number of all that were read; false where they are alike. */
@@ -109,7 +84,7 @@ static bool range_of(const struct samples *b, int64_t n, double range[2])
     range[0] = INFINITY;
     range[1] = -INFINITY;
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; b->data[i] != NULL && j < b->channels * b->height * b->width; j++)
+        for (int64_t j = 0; b->data[i] != NULL && j < size_of(b); j++)
             if (isfinite(b->data[i][j])) {
                 range[0] = fmin(range[0], (double)b->data[i][j]);
                 range[1] = fmax(range[1], (double)b->data[i][j]);
@@ -117,33 +92,15 @@ static bool range_of(const struct samples *b, int64_t n, double range[2])
     return range[0] < range[1];
 }
 
-static bool is_text(const struct samples *b)
-{
-    return b->coding.kind == CODING_TEXT && b->height == 1 &&
-           b->channels == (int64_t)strlen(b->coding.alphabet);
-}
-
 static void add_sample(struct text *out, const struct samples *b, int64_t i,
                        const double *range)
 {
-    if (b->data[i] == NULL) {
+    const struct report_image p = {b->data[i], b->shape[0], b->shape[1], b->shape[2],
+                                   "sample"};
+    if (p.x == NULL)
         text_add(out, "<div class=\"gone\">sample gone</div>");
-    } else if (is_text(b)) {
-        char *line = mem_alloc(b->width + 1, 1);
-        coding_decode_text(&b->coding, b->data[i], b->width, line);
-        text_add(out, "<code>");
-        report_escape(out, line);
-        text_add(out, "</code>");
-        mem_free(line);
-    } else if (b->height == 1) {
-        report_curve(out, b->data[i], b->width, range, "sample");
-    } else {
-        report_picture(out, &(struct report_image){.x = b->data[i],
-                                                   .channels = b->channels,
-                                                   .height = b->height,
-                                                   .width = b->width,
-                                                   .alt = "sample"});
-    }
+    else
+        report_sample(out, &b->coding, &p, range);
 }
 
 /* All scores of sample i, for the pointer that rests on it. */
@@ -166,13 +123,14 @@ static void add_chosen(struct text *out, const struct report_mix *x,
                        const struct chosen *c, const double *range)
 {
     const int64_t k = c->criterion;
+    const bool lines = report_is_text(&b->coding, b->shape[0], b->shape[1]);
     text_add(out, "<div class=\"pick\"><h3><i class=\"swatch\" style=\"background:%s\"></i>",
              k < 0 ? "#0f172a" : x->part[k].colour);
     report_escape(out, k < 0 ? "sum" : x->part[k].name);
     text_add(out, "%s</h3>", k >= 0 && x->part[k].at < 0 ? " <span>guard</span>" : "");
     for (int side = 0; side < 2; side++) {
         text_add(out, "<div class=\"side\"><small>%s</small><div class=\"grid%s\">",
-                 side == 0 ? "highest" : "lowest", is_text(b) ? " lines" : "");
+                 side == 0 ? "highest" : "lowest", lines ? " lines" : "");
         for (int64_t j = 0; j < c->n[side]; j++) {
             int64_t i = c->at[side][j];
             text_add(out, "<figure");

@@ -128,6 +128,10 @@ void report_plot_number(struct text *script, double v);
 /* Appends the figure and frees the script. False as above. */
 bool report_plot_finish(struct text *out, struct text *script, const struct report_plot *p);
 
+/* rgb [height, width, 3] as a picture within the page, or nothing where that fails. alt:
+ * alternative text, HTML. */
+void report_png(struct text *out, const uint8_t *rgb, int64_t height, int64_t width,
+                const char *alt);
 /* A sample as a picture; large ones are made smaller. */
 struct report_image {
     const float *x; /* [channels, height, width] */
@@ -139,7 +143,12 @@ void report_picture(struct text *out, const struct report_image *p);
  * above. */
 void report_curve(struct text *out, const float *x, int64_t n, const double *range,
                   const char *alt);
-/* The coding of the run's samples, by its first policy; kind none where that is gone. */
+/* Are samples of so many channels and rows texts? */
+bool report_is_text(const struct coding *c, int64_t channels, int64_t height);
+/* A sample as what it is: a text, a curve as above, or a picture. */
+void report_sample(struct text *out, const struct coding *c, const struct report_image *p,
+                   const double *range);
+/* The coding of the run's samples; kind none where it is not known. */
 struct coding report_coding(const char *rundir);
 /* Heat maps by iteration and step. */
 void report_heat(struct text *out, const char *rundir);

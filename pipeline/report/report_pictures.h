@@ -44,6 +44,10 @@ int64_t report_rank_run(struct report_ranking r[REPORT_SHOWN], const char *rundi
  * `most` numbers. The caller frees with mem_free. */
 float *report_row(const char *rundir, int64_t iteration, const struct report_ranked *s,
                   const char *name, int64_t most, int *nd, int64_t dim[SHARD_MAX_ND]);
+/* Its final sample of that shape [channels, height, width]; zeros receive what it has. NULL
+ * and ownership as above. */
+float *report_final(const char *rundir, int64_t iteration, const struct report_ranked *s,
+                    int64_t shape[3]);
 /* Its reward, or why it has none. */
 void report_ranked_reward(struct text *out, const struct report_ranked *s);
 

@@ -6,9 +6,8 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
-enum { QUANTILES = 5, EACH = 4, SAMPLE_MOST = 1 << 24 };
+enum { QUANTILES = 5, EACH = 4 };
 
 /* A cell: samples [first, first + n) of the ranking. */
 struct cell {
@@ -37,23 +36,15 @@ struct gallery {
 
 static bool is_text(const struct gallery *g, const struct report_ranking *r)
 {
-    return g->coding.kind == CODING_TEXT && r->height == 1 &&
-           r->channels == (int64_t)strlen(g->coding.alphabet);
-}
-
-static bool is_series(const struct gallery *g, const struct report_ranking *r)
-{
-    return r->height == 1 && !is_text(g, r);
+    return report_is_text(&g->coding, r->channels, r->height);
 }
 
 /* The sample in the data's units; NULL: damaged. Freed by the caller. */
 static float *sample_of(const struct gallery *g, const struct report_ranking *r,
                         const struct report_ranked *s)
 {
-    int nd;
-    int64_t dim[SHARD_MAX_ND];
-    float *x =
-        report_row(g->rundir, r->iteration, s, "final_sample", SAMPLE_MOST, &nd, dim);
+    int64_t shape[3] = {r->channels, r->height, r->width};
+    float *x = report_final(g->rundir, r->iteration, s, shape);
     if (x != NULL && g->coding.kind == CODING_SERIES)
         coding_decode(&g->coding, x, r->channels * r->height * r->width);
     return x;
@@ -67,21 +58,12 @@ static void add_sample(struct text *out, const struct gallery *g,
     snprintf(alt, sizeof alt, isfinite(s->reward) ? "sample with reward %.4g"
                                                   : "sample without a reward", s->reward);
     text_add(out, "<figure>");
-    if (x == NULL) {
+    if (x == NULL)
         text_add(out, "<p class=\"gone\">damaged</p>");
-    } else if (is_text(g, r)) {
-        char *line = mem_alloc(r->width + 1, 1);
-        coding_decode_text(&g->coding, x, r->width, line);
-        text_add(out, "<code>");
-        report_escape(out, line);
-        text_add(out, "</code>");
-        mem_free(line);
-    } else if (is_series(g, r)) {
-        report_curve(out, x, r->width, g->range[0] < g->range[1] ? g->range : NULL,
-                     alt);
-    } else {
-        report_picture(out, &(struct report_image){x, r->channels, r->height, r->width, alt});
-    }
+    else
+        report_sample(out, &g->coding,
+                      &(struct report_image){x, r->channels, r->height, r->width, alt},
+                      g->range[0] < g->range[1] ? g->range : NULL);
     text_add(out, "<figcaption>");
     report_ranked_reward(out, s);
     text_add(out, "</figcaption></figure>\n");
@@ -156,7 +138,7 @@ void report_quantiles(struct text *out, const char *rundir, const struct report_
     if (n < 1)
         return;
     for (int64_t i = 0; i < n; i++)
-        if (is_series(&g, &r[i]))
+        if (r[i].height == 1 && !is_text(&g, &r[i]))
             find_range(&g, &r[i]);
     text_add(out, "<section><h2>Samples by reward</h2>\n<p class=\"scale\">Of each iteration "
                   "the samples around quantiles of their rewards, each with its reward.");

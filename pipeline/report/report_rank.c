@@ -3,11 +3,11 @@
  * one later. */
 #include "pipeline/report/report_pictures.h"
 
-#include "io/json.h"
 #include "io/rundir.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/run_coding.h"
 #include "stages/reward/reward.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHARDS_MOST = 32, SAMPLES_MOST = 1 << 20, TRIES = 16 };
+enum { SHARDS_MOST = 32, SAMPLES_MOST = 1 << 20, SAMPLE_MOST = 1 << 24, TRIES = 16 };
 
 int64_t report_even(int64_t i, int64_t shown, int64_t n)
 {
@@ -221,22 +221,28 @@ float *report_row(const char *rundir, int64_t iteration, const struct report_ran
     return x;
 }
 
+float *report_final(const char *rundir, int64_t iteration, const struct report_ranked *s,
+                    int64_t shape[3])
+{
+    int nd;
+    int64_t dim[SHARD_MAX_ND];
+    float *x = report_row(rundir, iteration, s, "final_sample", SAMPLE_MOST, &nd, dim);
+    bool fits = x != NULL && nd == 3;
+    for (int k = 0; k < 3 && fits; k++) {
+        shape[k] = shape[k] == 0 ? dim[k] : shape[k];
+        fits = shape[k] == dim[k];
+    }
+    if (fits)
+        return x;
+    mem_free(x);
+    return NULL;
+}
+
 struct coding report_coding(const char *rundir)
 {
-    struct coding c = {0};
-    int64_t n = 0, len = 0;
-    char *path = rundir_path(rundir, "policy/v000000.h5");
-    struct shard *s = file_exists(path) ? shard_open(path, SHARD_POLICY) : NULL;
-    char *text = s == NULL ? NULL : shard_get_text(s, "model_config", &n, &len);
-    struct json *config =
-        text == NULL || n != 1 ? NULL : json_parse(text, (int64_t)strlen(text), path);
-    if (config == NULL || coding_read(config, path, &c) != 0)
+    struct coding c;
+    if (run_coding(rundir, &c) != 0)
         c = (struct coding){0};
-    json_free(config);
-    mem_free(text);
-    if (s != NULL)
-        shard_close(s);
-    mem_free(path);
     err_clear();
     return c;
 }

@@ -5,10 +5,10 @@
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/metrics_log.h"
+#include "stages/metric/summary.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 double report_waited(const struct report_spent *s)
 {
@@ -97,12 +97,6 @@ void report_spent_add(struct report_spent *a, const struct report_spent *b)
         a->wait.on_s[k] += b->wait.on_s[k];
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median_time(const struct metrics_log *m)
 {
     int64_t n = 0;
@@ -111,9 +105,9 @@ static double median_time(const struct metrics_log *m)
         v[n] = metrics_log_value(m, i, "t_iteration_s");
         n += isfinite(v[n]);
     }
-    qsort(v, (size_t)n, sizeof *v, compare);
+    summary_sort(v, n);
     if (n > 0)
-        median = (v[n / 2] + v[(n - 1) / 2]) / 2;
+        median = summary_quantile(v, n, 0.5);
     mem_free(v);
     return median;
 }

@@ -266,8 +266,7 @@ void report_strips(struct text *out, const char *rundir, const struct report_ran
     if (s.t == NULL)
         return;
     s.n = s.all < STATES ? s.all : STATES;
-    s.text = s.coding.kind == CODING_TEXT && s.height == 1 &&
-             s.channels == (int64_t)strlen(s.coding.alphabet);
+    s.text = report_is_text(&s.coding, s.channels, s.height);
     s.series = !s.text && s.height == 1;
     for (int k = 0; k < 2 && end[k] != NULL; k++) {
         chains[k] = choose(end[k], chain[k]);

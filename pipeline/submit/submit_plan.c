@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
+#include "pipeline/plan/plan_crowd.h"
 #include "pipeline/plan/plan_memory.h"
 #include "pipeline/plan/plan_model.h"
 #include "pipeline/settings.h"
@@ -29,7 +30,7 @@ static int time_left(const struct submit *s, const struct plan *p,
     struct plan_rates r;
     struct simulate_options o;
     struct simulate_result result;
-    if (plan_rates_read(&r, s->dir, p) != 0)
+    if (plan_rates_read(&r, s->dir, p) != 0 || plan_crowd_remove(&r, p) != 0)
         return -1;
     plan_costs(&o, p, &r, l, 1);
     simulate_run(&o, &result);

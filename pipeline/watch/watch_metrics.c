@@ -27,13 +27,6 @@ static const char *const keys[WATCH_VALUES] = {
     "answer_mean",      "pipeline_overhead",
 };
 
-double watch_number(const struct json *map, const char *key)
-{
-    double v;
-    const struct json *j = map == NULL ? NULL : json_get(map, key);
-    return j != NULL && json_to_f64(j, &v) ? v : NAN;
-}
-
 void watch_text(const struct json *map, const char *key, char *out, size_t size)
 {
     const struct json *j = map == NULL ? NULL : json_get(map, key);
@@ -70,7 +63,7 @@ static int64_t take_named(struct watch_named *out, const struct json *map,
             continue;
         snprintf(out[n].name, sizeof out[n].name, "%s", name);
         if (inner != NULL)
-            out[n].value = json_kind(v) == JSON_MAP_T ? watch_number(v, inner) : NAN;
+            out[n].value = json_kind(v) == JSON_MAP_T ? json_number(v, inner, NAN) : NAN;
         else if (!json_to_f64(v, &out[n].value))
             out[n].value = NAN;
         n++;
@@ -92,12 +85,12 @@ static void take_shares(struct watch_metrics *m, const struct json *line)
     double network = 0;
     for (int g = 0; g < GROUPS; g++) {
         t[g] = times == NULL ? NULL : map_of(times, group_name((enum group)g));
-        double s = watch_number(t[g], "network_s");
+        double s = json_number(t[g], "network_s", NAN);
         network += isfinite(s) ? s : 0;
     }
     const double had = network / (1 - m->value[WATCH_OVERHEAD]);
     for (int g = 0; g < GROUPS; g++) {
-        double s = watch_number(t[g], "working_s");
+        double s = json_number(t[g], "working_s", NAN);
         m->share[g] = isfinite(had) && had > 0 && s >= 0 ? s / had : NAN;
     }
 }
@@ -108,9 +101,9 @@ static void take_iteration(struct watch_metrics *m, const struct json *line, int
         for (int64_t k = i / m->width + (m->width > 1); k < WATCH_HISTORY; k++)
             m->bucket[k].n = 0, m->bucket[k].sum = 0;
     m->iteration = i;
-    put_reward(m, i, watch_number(line, keys[WATCH_REWARD]));
+    put_reward(m, i, json_number(line, keys[WATCH_REWARD], NAN));
     for (int k = 0; k < WATCH_VALUES; k++)
-        m->value[k] = watch_number(line, keys[k]);
+        m->value[k] = json_number(line, keys[k], NAN);
     take_shares(m, line);
     m->components = take_named(m->component, map_of(line, "components"), "mean");
     m->statuses = take_named(m->status, map_of(line, "status"), NULL);

@@ -117,7 +117,7 @@ static void read_status(struct watch_run *r)
     r->code = whole(j, "exit_code");
     r->version = whole(j, "policy_version");
     r->iterations = whole(j, "iterations");
-    r->session_s = watch_number(j, "session_s");
+    r->session_s = json_number(j, "session_s", NAN);
     watch_text(j, "message", r->message, sizeof r->message);
     watch_text(j, "phase", r->phase, sizeof r->phase);
     json_free(j);
@@ -154,9 +154,9 @@ static void read_accounting(struct watch_run *r)
         if (one == NULL || json_kind(one) != JSON_MAP_T)
             continue;
         watch_text(one, "name", name, sizeof name);
-        const double working = watch_number(one, "working_s");
+        const double working = json_number(one, "working_s", NAN);
         if (group_from_name(name, &g))
-            r->busy[g] = working / (working + watch_number(one, "waiting_s"));
+            r->busy[g] = working / (working + json_number(one, "waiting_s", NAN));
     }
     json_free(j);
 }

@@ -143,9 +143,7 @@ int64_t watch_metrics_history(const struct watch_metrics *m, double *v, int64_t 
  * absent. */
 int watch_stamp_look(struct watch_stamp *s, const char *path);
 
-/* A number of a JSON map, NaN where there is none; a text cut to size, "" where there
- * is none. */
-double watch_number(const struct json *map, const char *key);
+/* A text of a JSON map cut to size, "" where there is none. */
 void watch_text(const struct json *map, const char *key, char *out, size_t size);
 
 #endif

@@ -51,16 +51,6 @@ perl -pi -e 's/"source".*/"source": "",/' "$work/newest.json" "$work/policy.json
 cmp -s "$work/newest.json" "$work/policy.json"
 ok $? "the same by the policy's file"
 
-# What a killed evaluation left under this process's number is not measured.
-timeout 90 bash -c 'old=$TMPDIR/sluice-evaluate-$$-0
-    mkdir -p "$old/policy" && cp "$1/run/policy/v000000.h5" "$old/policy/v000000.h5"
-    exec "$2" evaluate "$1/run" --rewards brightness,jpeg_compressibility --n 14 \
-        --out "$1/stale.json"' bash "$work" "$sluice" >"$work/log" 2>&1
-perl -pi -e 's/"source".*/"source": "",/' "$work/stale.json"
-cmp -s "$work/newest.json" "$work/stale.json"
-ok $? "leftovers of a killed evaluation change nothing" || note <"$work/log"
-rm -rf "$TMPDIR"/sluice-evaluate-*-0
-
 evaluate one 1 "$work/run" --class 2 --seed 4
 is_code $? 0 "one class, another seed" "$work/log"
 

@@ -85,6 +85,15 @@ says "$work/log" '^  time per iteration ' "with a time"
 
 predict --from "$work/model"
 is_code $? 3 "a folder that is no run" "$work/log"
+mkdir "$work/odd"
+cp "$work/run/config.yaml" "$work/run/accounting.json" "$work/odd"
+sed 's/"working_s": /&-/g' "$work/run/metrics.jsonl" >"$work/odd/metrics.jsonl"
+predict --from "$work/odd"
+is_code $? 3 "accounts of less than no time" "$work/log"
+cp "$work/run/metrics.jsonl" "$work/odd"
+sed 's/"ranks": /&99999999999/' "$work/run/accounting.json" >"$work/odd/accounting.json"
+predict --from "$work/odd"
+is_code $? 3 "more ranks than there can be" "$work/log"
 predict --scaling strong
 is_code $? 2 "scaling without rates" "$work/log"
 predict --ranks 1,2 --calibrate

@@ -201,7 +201,9 @@ static void test_read(void)
     report_line_free(&r);
     put("no json\n[1]\n{\"iteration\": 9}\n{\"iteration\": 9, \"session\": \"s\", \"leases\": 5, "
         "\"groups\": {\"rollout\": {\"first\": -1, \"ranks\": 1e99}}, \"from_us\": 0, "
-        "\"to_us\": 1}\n{\"iteration\": 9, \"sess",
+        "\"to_us\": 1}\n{\"iteration\": 9, \"session\": \"s\", \"leases\": [], \"groups\": "
+        "{\"rollout\": {\"first\": 9223372036854775807, \"ranks\": 9223372036854775807, "
+        "\"working_us\": 1}}, \"from_us\": 0, \"to_us\": 1}\n{\"iteration\": 9, \"sess",
         true);
     report_line_read(&r, dir, 1);
     tap_ok(r.extents == 1 && r.extent[0].iteration == 8, "foreign lines are passed over");

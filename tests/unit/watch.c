@@ -299,6 +299,24 @@ static bool has(const struct watch_canvas *c, const char *word)
     return strstr(c->out.s, word) != NULL;
 }
 
+static void test_widths(const struct watch_run *r, struct watch_clocks t)
+{
+    static const int widths[] = {20, 39, 40, 79, 80, 200};
+    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++)
+        for (int form = 0; form < 4; form++) {
+            const bool utf8 = form & 1, colour = form & 2;
+            struct watch_canvas c = {
+                .columns = widths[k], .utf8 = utf8, .colour = colour};
+            int lines;
+            watch_frame_run(&c, r, t);
+            const int most = widest(c.out.s, utf8, colour, &lines);
+            tap_ok(most > 0 && most <= widths[k] && lines == c.lines,
+                   "%d columns, utf8 %d, colour %d: %d columns in %d lines", widths[k],
+                   utf8, colour, most, lines);
+            text_free(&c.out);
+        }
+}
+
 static void test_frame(void)
 {
     const double now = clock_s();
@@ -316,20 +334,7 @@ static void test_frame(void)
     tap_near(r->metrics.share[GROUP_UPDATE], 16.0 / 40, 1e-12,
              "update's part of the time");
     const struct watch_clocks t = {now + 3.5, 0};
-    static const int widths[] = {20, 39, 40, 79, 80, 200};
-    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++)
-        for (int form = 0; form < 4; form++) {
-            const bool utf8 = form & 1, colour = form & 2;
-            struct watch_canvas c = {
-                .columns = widths[k], .utf8 = utf8, .colour = colour};
-            int lines;
-            watch_frame_run(&c, r, t);
-            const int most = widest(c.out.s, utf8, colour, &lines);
-            tap_ok(most > 0 && most <= widths[k] && lines == c.lines,
-                   "%d columns, utf8 %d, colour %d: %d columns in %d lines", widths[k],
-                   utf8, colour, most, lines);
-            text_free(&c.out);
-        }
+    test_widths(r, t);
     struct watch_canvas c = {.columns = 80};
     watch_frame_run(&c, r, t);
     tap_ok(has(&c, "running  for 2 h 05 min  last sign 3 s ago  ppo on jpeg") &&
@@ -357,7 +362,12 @@ static void test_frame(void)
            "silence; no more rows than there are");
     text_free(&c.out);
     watch_run_destroy(r);
+}
 
+/* Of the run that test_frame made. */
+static void test_signs(void)
+{
+    const double now = clock_s();
     const time_t wall = time(NULL);
     static const char *const files[] = {
         "status.json",     "config.yaml",    "metrics.jsonl",    "log",
@@ -366,7 +376,7 @@ static void test_frame(void)
         utimensat(AT_FDCWD, at(files[k]),
                   (struct timespec[]){{.tv_sec = wall - 300}, {.tv_sec = wall - 300}},
                   0);
-    r = watch_run_create(dir, NULL);
+    struct watch_run *r = watch_run_create(dir, NULL);
     watch_run_look(r, now);
     tap_near(watch_run_age(r, now + 1, (double)wall), 300, 1e-6,
              "a sign before we looked");
@@ -388,8 +398,9 @@ static void test_frame(void)
     put("status.json", "{\"state\": 7, \"policy_version\": -4, \"iterations\": 1e99}");
     put("config.yaml", "rollout: [");
     watch_run_look(r, now + 6);
-    c = (struct watch_canvas){.columns = 40};
-    watch_frame_run(&c, r, t);
+    struct watch_canvas c = {.columns = 40};
+    int lines;
+    watch_frame_run(&c, r, (struct watch_clocks){now + 3.5, 0});
     tap_ok(widest(c.out.s, false, false, &lines) <= 40 && has(&c, "starting"),
            "odd values");
     text_free(&c.out);
@@ -464,6 +475,7 @@ int main(void)
     test_metrics();
     test_large();
     test_frame();
+    test_signs();
     test_table();
     static const char *const files[] = {"rollout/i000007/s00000.h5",
                                         "rollout/i000007/s00001.h5",
