@@ -28,7 +28,8 @@ static const double row_bytes = 64; /* of a sample in the advantage file, which 
 /* Passes over a vector of the parameters' length. */
 enum { LEAF_PASSES = 4, STEP_PASSES = 10 };
 
-enum { MOST_ITERATIONS = 1 << 20 };
+enum { MOST_ITERATIONS = 1 << 20, MOST_RANKS = 10000000 };
+static const double most_s = 1e15; /* of an iteration; no run takes that long */
 
 enum part { WORKING, NETWORK, IO, COMMUNICATION, OPTIMIZER, VOTE, OTHER, ASKED, PARTS };
 static const char *const part_name[PARTS] = {"working_s",       "network_s",   "io_s",
@@ -47,6 +48,11 @@ double plan_sample_bytes(const struct plan *p)
     return 4.0 * (double)p->d * (double)(chain ? p->steps + 2 : 1) + 8.0 * (double)p->steps;
 }
 
+static bool read_time(const struct json *group, enum part k, double *s)
+{
+    return json_to_f64(json_get(group, part_name[k]), s) && *s > -most_s && *s < most_s;
+}
+
 static void add_line(struct accounts *a, const struct json *line)
 {
     const struct json *time = json_get(line, "rank_time");
@@ -60,10 +66,9 @@ static void add_line(struct accounts *a, const struct json *line)
     for (int g = 0; g < GROUPS; g++) {
         const struct json *group = json_get(time, group_name((enum group)g));
         for (int k = 0; k < PARTS; k++)
-            if (group == NULL || (k != ASKED && !json_to_f64(json_get(group, part_name[k]),
-                                                             &a->s[a->n][g][k])))
-                return; /* written before there were such accounts */
-        if (!json_to_f64(json_get(group, part_name[ASKED]), &a->s[a->n][g][ASKED]))
+            if (group == NULL || (k != ASKED && !read_time(group, k, &a->s[a->n][g][k])))
+                return; /* written before there were such accounts, or damaged */
+        if (!read_time(group, ASKED, &a->s[a->n][g][ASKED]))
             a->s[a->n][g][ASKED] = 0;
     }
     a->n++;
@@ -105,8 +110,9 @@ static int read_sizes(struct plan_rates *r, const char *path, int64_t size[GROUP
     struct json *j = json_read(path, 1 << 20);
     if (j == NULL)
         return -1;
-    bool good = json_to_i64(json_get(j, "ranks"), &r->ranks);
-    if (!json_to_i64(json_get(j, "cores"), &r->cores))
+    bool good = json_to_i64(json_get(j, "ranks"), &r->ranks) && r->ranks > 0 &&
+                r->ranks <= MOST_RANKS;
+    if (!json_to_i64(json_get(j, "cores"), &r->cores) || r->cores < 0)
         r->cores = 0; /* written before it was counted */
     const struct json *groups = json_get(j, "groups");
     for (int64_t i = 0; i < json_count(groups); i++) {
@@ -118,7 +124,7 @@ static int read_sizes(struct plan_rates *r, const char *path, int64_t size[GROUP
     }
     json_free(j);
     for (int g = 0; g < GROUPS; g++)
-        good = good && size[g] > 0;
+        good = good && size[g] > 0 && size[g] <= r->ranks;
     return good ? 0 : err_set(ERR_INPUT, "%s: does not name the ranks of all groups", path);
 }
 

@@ -107,8 +107,9 @@ static bool read_groups(struct report_line *l, struct report_extent *e,
         if (name == NULL || !group_from_name(name, &g))
             continue;
         good = json_to_i64(json_get(one, "first"), &first) && first >= 0 &&
+               first <= RANKS_MOST &&
                json_to_i64(json_get(one, "ranks"), &ranks) && ranks >= 0 &&
-               first + ranks <= RANKS_MOST &&
+               ranks <= RANKS_MOST - first &&
                seconds(one, "working_us", &e->mean[g].working);
         if (!good)
             break;
