@@ -1,4 +1,5 @@
-/* The table grows a column when a new key appears; earlier rows have NaN there. */
+/* The table grows a column when a new key appears; a row holds the columns that there were
+ * when it was read. */
 #include "pipeline/metrics_log.h"
 
 #include "io/json_lines.h"
@@ -8,6 +9,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { NAMES_MOST = 256, NAME = 200, DEPTH = 4 };
@@ -57,46 +59,99 @@ static void take_map(struct metrics_log *m, double *row, const struct json *map,
     }
 }
 
-static void take_line(struct metrics_log *m, const struct json *line, int64_t *cap)
+static void take_line(struct metrics_log *m, const struct json *line, int64_t *cap,
+                      double *row)
 {
-    int64_t iteration, at = m->rows;
-    if (!json_to_i64(json_get(line, "iteration"), &iteration)) {
+    int64_t iteration;
+    if (!json_to_i64(json_get(line, "iteration"), &iteration) || iteration < 0 ||
+        iteration > METRICS_ITERATION_MOST) {
         m->unreadable++;
         return;
     }
-    double *row = mem_alloc(NAMES_MOST, sizeof *row);
     for (int64_t k = 0; k < NAMES_MOST; k++)
         row[k] = NAN;
     take_map(m, row, line, "", 0);
     const char *time = json_text(json_get(line, "time"));
-    while (at > 0 && m->iteration[at - 1] >= iteration)
-        at--;
-    if (at < m->rows && m->iteration[at] == iteration) {
-        mem_free(m->value[at]);
-        mem_free(m->time[at]);
-    } else {
-        if (m->rows == *cap) {
-            int64_t more = *cap * 2 + 64;
-            m->iteration = mem_resize(m->iteration, *cap, more, sizeof *m->iteration);
-            m->value = mem_resize(m->value, *cap, more, sizeof *m->value);
-            m->time = mem_resize(m->time, *cap, more, sizeof *m->time);
-            *cap = more;
-        }
-        size_t behind = (size_t)(m->rows++ - at);
-        memmove(m->iteration + at + 1, m->iteration + at,
-                behind * sizeof *m->iteration);
-        memmove(m->value + at + 1, m->value + at, behind * sizeof *m->value);
-        memmove(m->time + at + 1, m->time + at, behind * sizeof *m->time);
+    if (m->rows == *cap) {
+        int64_t more = *cap * 2 + 64;
+        m->iteration = mem_resize(m->iteration, *cap, more, sizeof *m->iteration);
+        m->value = mem_resize(m->value, *cap, more, sizeof *m->value);
+        m->time = mem_resize(m->time, *cap, more, sizeof *m->time);
+        m->width = mem_resize(m->width, *cap, more, sizeof *m->width);
+        *cap = more;
     }
-    m->iteration[at] = iteration;
-    m->value[at] = row;
-    m->time[at] = mem_text(time == NULL ? "" : time);
+    m->iteration[m->rows] = iteration;
+    m->width[m->rows] = m->names;
+    m->value[m->rows] = mem_alloc(m->names, sizeof *row);
+    memcpy(m->value[m->rows], row, (size_t)m->names * sizeof *row);
+    m->time[m->rows++] = mem_text(time == NULL ? "" : time);
+}
+
+struct place {
+    int64_t iteration, line;
+};
+
+static int by_iteration(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    if (x->iteration != y->iteration)
+        return x->iteration < y->iteration ? -1 : 1;
+    return (x->line > y->line) - (x->line < y->line);
+}
+
+int64_t metrics_log_order(const int64_t *iteration, int64_t n, int64_t *keep)
+{
+    struct place *p = mem_alloc(n, sizeof *p);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++)
+        p[i] = (struct place){iteration[i], i};
+    if (n > 0)
+        qsort(p, (size_t)n, sizeof *p, by_iteration);
+    for (int64_t i = 0; i < n; i++)
+        if (i + 1 == n || p[i].iteration != p[i + 1].iteration)
+            keep[kept++] = p[i].line;
+    mem_free(p);
+    return kept;
+}
+
+/* Rows in order. */
+static void settle(struct metrics_log *m)
+{
+    int64_t *keep = mem_alloc(m->rows, sizeof *keep);
+    const int64_t rows = metrics_log_order(m->iteration, m->rows, keep);
+    struct metrics_log to = {.iteration = mem_alloc(rows, sizeof *to.iteration),
+                             .value = mem_alloc(rows, sizeof *to.value),
+                             .time = mem_alloc(rows, sizeof *to.time),
+                             .width = mem_alloc(rows, sizeof *to.width)};
+    for (int64_t i = 0; i < rows; i++) {
+        to.iteration[i] = m->iteration[keep[i]];
+        to.value[i] = m->value[keep[i]];
+        to.time[i] = m->time[keep[i]];
+        to.width[i] = m->width[keep[i]];
+        m->value[keep[i]] = NULL;
+        m->time[keep[i]] = NULL;
+    }
+    for (int64_t i = 0; i < m->rows; i++) {
+        mem_free(m->value[i]);
+        mem_free(m->time[i]);
+    }
+    mem_free(m->iteration);
+    mem_free(m->value);
+    mem_free(m->time);
+    mem_free(m->width);
+    mem_free(keep);
+    m->iteration = to.iteration;
+    m->value = to.value;
+    m->time = to.time;
+    m->width = to.width;
+    m->rows = rows;
 }
 
 int metrics_log_read(struct metrics_log *m, const char *path)
 {
     struct json *line;
     int64_t cap = 0;
+    double row[NAMES_MOST];
     *m = (struct metrics_log){0};
     if (!file_exists(path))
         return 0;
@@ -106,11 +161,12 @@ int metrics_log_read(struct metrics_log *m, const char *path)
     m->name = mem_alloc(NAMES_MOST, sizeof *m->name);
     while ((line = json_lines_next(lines)) != NULL) {
         if (json_get(line, "iteration") != NULL && json_get(line, "event") == NULL)
-            take_line(m, line, &cap);
+            take_line(m, line, &cap, row);
         json_free(line);
     }
     m->unreadable += json_lines_unreadable(lines);
     json_lines_close(lines);
+    settle(m);
     return 0;
 }
 
@@ -122,10 +178,14 @@ int64_t metrics_log_row(const struct metrics_log *m, int64_t iteration)
     return -1;
 }
 
+double metrics_log_at(const struct metrics_log *m, int64_t row, int64_t column)
+{
+    return row < 0 || column < 0 || column >= m->width[row] ? NAN : m->value[row][column];
+}
+
 double metrics_log_value(const struct metrics_log *m, int64_t row, const char *name)
 {
-    int64_t k = column_of(m, name);
-    return row < 0 || k < 0 ? NAN : m->value[row][k];
+    return metrics_log_at(m, row, column_of(m, name));
 }
 
 void metrics_log_free(struct metrics_log *m)
@@ -139,6 +199,7 @@ void metrics_log_free(struct metrics_log *m)
     mem_free(m->name);
     mem_free(m->value);
     mem_free(m->time);
+    mem_free(m->width);
     mem_free(m->iteration);
     *m = (struct metrics_log){0};
 }

@@ -28,8 +28,8 @@ int export_csv(const char *run, const char *path)
     for (int64_t i = 0; i < m.rows && rc == 0; i++) {
         text_add(&t, "%lld,%s", (long long)m.iteration[i], m.time[i]);
         for (int64_t k = 0; k < m.names; k++)
-            if (isfinite(m.value[i][k]))
-                text_add(&t, ",%.17g", m.value[i][k]);
+            if (isfinite(metrics_log_at(&m, i, k)))
+                text_add(&t, ",%.17g", metrics_log_at(&m, i, k));
             else
                 text_add(&t, ",");
         text_add(&t, "\n");

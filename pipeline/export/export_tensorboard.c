@@ -105,7 +105,8 @@ static double seconds_of(const char *time)
 {
     struct tm t = {0};
     if (sscanf(time, "%d-%d-%dT%d:%d:%d", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour,
-               &t.tm_min, &t.tm_sec) != 6)
+               &t.tm_min, &t.tm_sec) != 6 ||
+        t.tm_year < 1970 || t.tm_year > 9999)
         return 0;
     t.tm_year -= 1900;
     t.tm_mon -= 1;
@@ -121,8 +122,8 @@ static void make_file(const struct metrics_log *m, struct text *file)
     for (int64_t i = 0; i < m->rows; i++) {
         summary.len = 0;
         for (int64_t k = 0; k < m->names; k++)
-            if (isfinite(m->value[i][k]))
-                add_value(&summary, m->name[k], m->value[i][k]);
+            if (isfinite(metrics_log_at(m, i, k)))
+                add_value(&summary, m->name[k], metrics_log_at(m, i, k));
         begin_event(&event, seconds_of(m->time[i]));
         add_key(&event, 2, VARINT);
         add_varint(&event, (uint64_t)m->iteration[i]);

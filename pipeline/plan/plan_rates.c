@@ -50,7 +50,7 @@ double plan_sample_bytes(const struct plan *p)
 /* Seconds that can be true: records may have been written by anything. */
 static bool seconds(const struct json *v, double *s)
 {
-    return json_to_f64(v, s) && *s >= 0 && *s < 1e12;
+    return json_to_f64(v, s) && *s > -1e12 && *s < 1e12;
 }
 
 static void add_line(struct accounts *a, const struct json *line)
@@ -129,7 +129,7 @@ static int read_sizes(struct plan_rates *r, const char *path, int64_t size[GROUP
     }
     json_free(j);
     for (int g = 0; g < GROUPS; g++)
-        good = good && size[g] > 0;
+        good = good && size[g] > 0 && size[g] <= r->ranks;
     return good ? 0 : err_set(ERR_INPUT, "%s: does not name the ranks of all groups", path);
 }
 

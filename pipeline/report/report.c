@@ -111,14 +111,14 @@ static void add_cards(struct text *out, const struct page *p)
     reward_card(out, m);
     open_card(out, "Iterations", false);
     text_add(out, "%lld", (long long)m->n);
-    snprintf(note, sizeof note, "up to policy version %.0f",
+    snprintf(note, sizeof note, "up to policy version %.15g",
              report_largest(m, M_POLICY_VERSION));
     close_card(out, isfinite(report_largest(m, M_POLICY_VERSION)) ? note : "");
     double failed = report_sum(m, M_FAILED), samples = report_sum(m, M_SAMPLES);
     open_card(out, "Samples", false);
-    text_add(out, "%.0f", samples);
+    text_add(out, "%.15g", samples);
     snprintf(note, sizeof note,
-             failed > 0 ? "<span class=\"down\">%.0f not scored (%.2g %%)"
+             failed > 0 ? "<span class=\"down\">%.15g not scored (%.2g %%)"
                           "</span>"
                         : "all scored",
              failed, samples > 0 ? 100 * failed / samples : 0);
@@ -136,7 +136,7 @@ static void add_cards(struct text *out, const struct page *p)
     open_card(out, "Peak memory of a rank", false);
     double rss = report_largest(m, M_RSS);
     if (isfinite(rss))
-        text_add(out, "%.0f MiB", rss / 1048576);
+        text_add(out, "%.15g MiB", round(rss / 1048576));
     else
         report_number(out, rss);
     close_card(out, "");

@@ -5,6 +5,7 @@
 #include "io/json_lines.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "pipeline/metrics_log.h"
 #include "stages/reward/reward.h"
 
 #include <math.h>
@@ -72,30 +73,48 @@ static void read_scored(struct report_metrics *m, const struct json *line,
 
 static void add_row(struct report_metrics *m, const struct json *line, int64_t *cap)
 {
-    double row[M_COUNT];
-    int64_t at = m->n;
-    for (int k = 0; k < M_COUNT; k++)
-        row[k] = json_number(line, names[k], NAN);
-    if (!isfinite(row[M_ITERATION])) {
+    const double iteration = json_number(line, names[M_ITERATION], NAN);
+    if (!(iteration >= 0 && iteration <= (double)METRICS_ITERATION_MOST)) {
         m->unreadable++;
         return;
     }
-    while (at > 0 && m->row[at - 1][M_ITERATION] > row[M_ITERATION])
-        at--;
-    bool again = at > 0 && m->row[at - 1][M_ITERATION] == row[M_ITERATION];
-    if (!again && m->n == *cap) {
+    if (m->n == *cap) {
         m->row = mem_resize(m->row, *cap, *cap * 2 + 64, sizeof *m->row);
         m->scored = mem_resize(m->scored, *cap, *cap * 2 + 64, sizeof *m->scored);
         *cap = *cap * 2 + 64;
     }
-    if (!again) {
-        size_t behind = (size_t)(m->n++ - at);
-        memmove(m->row + at + 1, m->row + at, behind * sizeof *m->row);
-        memmove(m->scored + at + 1, m->scored + at, behind * sizeof *m->scored);
+    for (int k = 0; k < M_COUNT; k++)
+        m->row[m->n][k] = json_number(line, names[k], NAN);
+    m->row[m->n][M_ITERATION] = floor(iteration);
+    read_scored(m, line, &m->scored[m->n++]);
+}
+
+/* Rows in order; nothing to do for those of a run that was never killed. */
+static void settle(struct report_metrics *m)
+{
+    bool good = true;
+    for (int64_t i = 1; i < m->n && good; i++)
+        good = m->row[i - 1][M_ITERATION] < m->row[i][M_ITERATION];
+    if (good)
+        return;
+    int64_t *iteration = mem_alloc(m->n, sizeof *iteration);
+    int64_t *keep = mem_alloc(m->n, sizeof *keep);
+    for (int64_t i = 0; i < m->n; i++)
+        iteration[i] = (int64_t)m->row[i][M_ITERATION];
+    const int64_t n = metrics_log_order(iteration, m->n, keep);
+    double (*row)[M_COUNT] = mem_alloc(n, sizeof *row);
+    struct report_scored *scored = mem_alloc(n, sizeof *scored);
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(row[i], m->row[keep[i]], sizeof row[i]);
+        scored[i] = m->scored[keep[i]];
     }
-    at = again ? at - 1 : at;
-    memcpy(m->row[at], row, sizeof row);
-    read_scored(m, line, &m->scored[at]);
+    mem_free(m->row);
+    mem_free(m->scored);
+    mem_free(iteration);
+    mem_free(keep);
+    m->row = row;
+    m->scored = scored;
+    m->n = n;
 }
 
 void report_metrics_read(struct report_metrics *m, const char *path)
@@ -117,6 +136,7 @@ void report_metrics_read(struct report_metrics *m, const char *path)
     }
     m->unreadable += json_lines_unreadable(lines);
     json_lines_close(lines);
+    settle(m);
 }
 
 void report_metrics_free(struct report_metrics *m)
@@ -203,8 +223,10 @@ void report_seconds(struct text *out, double v)
 {
     if (!isfinite(v))
         text_add(out, "—");
-    else if (v < 100)
+    else if (v < 100 && v > -1e6)
         text_add(out, v < 10 ? "%.2f s" : "%.1f s", v);
+    else if (v < 0 || v > 1e15)
+        text_add(out, "%.3g s", v);
     else if (v < 3600)
         text_add(out, "%d min %02d s", (int)v / 60, (int)v % 60);
     else

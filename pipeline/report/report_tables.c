@@ -100,23 +100,26 @@ void report_iterations(struct text *out, const struct report_metrics *m, bool op
     enum { ROWS = 400 };
     if (m->n == 0)
         return;
+    bool there[M_COUNT];
     int64_t step = (m->n + ROWS - 1) / ROWS;
     text_add(out, "<details%s><summary>Iterations</summary>\n<table><tr>",
              open ? " open" : "");
-    for (int k = 0; k < M_COUNT; k++)
-        if (report_metrics_find(m, (enum report_metric)k, false) >= 0)
+    for (int k = 0; k < M_COUNT; k++) {
+        there[k] = report_metrics_find(m, (enum report_metric)k, false) >= 0;
+        if (there[k])
             text_add(out, "<th>%s</th>", report_metric_name((enum report_metric)k));
+    }
     text_add(out, "</tr>\n");
     for (int64_t i = 0; i < m->n; i++) {
         if (i % step != 0 && i != m->n - 1)
             continue;
         text_add(out, "<tr>");
         for (int k = 0; k < M_COUNT; k++) {
-            if (report_metrics_find(m, (enum report_metric)k, false) < 0)
+            if (!there[k])
                 continue;
             text_add(out, "<td>");
             if (k == M_SAMPLES_TOTAL || k == M_RSS || k == M_ITERATION)
-                text_add(out, "%.0f", m->row[i][k]);
+                text_add(out, "%.15g", m->row[i][k]);
             else
                 report_number(out, m->row[i][k]);
             text_add(out, "</td>");

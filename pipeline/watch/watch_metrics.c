@@ -4,6 +4,7 @@
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
+#include "pipeline/metrics_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,7 +134,8 @@ static void take_line(struct watch_metrics *m, const char *s, int64_t len)
         take_event(m, line);
     else if (json_get(line, "iteration") == NULL)
         ; /* a line of another command */
-    else if (json_to_i64(json_get(line, "iteration"), &i) && i >= 0)
+    else if (json_to_i64(json_get(line, "iteration"), &i) && i >= 0 &&
+             i <= METRICS_ITERATION_MOST)
         take_iteration(m, line, i);
     else
         m->unreadable++;
