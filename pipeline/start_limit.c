@@ -3,6 +3,7 @@
 #include "pipeline/start_limit.h"
 
 #include "io/sys/err.h"
+#include "io/sys/text.h"
 
 #include <math.h>
 #include <signal.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { SPEAKERS = 2 }; /* ranks of a node: the first may be the one that is missing */
 
 static char text[512]; /* for the handler, which gets no argument */
 
@@ -30,6 +33,7 @@ static const char *first_of(const char *a, const char *b)
 void start_limit_begin(const struct config *c)
 {
     double seconds = ceil(config_real(c, "run.start_timeout"));
+    int64_t local = 0;
     const char *rank = first_of("SLURM_PROCID", "OMPI_COMM_WORLD_RANK"),
                *here = first_of("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK");
     char host[65] = "";
@@ -37,7 +41,9 @@ void start_limit_begin(const struct config *c)
         return;
     gethostname(host, sizeof host - 1);
     text[0] = '\0';
-    if (here == NULL || strcmp(here, "0") == 0)
+    if (here != NULL && !text_to_i64(here, &local))
+        local = 0;
+    if (local < SPEAKERS)
         snprintf(
             text, sizeof text,
             "sluice: rank %.16s on %s: MPI has not started within %.0f s: another rank "
@@ -45,6 +51,8 @@ void start_limit_begin(const struct config *c)
             "raise "
             "run.start_timeout\n",
             rank != NULL ? rank : "0", host, seconds);
+    else /* mpirun ends all after the first: let that one be who speaks */
+        seconds += 2;
     signal(SIGALRM, on_alarm);
     alarm(seconds < 1e9 ? (unsigned)seconds : 1000000000U);
 }

@@ -166,6 +166,22 @@ is_code "$code" 75 "a signal amid an endless solution" "$work/log"
 whole "$work/natural" && [ ! -e "$work/natural/policy/v000001.h5" ]
 ok $? "the update is left, all files are whole"
 
+# ---- a rank that does not come
+cat >"$work/late" <<'SH'
+#!/bin/bash
+[ "$OMPI_COMM_WORLD_RANK" != "$LATE" ] || exec sleep 1000
+exec "$@"
+SH
+chmod +x "$work/late"
+for late in 0 2; do
+    LATE=$late timeout -k 5 90 "$MPIRUN" --oversubscribe -np 3 "$work/late" "$sluice" run \
+        "$work/config.yaml" run.dir="$work/never" run.start_timeout=2 >"$work/log" 2>&1
+    is_code $? 8 "rank $late does not come" "$work/log"
+    says "$work/log" "MPI has not started within 2 s: another rank" "rank $late: the others say so"
+    [ ! -e "$work/never" ]
+    ok $? "rank $late: nothing was created"
+done
+
 # ---- a rank that hangs
 begin_layout "$work/log" 1 run "$work/config.yaml" run.dir="$work/stall" \
     run.iterations=100000 run.stall_timeout=3
