@@ -208,7 +208,7 @@ static int end_member(struct queue *q, struct slot *slot, int code)
     const struct sweep_member *m = &q->s->member[slot->member];
     double wall_s = clock_s() - slot->started;
     if (q->stopping && code != 0)
-        code = code < 9 && code != ERR_ENV ? code : ERR_STOPPED;
+        code = code > 1 && code < 9 && code != ERR_ENV ? code : ERR_STOPPED;
     if (code == CHILD_NOT_STARTED)
         code = ERR_ENV;
     q->left = q->left || code == ERR_STOPPED;

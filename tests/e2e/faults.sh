@@ -45,6 +45,13 @@ full_disk() {
 }
 full_disk
 
+# ---- a limit on the size of files
+(ulimit -f 20 && exec timeout -k 5 60 "$sluice" run "$work/config.yaml" run.dir="$work/limited") \
+    >"$work/log" 2>&1
+is_code $? 5 "files of at most 20 blocks" "$work/log"
+says "$work/log" "$work/limited/.*File too large.*ulimit -f" "files of at most 20 blocks: named"
+go_on "$work/limited" "files of at most 20 blocks, then of any size"
+
 # ---- damaged files in the run directory
 # partial DIR: a copy of the reference as it was before the last update was finished.
 partial() {
