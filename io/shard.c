@@ -78,8 +78,9 @@ int shard_fail(enum err_code code, const char *path, const char *fmt, ...)
                        "%s: %s: disk full (%s); free space on this file system, "
                        "then run the same command again",
                        path, what, strerror(e));
-    return err_set(code, "%s: %s%s%s", path, what, why[0] != '\0' ? ": " : "",
-                   e != 0 ? strerror(e) : why);
+    return err_set(code, "%s: %s%s%s%s", path, what, why[0] != '\0' ? ": " : "",
+                   e != 0 ? strerror(e) : why,
+                   e == EFBIG ? "; raise the limit of a file's size (ulimit -f)" : "");
 }
 
 hid_t shard_access(void)

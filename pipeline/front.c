@@ -10,6 +10,7 @@
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
 #include "pipeline/child.h"
+#include "pipeline/openmpi.h"
 #include "pipeline/schema.h"
 
 #include <math.h>
@@ -437,6 +438,7 @@ static void draw(const struct front *f, const char *terminal, const char *name)
 int front_make(const struct front_options *o)
 {
     struct front f = {.o = o};
+    struct openmpi_folders folders = {.used = false};
     ssize_t n = readlink("/proc/self/exe", f.self, sizeof f.self - 1);
     if (n <= 0)
         return err_set(ERR_ENV, "cannot tell the path of this program");
@@ -444,8 +446,12 @@ int front_make(const struct front_options *o)
         return -1;
     make_members(&f);
     int rc = 0;
+    if (o->launch != NULL)
+        openmpi_folders_create(&folders, "front");
+    openmpi_folders_use(&folders, 0);
     for (int64_t i = 0; i < f.members && rc == 0; i++)
         rc = make_member(&f, &f.member[i], i);
+    openmpi_folders_remove(&folders);
     if (rc == 0 && (rc = write_csv(&f)) == 0 && (rc = choose_axes(&f)) == 0 &&
         (rc = write_json(&f)) == 0) {
         print_table(&f);

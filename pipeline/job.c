@@ -5,6 +5,7 @@
 #include "io/sys/err.h"
 #include "pipeline/cmd.h"
 #include "pipeline/compute.h"
+#include "pipeline/openmpi.h"
 #include "pipeline/placement.h"
 #include "pipeline/spawner.h"
 #include "pipeline/start_limit.h"
@@ -28,6 +29,7 @@ int job_run(const char *name, struct config *c,
 {
     if (spawner_begin(c) != 0)
         return cmd_fail(name);
+    openmpi_lone_rank();
     start_limit_begin(c);
     if (MPI_Init(NULL, NULL) != MPI_SUCCESS)
         return ERR_ENV;

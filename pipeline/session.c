@@ -10,6 +10,7 @@
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
 #include "pipeline/compute.h"
+#include "pipeline/openmpi.h"
 #include "pipeline/placement.h"
 #include "pipeline/prepare.h"
 #include "pipeline/report/report.h"
@@ -335,6 +336,7 @@ static int start_mpi(struct session *s)
         fprintf(stderr, "sluice: %s\n", err_text());
         return -1;
     }
+    openmpi_lone_rank();
     start_limit_begin(s->o->config);
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         fprintf(stderr, "sluice: MPI_Init failed; under Slurm start with srun --mpi=pmix or "

@@ -3,6 +3,7 @@
 #include "pipeline/start_limit.h"
 
 #include "io/sys/err.h"
+#include "io/sys/text.h"
 
 #include <math.h>
 #include <signal.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { SPEAKERS = 2 }; /* ranks of a node: the first may be the one that is missing */
 
 static char text[512]; /* for the handler, which gets no argument */
 
@@ -30,6 +33,7 @@ static const char *first_of(const char *a, const char *b)
 void start_limit_begin(const struct config *c)
 {
     double seconds = ceil(config_real(c, "run.start_timeout"));
+    int64_t local = 0;
     /* mpirun within a job hands on Slurm's numbers of the batch step, 0 for all */
     const char *rank = first_of("OMPI_COMM_WORLD_RANK", "SLURM_PROCID"),
                *here = first_of("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID");
@@ -38,13 +42,17 @@ void start_limit_begin(const struct config *c)
         return;
     gethostname(host, sizeof host - 1);
     text[0] = '\0';
-    if (here == NULL || strcmp(here, "0") == 0)
+    if (here != NULL && !text_to_i64(here, &local))
+        local = 0;
+    if (local < SPEAKERS)
         snprintf(
             text, sizeof text,
             "sluice: rank %.16s on %s: MPI has not started within %.0f s: another rank "
             "ended before, or cannot be reached; look for its message. Slow starts: "
             "raise run.start_timeout\n",
             rank != NULL ? rank : "0", host, seconds);
+    else /* mpirun ends all after the first: let that one be who speaks */
+        seconds += 2;
     signal(SIGALRM, on_alarm);
     alarm(seconds < 1e9 ? (unsigned)seconds : 1000000000U);
 }

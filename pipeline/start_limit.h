@@ -6,8 +6,8 @@
 
 #include "io/config.h"
 
-/* From here on the process has run.start_timeout for MPI_Init: then it says so, on each
- * node the first rank does, and ends with ERR_STALL. start_limit_end after MPI_Init. */
+/* From here on the process has run.start_timeout for MPI_Init: then it ends with
+ * ERR_STALL. The first two ranks of each node say why. start_limit_end after MPI_Init. */
 void start_limit_begin(const struct config *c);
 void start_limit_end(void);
 

@@ -61,10 +61,18 @@ static void set_handlers(void (*handler)(int))
         sigaction(sigs[i], &sa, NULL);
 }
 
+/* A file beyond the limit of its size is an error of the write, which names the file. Programs
+ * that are started do not inherit a handler. */
+static void on_limit(int sig)
+{
+    (void)sig;
+}
+
 void worker_catch_signals(void)
 {
     set_handlers(on_signal);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, on_limit);
 }
 
 void worker_free_signals(void)

@@ -29,6 +29,8 @@ static const char *advice(int e)
         return "; free space on this file system, then run the same command again";
     case EDQUOT:
         return "; your quota is used up: free space, then run the same command again";
+    case EFBIG:
+        return "; raise the limit of a file's size (ulimit -f)";
     case EACCES:
     case EPERM:
     case EROFS:

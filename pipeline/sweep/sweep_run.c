@@ -2,6 +2,7 @@
  * their own, so that none can take another one down and each starts with a clean
  * memory. Signals are held back but for the moments in which this process waits. */
 #include "pipeline/child.h"
+#include "pipeline/openmpi.h"
 #include "pipeline/sweep/sweep_parts.h"
 #include "pipeline/sweep/sweep_places.h"
 
@@ -45,6 +46,7 @@ struct queue {
     int64_t at_once, most, running;
     struct window window;
     char self[4096], launch[512];
+    struct openmpi_folders folders; /* with a launcher: one for each slot */
     sigset_t signals;
     int asked; /* times that this process was told to stop */
     bool stopping;
@@ -74,9 +76,7 @@ static int settle(struct queue *q)
     q->most = q->at_once;
     if (config_is(c, "sweep.at_once", "auto") && q->launch[0] == '\0' && threads == 1)
         q->most = SWEEP_SPREAD * q->at_once;
-    /* A single rank needs no daemon beside it; several launchers must not all bind
-     * their ranks to the first cores. */
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    /* Several launchers must not all bind their ranks to the first cores. */
     if (q->at_once > 1)
         setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 0);
     return 0;
@@ -150,6 +150,7 @@ static int start(struct queue *q, int64_t number)
         slot++;
     char *log = rundir_path(m->dir, "log.txt");
     make_command(q, m, &c);
+    openmpi_folders_use(&q->folders, slot - q->slot);
     int rc = child_launch(c.word, log, lock, &slot->pid);
     for (int64_t i = 0; i < c.n; i++)
         mem_free(c.word[i]);
@@ -207,7 +208,7 @@ static int end_member(struct queue *q, struct slot *slot, int code)
     const struct sweep_member *m = &q->s->member[slot->member];
     double wall_s = clock_s() - slot->started;
     if (q->stopping && code != 0)
-        code = code < 9 && code != ERR_ENV ? code : ERR_STOPPED;
+        code = code > 1 && code < 9 && code != ERR_ENV ? code : ERR_STOPPED;
     if (code == CHILD_NOT_STARTED)
         code = ERR_ENV;
     q->left = q->left || code == ERR_STOPPED;
@@ -412,6 +413,8 @@ int sweep_run(const struct sweep *s, const struct sweep_options *o)
     q.slot = mem_alloc(q.most, sizeof *q.slot);
     for (int64_t i = 0; i < q.most; i++)
         q.slot[i].member = -1;
+    if (q.launch[0] != '\0')
+        openmpi_folders_create(&q.folders, "sweep");
     sigemptyset(&q.signals);
     sigaddset(&q.signals, SIGCHLD);
     sigaddset(&q.signals, SIGTERM);
@@ -421,6 +424,7 @@ int sweep_run(const struct sweep *s, const struct sweep_options *o)
     if (o->parts == 0) /* of an array, it is for all tasks, also those to come */
         rundir_clear_flag(s->dir, "STOP");
     int rc = s->rungs > 0 ? run_rungs(&q) : run_members(&q);
+    openmpi_folders_remove(&q.folders);
     sigprocmask(SIG_SETMASK, &before, NULL);
     mem_free(q.slot);
     if (rc == 0 && q.left)

@@ -45,6 +45,13 @@ full_disk() {
 }
 full_disk
 
+# ---- a limit on the size of files
+(ulimit -f 20 && exec timeout -k 5 60 "$sluice" run "$work/config.yaml" run.dir="$work/limited") \
+    >"$work/log" 2>&1
+is_code $? 5 "files of at most 20 blocks" "$work/log"
+says "$work/log" "$work/limited/.*File too large.*ulimit -f" "files of at most 20 blocks: named"
+go_on "$work/limited" "files of at most 20 blocks, then of any size"
+
 # ---- damaged files in the run directory
 # partial DIR: a copy of the reference as it was before the last update was finished.
 partial() {
@@ -165,6 +172,22 @@ end_job
 is_code "$code" 75 "a signal amid an endless solution" "$work/log"
 whole "$work/natural" && [ ! -e "$work/natural/policy/v000001.h5" ]
 ok $? "the update is left, all files are whole"
+
+# ---- a rank that does not come
+cat >"$work/late" <<'SH'
+#!/bin/bash
+[ "$OMPI_COMM_WORLD_RANK" != "$LATE" ] || exec sleep 1000
+exec "$@"
+SH
+chmod +x "$work/late"
+for late in 0 2; do
+    LATE=$late timeout -k 5 90 "$MPIRUN" --oversubscribe -np 3 "$work/late" "$sluice" run \
+        "$work/config.yaml" run.dir="$work/never" run.start_timeout=2 >"$work/log" 2>&1
+    is_code $? 8 "rank $late does not come" "$work/log"
+    says "$work/log" "MPI has not started within 2 s: another rank" "rank $late: the others say so"
+    [ ! -e "$work/never" ]
+    ok $? "rank $late: nothing was created"
+done
 
 # ---- a rank that hangs
 begin_layout "$work/log" 1 run "$work/config.yaml" run.dir="$work/stall" \

@@ -139,11 +139,28 @@ is_code $? 0 "two parts" "$work/log"
 sweep "$work/random.yaml"
 says "$work/log" "^4 members, 4 finished already" "are the whole"
 
-# Several ranks, by the launcher.
-sweep "$work/list.yaml" sweep.dir="$work/ranks" sweep.ranks=2 sweep.at_once=2 \
-    sweep.launch="$MPIRUN --oversubscribe -np 2"
+# Several ranks, by the launcher. Each that runs has a folder of its own for Open MPI's files,
+# which would be one for all: the end of a member fails another one's start.
+mkdir "$work/tmp"
+cat >"$work/launcher" <<SH
+#!/bin/bash
+echo "\$OMPI_MCA_orte_tmpdir_base" >>"$work/folders"
+until [ "\$(wc -l <"$work/folders")" -ge 2 ]; do sleep 0.02; done
+exec $MPIRUN --oversubscribe -np 2 "\$@"
+SH
+chmod +x "$work/launcher"
+TMPDIR=$work/tmp sweep "$work/list.yaml" sweep.dir="$work/ranks" sweep.ranks=2 sweep.at_once=2 \
+    sweep.launch="$work/launcher"
 is_code $? 3 "members of two ranks" "$work/log"
 same_bits "$work/ranks/members/$member/run" "$work/reference" "they have the same results"
+[ "$(grep "^$work/tmp/sluice-sweep-" "$work/folders" | head -n 2 | sort -u | wc -l)" = 2 ]
+ok $? "two at a time have two folders for their launchers' files" || note <"$work/folders"
+[ -z "$(ls -A "$work/tmp")" ]
+ok $? "which are gone afterwards" || find "$work/tmp" | note
+# One rank without a launcher needs no such folder.
+TMPDIR=$work/base.yaml/none sweep "$work/random.yaml" sweep.dir="$work/lone" sweep.samples=2 \
+    sweep.launch=none
+is_code $? 0 "members of one rank, where no temporary folder can be made" "$work/log"
 
 # Several nodes: steps of the job, as many as it has tasks.
 mkdir "$work/bin"
