@@ -170,6 +170,11 @@ grep -E '\.md$' "$work/files" | xargs perl -CSD -Mutf8 -e '
         }
     }' | result "links of pages lead somewhere"
 
+# Every command has its row in the table.
+sed -nE 's/^    \{"([a-z-]+)", "[^"]*", cmd_.*/\1/p' pipeline/main.c | while read -r command; do
+    grep -q "^| \`$command\` |" README.md || echo "README.md: no row for $command"
+done | result "the README has all commands"
+
 for script in $(grep -E '\.sh$' "$work/files"); do
     bash -n "$script" 2>&1
 done | result "shell scripts parse"

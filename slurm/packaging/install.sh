@@ -32,18 +32,24 @@ tree() { # FOLDER
     done
 }
 
+# The rest of share/sluice is the site's own: site.yaml.
+remove_trees() {
+    rm -rf "$to/share/sluice/examples" "$to/share/sluice/slurm"
+}
+
 remove() {
     rm -f "$to/bin/sluice" "$to/include/sluice_reward.h" "$to/lib/pkgconfig/sluice.pc" \
         "$to/share/man/man1/sluice.1" "$to/share/bash-completion/completions/sluice" \
         "$to/share/modulefiles/sluice/$VERSION"
-    rm -rf "$to/share/sluice"
-    [ ! -d "$to/share/modulefiles/sluice" ] ||
-        rmdir "$to/share/modulefiles/sluice" 2>/dev/null || true
+    remove_trees
+    for d in share/modulefiles/sluice share/sluice; do
+        [ ! -d "$to/$d" ] || rmdir "$to/$d" 2>/dev/null || true
+    done
 }
 
 case ${1-} in
 install)
-    rm -rf "$to/share/sluice" # what an older version had
+    remove_trees # what an older version had
     put 755 "$BUILD/sluice" bin/sluice
     put 644 stages/reward/plugin/sluice_reward.h include/sluice_reward.h
     fill $here/sluice.pc.in lib/pkgconfig/sluice.pc

@@ -99,10 +99,13 @@ else
 fi
 
 cd "$OLDPWD" || exit 4
-mkdir -p "$to" && cp -r "$away/." "$to" && touch "$to/bin/other"
+mkdir -p "$to" && cp -r "$away/." "$to" && touch "$to/bin/other" "$to/share/sluice/site.yaml" "$to/share/sluice/examples/old"
+make -s install BUILD="$BUILD" DESTDIR="$work/root" PREFIX=/opt/sluice >"$work/log" 2>&1 &&
+    [ -e "$to/share/sluice/site.yaml" ] && [ ! -e "$to/share/sluice/examples/old" ]
+ok $? "installing again keeps the site file, and no example that is gone" || note <"$work/log"
 make -s uninstall BUILD="$BUILD" DESTDIR="$work/root" PREFIX=/opt/sluice >"$work/log" 2>&1
 is_code $? 0 "make uninstall" "$work/log"
-[ "$(cd "$to" && find . -type f)" = ./bin/other ]
+[ "$(cd "$to" && find . -type f | sort | xargs)" = "./bin/other ./share/sluice/site.yaml" ]
 ok $? "it takes away what was installed, and nothing else"
 
 # The recipes name what tests/setup.sh and the Makefile need.

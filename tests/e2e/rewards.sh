@@ -27,6 +27,11 @@ ok $? "the report draws days in kW"
 perl -e '@b = split //, "ACGT"; print "seq,score\n";
     for $i (0 .. 65535) { print join("", map { $b[$i >> 14 - 2 * $_ & 3] } 0 .. 7), ",",
         ($i % 97) / 97, "\n" }' >"$work/dna.csv"
+# Of each letter as many as of every other: the mean is 8 (2 + 4) / 2, and 2^8 texts are of
+# C and G alone.
+[ "$(sh examples/dna/melting.sh | sort -u | awk -F, '$1 ~ /^[ACGT]+$/ && length($1) == 8 {
+    n++; sum += $2; best += $2 == 32 } END { print n, sum / n, best }')" = "65536 24 256" ]
+ok $? "the table of melting temperatures"
 check dna examples/dna/run.yaml reward.table="$work/dna.csv:seq:score" reward.noise=0.1
 [ "$(grep -c "<code>[ACGT]\{8\}</code>" "$work/dna.0/report.html")" = 20 ]
 ok $? "the report lists the texts"
