@@ -25,7 +25,7 @@ struct page {
 static struct json *read_json(const char *dir, const char *name)
 {
     char *path = rundir_path(dir, name);
-    struct json *j = file_exists(path) ? json_read(path, 16 << 20) : NULL;
+    struct json *j = file_exists(path) ? json_read(path, 1 << 20) : NULL;
     mem_free(path);
     err_clear();
     return j;
