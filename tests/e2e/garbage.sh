@@ -85,7 +85,7 @@ refuses 3 'metrics.jsonl: has no line with rank_time' "rates of 1e308 seconds" p
     "$work/config.yaml" --from "$run_dir"
 perl -pi -e 's/"iteration": *1\b/"iteration": 9223372036854775807/; s/\}\s*$/, "a,b\\"": 1}\n/' \
     "$run_dir/metrics.jsonl"
-refuses 0 'iteration 1/' "watch passes over an iteration of 2^63 - 1" watch --once "$run_dir"
+refuses 0 'metrics.jsonl: 1 lines cannot' "watch passes over an iteration of 2^63 - 1" watch --once "$run_dir"
 refuses 0 'x.csv' "export --csv" export "$run_dir" --csv "$work/x.csv"
 head -n 1 "$work/x.csv" | grep -q '"a,b"""' && [ "$(wc -l <"$work/x.csv")" = 2 ]
 ok $? "it quotes a name with a comma"
