@@ -7,6 +7,7 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "io/sys/text.h"
+#include "pipeline/report/report.h"
 #include "pipeline/report/report_parts.h"
 #include "pipeline/sweep/sweep.h"
 #include "tests/tap.h"
@@ -83,6 +84,16 @@ static void test_sweep(void)
     tap_ok(!loads("guard_mean", ""), "an empty key");
 }
 
+static void test_unreadable(void)
+{
+    unlink(metrics);
+    file_make_dirs(metrics);
+    tap_ok(report_write(dir, NULL) != 0 && strstr(err_text(), "metrics.jsonl") != NULL,
+           "a report of metrics that cannot be read is refused: %s", err_text());
+    err_clear();
+    rmdir(metrics);
+}
+
 int main(void)
 {
     snprintf(dir, sizeof dir, "/tmp/sluice-metrics-log.XXXXXX");
@@ -93,7 +104,7 @@ int main(void)
     test_order();
     test_numbers();
     test_sweep();
-    unlink(metrics);
+    test_unreadable();
     unlink(sweep);
     rmdir(dir);
     tap_ok(mem_live() == 0, "nothing leaks");
