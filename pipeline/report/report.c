@@ -1,6 +1,7 @@
 /* The report's page: header, headline numbers, curves, samples, accounting, tables. */
 #include "pipeline/report/report.h"
 
+#include "io/json_lines.h"
 #include "io/rundir.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
@@ -25,7 +26,7 @@ struct page {
 static struct json *read_json(const char *dir, const char *name)
 {
     char *path = rundir_path(dir, name);
-    struct json *j = file_exists(path) ? json_read(path, 16 << 20) : NULL;
+    struct json *j = file_exists(path) ? json_read(path, 1 << 20) : NULL;
     mem_free(path);
     err_clear();
     return j;
@@ -219,6 +220,12 @@ int report_write(const char *rundir, const char *out)
                 "config.yaml is there)",
                 rundir);
         goto done;
+    }
+    if (file_exists(metrics)) { /* else the page would say that there is no iteration */
+        struct json_lines *lines = json_lines_open(metrics);
+        if (lines == NULL)
+            goto done;
+        json_lines_close(lines);
     }
     report_metrics_read(&p.metrics, metrics);
     p.config = config_create(schema);

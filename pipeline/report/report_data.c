@@ -26,11 +26,14 @@ const char *report_metric_name(enum report_metric m)
     return names[m];
 }
 
-static void add_event(struct report_metrics *m, const struct json *line)
+static void add_event(struct report_metrics *m, const struct json *line, int64_t *room)
 {
     const char *name = json_text(json_get(line, "event"));
     const char *time = json_text(json_get(line, "time"));
-    m->event = mem_resize(m->event, m->events, m->events + 1, sizeof *m->event);
+    if (m->events == *room) {
+        m->event = mem_resize(m->event, *room, *room * 2 + 16, sizeof *m->event);
+        *room = *room * 2 + 16;
+    }
     m->event[m->events].name = mem_text(name == NULL ? "event" : name);
     m->event[m->events++].time = mem_text(time == NULL ? "" : time);
 }
@@ -121,7 +124,7 @@ void report_metrics_read(struct report_metrics *m, const char *path)
 {
     struct json *line;
     struct json_lines *lines = json_lines_open(path);
-    int64_t cap = 0;
+    int64_t cap = 0, room = 0;
     *m = (struct report_metrics){0};
     if (lines == NULL) {
         err_clear();
@@ -131,7 +134,7 @@ void report_metrics_read(struct report_metrics *m, const char *path)
         if (json_get(line, "iteration") != NULL && json_get(line, "event") == NULL)
             add_row(m, line, &cap);
         else
-            add_event(m, line);
+            add_event(m, line, &room);
         json_free(line);
     }
     m->unreadable += json_lines_unreadable(lines);

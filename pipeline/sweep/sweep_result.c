@@ -286,6 +286,9 @@ int sweep_save(const struct sweep *s)
     return write_json(s->dir, "sweep.json", o);
 }
 
+/* Of a key of the configuration, which names columns as well. */
+static const char key_letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_.";
+
 static bool load_member(struct sweep *s, struct sweep_member *m, const struct json *j)
 {
     const char *id = json_text(json_get(j, "id"));
@@ -314,6 +317,7 @@ static bool load(struct sweep *s, const struct json *root)
                *metric = json_text(json_get(root, "metric")),
                *base = json_text(json_get(root, "config"));
     if (format == NULL || strcmp(format, "sluice sweep 1") != 0 || metric == NULL ||
+        (strcmp(metric, "reward_mean") != 0 && strcmp(metric, "guard_mean") != 0) ||
         base == NULL || keys == NULL || members == NULL || rungs == NULL ||
         json_count(rungs) > SWEEP_RUNGS)
         return false;
@@ -322,7 +326,7 @@ static bool load(struct sweep *s, const struct json *root)
     s->key = mem_alloc(json_count(keys) + 1, sizeof *s->key);
     for (int64_t k = 0; k < json_count(keys); k++) {
         const char *name = json_text(json_item(keys, k));
-        if (name == NULL)
+        if (name == NULL || name[0] == '\0' || name[strspn(name, key_letters)] != '\0')
             return false;
         s->key[s->keys++] = mem_text(name);
     }

@@ -252,6 +252,9 @@ static void print_rows(const struct sweep *s, const struct sweep_result *r)
     for (int64_t i = 0; i < s->members; i++) {
         struct text t = {0};
         sweep_describe(s, &s->member[i], &t);
+        for (int64_t k = 0; k < t.len; k++) /* nothing that steers a terminal */
+            if ((unsigned char)t.s[k] < ' ' || t.s[k] == 127)
+                t.s[k] = '?';
         printf("%-12s  %-11s", s->member[i].id, sweep_state_name(r[i].state));
         print_number(r[i].code < 0 ? NAN : (double)r[i].code, 4);
         printf("  %5lld", (long long)r[i].iterations);

@@ -74,6 +74,22 @@ refuses 3 'index.h5: is damaged' "verify with a pipe as index" verify "$run_dir"
 [ -s "$run_dir/status.json" ]
 ok $? "status.json is written again"
 
+# Numbers that no run writes.
+fresh
+perl -pi -e 's/("ranks": *)\d+/${1}9000000000/' "$run_dir/accounting.json"
+refuses 3 'accounting.json: does not name' "rates of nine billion ranks" plan \
+    "$work/config.yaml" --from "$run_dir"
+fresh
+perl -pi -e 's/("(working|io|vote)_s": *)[-+.\de]+/${1}1e308/g' "$run_dir/metrics.jsonl"
+refuses 3 'metrics.jsonl: has no line with rank_time' "rates of 1e308 seconds" plan \
+    "$work/config.yaml" --from "$run_dir"
+perl -pi -e 's/"iteration": *1\b/"iteration": 9223372036854775807/; s/\}\s*$/, "a,b\\"": 1}\n/' \
+    "$run_dir/metrics.jsonl"
+refuses 0 'metrics.jsonl: 1 lines cannot' "watch passes over an iteration of 2^63 - 1" watch --once "$run_dir"
+refuses 0 'x.csv' "export --csv" export "$run_dir" --csv "$work/x.csv"
+head -n 1 "$work/x.csv" | grep -q '"a,b"""' && [ "$(wc -l <"$work/x.csv")" = 2 ]
+ok $? "it quotes a name with a comma"
+
 # A disk that fills up while a small file is flushed: one page more each time.
 disk=$work/disk
 mkdir "$disk"
