@@ -420,6 +420,15 @@ static void check_clocks(struct coordinator *c)
         stop(c, ERR_STOPPED, "the time limit is near");
 }
 
+/* What cannot be written at the end is told, and the rest is written all the same. */
+static void told(int rc)
+{
+    if (rc == 0)
+        return;
+    log_error("%s", err_text());
+    err_clear();
+}
+
 static void close_books(struct coordinator *c)
 {
     int64_t version = ledger_version(c->o.ledger);
@@ -432,18 +441,15 @@ static void close_books(struct coordinator *c)
     double now = clock_s(), wall = now - c->started;
     struct record_waits waited[GROUPS];
     timeline_finish(c->timeline, now - c->zero, waited);
-    /* a session without work (of a finished run) leaves the books of those who worked */
-    if ((c->worked && record_accounting(c->o.record, c->o.layout,
-                                             &(struct record_session){
-                                                 .account = c->account,
-                                                 .rank = c->farewell,
-                                                 .waited = waited,
-                                                 .on = c->o.on,
-                                                 .wall_s = wall}) != 0) ||
-        record_status(c->o.record, state, c->code, text,
-                      ledger_version(c->o.ledger)) != 0 ||
-        record_event(c->o.record, state, text) != 0)
-        log_error("%s", err_text());
+    const struct record_session session = {.account = c->account,
+                                           .rank = c->farewell,
+                                           .waited = waited,
+                                           .on = c->o.on,
+                                           .wall_s = wall};
+    if (c->worked) /* else (of a finished run) the books of those who worked stay */
+        told(record_accounting(c->o.record, c->o.layout, &session));
+    told(record_event(c->o.record, state, text));
+    told(record_status(c->o.record, state, c->code, text, version)); /* all else is there */
     printf("%s: policy %lld of %lld, %lld pieces of work done in this session, %s\n",
            strcmp(state, "waiting") == 0 ? "waiting for other stages" : state,
            (long long)version, (long long)wanted, (long long)c->done, c->o.task->dir);
