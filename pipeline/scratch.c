@@ -74,7 +74,9 @@ int scratch_create(struct scratch *s, const char *name)
 {
     const char *tmp = getenv("TMPDIR");
     const char *folder = tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp";
-    char *prefix = text_new("sluice-%s-", name);
+    char host[65] = ""; /* where TMPDIR is shared, locks may hold on one node only */
+    gethostname(host, sizeof host - 1);
+    char *prefix = text_new("sluice-%s-%s-", name, host);
     sweep(folder, prefix);
     int n = snprintf(s->path, sizeof s->path, "%s/%sXXXXXX", folder, prefix);
     mem_free(prefix);

@@ -8,7 +8,8 @@ struct scratch { /* all zero: none */
     int lock; /* a descriptor; says that somebody works here */
 };
 
-/* Removes what killed commands of this user left, and makes "TMPDIR/sluice-NAME-XXXXXX".
+/* Removes what killed commands of this user left on this node, and makes
+ * "TMPDIR/sluice-NAME-HOST-XXXXXX".
  * 0, or -1 with ERR_IO. */
 int scratch_create(struct scratch *s, const char *name);
 
