@@ -330,6 +330,8 @@ _Noreturn static void end_stalled(struct coordinator *c, int r, double seconds,
              r, tag.s, c->o.hosts + (size_t)r * 64, how, seconds, c->rank[r].phase);
     log_error("%s", text);
     record_status(c->o.record, "failed", ERR_STALL, text, ledger_version(c->o.ledger));
+    struct record_waits waited[GROUPS];
+    timeline_finish(c->timeline, clock_s() - c->zero, waited); /* its lines so far */
     MPI_Abort(MPI_COMM_WORLD, ERR_STALL);
     _Exit(ERR_STALL);
 }
