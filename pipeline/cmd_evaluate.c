@@ -5,7 +5,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
-#include "pipeline/evaluate.h"
+#include "pipeline/measure/evaluate.h"
 #include "pipeline/job.h"
 #include "pipeline/placement.h"
 #include "pipeline/sample_files.h"

@@ -4,7 +4,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
-#include "pipeline/front.h"
+#include "pipeline/measure/front.h"
 #include "pipeline/schema.h"
 
 #include <stdio.h>

@@ -12,10 +12,10 @@
 #include "pipeline/compute.h"
 #include "pipeline/job.h"
 #include "pipeline/placement.h"
-#include "pipeline/prepare.h"
+#include "pipeline/run/prepare.h"
 #include "pipeline/pretrain_data.h"
 #include "pipeline/settings.h"
-#include "pipeline/worker.h"
+#include "pipeline/run/worker.h"
 #include "stages/policy.h"
 #include "stages/pretrain.h"
 

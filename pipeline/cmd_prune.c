@@ -11,7 +11,7 @@
 #include "io/sys/text.h"
 #include "pipeline/arguments.h"
 #include "pipeline/iterations.h"
-#include "pipeline/retention.h"
+#include "pipeline/run/retention.h"
 #include "scheduler/layout.h"
 
 #include <errno.h>

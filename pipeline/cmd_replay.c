@@ -4,8 +4,8 @@
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/placement.h"
-#include "pipeline/replay.h"
-#include "pipeline/session.h"
+#include "pipeline/run/replay.h"
+#include "pipeline/run/session.h"
 
 #include <string.h>
 

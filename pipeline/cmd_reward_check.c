@@ -7,7 +7,7 @@
 #include "io/sys/mem.h"
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
-#include "pipeline/evaluate.h"
+#include "pipeline/measure/evaluate.h"
 #include "pipeline/given.h"
 #include "pipeline/schema.h"
 #include "pipeline/spawner.h"

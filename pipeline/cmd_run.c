@@ -2,7 +2,7 @@
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/placement.h"
-#include "pipeline/session.h"
+#include "pipeline/run/session.h"
 
 static const char help[] =
     "usage: sluice run CONFIG [section.key=value ...] [--max-walltime TIME] [--quiet]\n"

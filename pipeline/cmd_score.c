@@ -7,8 +7,8 @@
 #include "pipeline/job.h"
 #include "pipeline/placement.h"
 #include "pipeline/schema.h"
-#include "pipeline/score.h"
-#include "pipeline/worker.h"
+#include "pipeline/measure/score.h"
+#include "pipeline/run/worker.h"
 
 #include <math.h>
 #include <stdio.h>

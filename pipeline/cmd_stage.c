@@ -3,7 +3,7 @@
 #include "pipeline/arguments.h"
 #include "pipeline/cmd.h"
 #include "pipeline/placement.h"
-#include "pipeline/session.h"
+#include "pipeline/run/session.h"
 
 #include <stdio.h>
 

@@ -8,7 +8,7 @@
 #include "pipeline/openmpi.h"
 #include "pipeline/placement.h"
 #include "pipeline/spawner.h"
-#include "pipeline/start_limit.h"
+#include "pipeline/run/start_limit.h"
 #include "stages/linalg/petsc.h"
 
 #include <mpi.h>

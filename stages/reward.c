@@ -307,6 +307,16 @@ int reward_shard(struct task *t, int64_t iteration, int64_t shard)
     return rc;
 }
 
+int64_t reward_unanswered(struct shard *s)
+{
+    int64_t dim[SHARD_MAX_ND], failed = 0;
+    uint8_t *status = shard_get(s, "status", COLUMN_U8, 1, NULL, dim);
+    for (int64_t i = 0; status != NULL && i < dim[0]; i++)
+        failed += status[i] == REWARD_FAILED || status[i] == REWARD_TIMED_OUT;
+    mem_free(status);
+    return status != NULL ? failed : -1;
+}
+
 struct scoring {
     struct task *task;
     int64_t iteration, shard;

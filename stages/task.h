@@ -296,6 +296,10 @@ struct reward_rows {
 /* The same for them: seals `path`. Method, guard and learned reward are left out. */
 int reward_rows(struct task *t, const struct reward_rows *r, const char *path);
 
+/* Samples of a reward shard that failed or timed out, whose scores another try may give. -1:
+ * ERR_INPUT. */
+int64_t reward_unanswered(struct shard *s);
+
 /* The same where another program scores, which leaves the rank free for other work: begin
  * reads the samples and starts a thread that asks and waits; once it is over, end seals the
  * file. One at a time: the scorer is the thread's until end. */

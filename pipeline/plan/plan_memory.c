@@ -94,7 +94,7 @@ static void hold_rollout(const struct plan *p, struct holding *h)
         h->others += n + packed(p, false) + 4 * (double)p->micro * d;
 }
 
-/* Versions of the weights that are kept (pipeline/handover.c): those that others use, all
+/* Versions of the weights that are kept (pipeline/run/handover.c): those that others use, all
  * where a rank makes and uses them; none where the window has more than 4. */
 static double slots(const struct plan *p, bool all)
 {

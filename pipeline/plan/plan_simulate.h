@@ -30,7 +30,7 @@ struct simulate_options {
     int64_t steps, leaves, last_steps, last_leaves;
     double letter_s; /* of the coordinator, for each letter that it reads or writes */
     /* A rank without work looks for letters less and less often, a fifth of its time ago and
-     * at most so many seconds (pipeline/worker.c); half of that it is late. */
+     * at most so many seconds (pipeline/run/worker.c); half of that it is late. */
     double poll_s;
 };
 

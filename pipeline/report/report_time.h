@@ -3,7 +3,7 @@
 #define SLUICE_PIPELINE_REPORT_TIME_H
 
 #include "pipeline/plan/plan_model.h"
-#include "pipeline/record.h"
+#include "pipeline/run/record.h"
 #include "pipeline/report/report_parts.h"
 
 /* A group's rank time. Seconds. */

@@ -1,6 +1,6 @@
 /* The time line against waits worked out by hand; its file: whole lines after a cut one,
  * bounded in length; read again by the report, also where it is damaged. */
-#include "pipeline/timeline.h"
+#include "pipeline/run/timeline.h"
 
 #include "io/json.h"
 #include "io/rundir.h"

@@ -1,5 +1,5 @@
 /* What a line of log/timeline.jsonl has, as JSON. */
-#include "pipeline/timeline_line.h"
+#include "pipeline/run/timeline_line.h"
 
 #include <math.h>
 

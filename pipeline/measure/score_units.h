@@ -26,10 +26,6 @@ struct score_place {
     bool retry;                /* score again what failed or timed out */
 };
 
-/* Samples of a reward shard that failed or timed out, whose scores another try may give. -1:
- * ERR_INPUT. */
-int64_t score_units_failed(struct shard *s);
-
 /* Scores a unit with t's reward into t->dir. 1: done; 0: it was there; -1: an error:
  * ERR_USAGE where what is there is of other samples or settings. */
 int score_unit(struct task *t, const struct score_place *p, const struct score_unit *u);

@@ -4,7 +4,7 @@
 #ifndef SLUICE_PIPELINE_LEASES_H
 #define SLUICE_PIPELINE_LEASES_H
 
-#include "pipeline/coordinator.h"
+#include "pipeline/run/coordinator.h"
 #include "stages/watch.h"
 
 enum { QUEUE = 4 };

@@ -1,7 +1,7 @@
 /* Weights in memory: a ring of one slot per version that somebody may still ask for, which
  * are max_staleness + 1. A slot holds a copy of this rank's own network after an update, or
  * what came by message. Above SLOTS versions nothing is kept or sent: files are read. */
-#include "pipeline/handover.h"
+#include "pipeline/run/handover.h"
 
 #include "io/sys/clock.h"
 #include "io/sys/err.h"

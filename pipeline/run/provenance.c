@@ -1,9 +1,9 @@
 /* What ran, from what, and where. */
-#include "pipeline/provenance.h"
+#include "pipeline/run/provenance.h"
 
 #include "io/shard.h"
 #include "io/sys/log.h"
-#include "pipeline/record_scores.h"
+#include "pipeline/run/record_scores.h"
 #include "pipeline/version.h"
 
 #include <mpi.h>

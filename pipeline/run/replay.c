@@ -2,7 +2,7 @@
  * directory can be moved, verified and removed alone; replay.json says where they are
  * from. Policies 1, 2, ... are the replay's. Methods that evaluate the policy that made the
  * samples find those policies under behaviour/. */
-#include "pipeline/replay.h"
+#include "pipeline/run/replay.h"
 
 #include "io/origin.h"
 #include "io/rundir.h"
@@ -10,7 +10,7 @@
 #include "io/sys/err.h"
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
-#include "pipeline/prepare.h"
+#include "pipeline/run/prepare.h"
 #include "pipeline/schema.h"
 #include "stages/algo/algo.h"
 

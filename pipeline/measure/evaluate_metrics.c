@@ -1,11 +1,11 @@
 /* The measures. Work is shared by samples, rows or coordinates; every shared number is
  * gathered before it is summed in one order. */
-#include "pipeline/evaluate.h"
+#include "pipeline/measure/evaluate.h"
 
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
 #include "pipeline/pretrain_data.h"
-#include "pipeline/worker.h"
+#include "pipeline/run/worker.h"
 #include "stages/linalg/frechet.h"
 #include "stages/metric/fidelity.h"
 #include "stages/metric/summary.h"

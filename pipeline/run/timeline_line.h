@@ -3,7 +3,7 @@
 #define SLUICE_PIPELINE_TIMELINE_LINE_H
 
 #include "io/json.h"
-#include "pipeline/timeline.h"
+#include "pipeline/run/timeline.h"
 
 struct timeline_wait {
     int on; /* a group, or RECORD_LEASE */

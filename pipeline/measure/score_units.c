@@ -1,5 +1,5 @@
 /* Units of scoring. */
-#include "pipeline/score_units.h"
+#include "pipeline/measure/score_units.h"
 
 #include "io/rundir.h"
 #include "io/shard.h"
@@ -157,16 +157,6 @@ static bool same(const char *a, const char *b)
     return a != NULL && strcmp(a, b) == 0;
 }
 
-int64_t score_units_failed(struct shard *s)
-{
-    int64_t dim[SHARD_MAX_ND], failed = 0;
-    uint8_t *status = shard_get(s, "status", COLUMN_U8, 1, NULL, dim);
-    for (int64_t i = 0; status != NULL && i < dim[0]; i++)
-        failed += status[i] == REWARD_FAILED || status[i] == REWARD_TIMED_OUT;
-    mem_free(status);
-    return status != NULL ? failed : -1;
-}
-
 /* 1: the file is there and stands; 0: score; -1. */
 static int stands(const struct task *t, const struct score_place *p,
                   const struct load *l, const char *path)
@@ -185,7 +175,7 @@ static int stands(const struct task *t, const struct score_place *p,
                     same(shard_attribute(s, "reward_name"), t->reward->name);
     const char *said = shard_attribute(s, "scorer");
     bool scorer = same(said != NULL ? said : "", p->identity);
-    int64_t failed = p->retry ? score_units_failed(s) : 0;
+    int64_t failed = p->retry ? reward_unanswered(s) : 0;
     shard_close(s);
     if (failed < 0)
         return -1;

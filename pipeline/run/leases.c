@@ -1,7 +1,7 @@
 /* Who is given what. Work of a whole group (advantage, update) is queued for all its ranks
  * at once, in one order for everybody, so ranks with several roles cannot wait for each
  * other in a circle. */
-#include "pipeline/leases.h"
+#include "pipeline/run/leases.h"
 
 #include "io/sys/clock.h"
 #include "io/sys/err.h"

@@ -6,8 +6,8 @@
 #define SLUICE_PIPELINE_COORDINATOR_H
 
 #include "io/config.h"
-#include "pipeline/record.h"
-#include "pipeline/timeline.h"
+#include "pipeline/run/record.h"
+#include "pipeline/run/timeline.h"
 #include "scheduler/mailbox.h"
 
 /* The last values of a letter that ends an update's lease are its steps; the first ones are

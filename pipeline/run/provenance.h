@@ -3,7 +3,7 @@
 #define SLUICE_PIPELINE_PROVENANCE_H
 
 #include "io/json.h"
-#include "pipeline/record.h"
+#include "pipeline/run/record.h"
 
 /* This session's: command line, build, libraries, weights, hosts, environment; owned by the
  * caller. */

@@ -4,7 +4,7 @@
 #ifndef SLUICE_PIPELINE_TIMELINE_H
 #define SLUICE_PIPELINE_TIMELINE_H
 
-#include "pipeline/record.h"
+#include "pipeline/run/record.h"
 #include "scheduler/ledger.h"
 
 /* What a rank says of a lease that it ended, beside its account. Times are seconds since

@@ -1,5 +1,5 @@
 /* Retention. */
-#include "pipeline/retention.h"
+#include "pipeline/run/retention.h"
 
 #include "io/rundir.h"
 #include "io/sys/err.h"

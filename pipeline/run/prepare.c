@@ -1,5 +1,5 @@
 /* Start and restart. What is sealed is trusted only after its checksums were verified. */
-#include "pipeline/prepare.h"
+#include "pipeline/run/prepare.h"
 
 #include "io/rundir.h"
 #include "io/shard.h"
@@ -9,7 +9,6 @@
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
 #include "pipeline/schema.h"
-#include "pipeline/score_units.h"
 #include "pipeline/settings.h"
 
 #include <errno.h>
@@ -294,7 +293,7 @@ static int forget_failures(const struct task *t, int64_t iteration)
         if (!file_exists(task_path(t, rundir_reward(rel, iteration, s), path)))
             continue;
         struct shard *in = shard_open(path, SHARD_REWARD);
-        int64_t failed = in == NULL ? -1 : score_units_failed(in);
+        int64_t failed = in == NULL ? -1 : reward_unanswered(in);
         shard_close(in);
         if (failed < 0) { /* found() says what is wrong with it */
             err_clear();

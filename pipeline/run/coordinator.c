@@ -1,14 +1,14 @@
 /* The coordinator: clocks, flags, failures, records, and what letters say. Who is given
  * what: leases.c. */
-#include "pipeline/coordinator.h"
+#include "pipeline/run/coordinator.h"
 
 #include "io/rundir.h"
 #include "io/sys/clock.h"
 #include "io/sys/err.h"
 #include "io/sys/log.h"
 #include "io/sys/mem.h"
-#include "pipeline/leases.h"
-#include "pipeline/retention.h"
+#include "pipeline/run/leases.h"
+#include "pipeline/run/retention.h"
 #include "pipeline/settings.h"
 #include "stages/policy.h"
 

@@ -2,7 +2,7 @@
  * turn; a unit's file depends on its samples alone, so neither the number of ranks nor
  * a restart shows. A file that is there is taken if it is of the same samples and
  * settings. */
-#include "pipeline/score.h"
+#include "pipeline/measure/score.h"
 
 #include "io/rundir.h"
 #include "io/shard.h"
@@ -11,10 +11,10 @@
 #include "io/sys/file.h"
 #include "io/sys/mem.h"
 #include "pipeline/given.h"
-#include "pipeline/score_units.h"
+#include "pipeline/measure/score_units.h"
 #include "pipeline/source.h"
 #include "pipeline/verify.h"
-#include "pipeline/worker.h"
+#include "pipeline/run/worker.h"
 #include "stages/reward/scorer.h"
 #include "stages/task.h"
 

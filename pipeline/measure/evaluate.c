@@ -1,7 +1,7 @@
 /* Samples to be measured. Each rank rolls out a contiguous part of the shards in a folder
  * of its own, so no file system needs to be shared; what a rollout does, guided sampling
  * included, happens here too. */
-#include "pipeline/evaluate.h"
+#include "pipeline/measure/evaluate.h"
 
 #include "io/rundir.h"
 #include "io/shard.h"
@@ -11,7 +11,7 @@
 #include "pipeline/given.h"
 #include "pipeline/settings.h"
 #include "pipeline/source.h"
-#include "pipeline/worker.h"
+#include "pipeline/run/worker.h"
 #include "stages/companion.h"
 #include "stages/policy.h"
 

@@ -1,6 +1,6 @@
 /* MPI_Init does not return while it waits, so a signal's handler has to speak: the text
  * is made before, and the handler only writes it. */
-#include "pipeline/start_limit.h"
+#include "pipeline/run/start_limit.h"
 
 #include "io/sys/err.h"
 #include "io/sys/text.h"

@@ -1,6 +1,6 @@
 /* The session. Between two collectives every rank votes (comm_agree), so all ranks leave
  * together, with the code and the text of the first that failed. */
-#include "pipeline/session.h"
+#include "pipeline/run/session.h"
 
 #include "io/index.h"
 #include "io/rundir.h"
@@ -12,13 +12,13 @@
 #include "pipeline/compute.h"
 #include "pipeline/openmpi.h"
 #include "pipeline/placement.h"
-#include "pipeline/prepare.h"
+#include "pipeline/run/prepare.h"
 #include "pipeline/report/report.h"
 #include "pipeline/settings.h"
 #include "pipeline/spawner.h"
-#include "pipeline/start_limit.h"
+#include "pipeline/run/start_limit.h"
 #include "pipeline/version.h"
-#include "pipeline/worker.h"
+#include "pipeline/run/worker.h"
 #include "stages/linalg/petsc.h"
 
 #include <mpi.h>

@@ -1,7 +1,7 @@
 /* The worker. Its tick runs between micro-batches and in every polled wait: it forwards
  * signals, sends heartbeats, begins and ends what another program scores meanwhile, and
  * drives the coordinator where that lives on this rank. */
-#include "pipeline/worker.h"
+#include "pipeline/run/worker.h"
 
 #include "io/finish.h"
 #include "io/sys/clock.h"

@@ -3,8 +3,8 @@
 #define SLUICE_PIPELINE_WORKER_H
 
 #include "io/sys/comm.h"
-#include "pipeline/coordinator.h"
-#include "pipeline/handover.h"
+#include "pipeline/run/coordinator.h"
+#include "pipeline/run/handover.h"
 
 struct worker_options {
     struct task *task;

@@ -1,5 +1,5 @@
 /* Records of a run. Lines are appended whole and flushed; other files are replaced. */
-#include "pipeline/record.h"
+#include "pipeline/run/record.h"
 
 #include "io/json_lines.h"
 #include "io/rundir.h"
@@ -8,8 +8,8 @@
 #include "io/sys/log.h"
 #include "io/sys/err.h"
 #include "io/sys/mem.h"
-#include "pipeline/provenance.h"
-#include "pipeline/record_scores.h"
+#include "pipeline/run/provenance.h"
+#include "pipeline/run/record_scores.h"
 #include "pipeline/settings.h"
 #include "stages/policy.h"
 

@@ -1,7 +1,7 @@
 /* Fronts. A member is DIR/NAME/KEY=VALUE with its run, its evaluation.json and log.txt; the
  * evaluation is made last, under the arguments and the configuration in evaluation.args, so
  * a member with both is finished. */
-#include "pipeline/front.h"
+#include "pipeline/measure/front.h"
 
 #include "io/json.h"
 #include "io/rundir.h"

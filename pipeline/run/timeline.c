@@ -3,7 +3,7 @@
  * own iteration. Up to each such moment the rank waited for the group that was due; what is
  * left is the time until the lease was there. Times are kept as doubles and written as
  * whole microseconds. */
-#include "pipeline/timeline_line.h"
+#include "pipeline/run/timeline_line.h"
 
 #include "io/rundir.h"
 #include "io/sys/clock.h"

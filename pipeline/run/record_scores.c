@@ -1,5 +1,5 @@
 /* Statuses and components of an iteration. */
-#include "pipeline/record_scores.h"
+#include "pipeline/run/record_scores.h"
 
 #include "io/rundir.h"
 #include "io/sys/err.h"
