@@ -50,7 +50,7 @@ double plan_sample_bytes(const struct plan *p)
 /* Seconds that can be true: records may have been written by anything. */
 static bool seconds(const struct json *v, double *s)
 {
-    return json_to_f64(v, s) && *s > -1e12 && *s < 1e12;
+    return json_to_f64(v, s) && *s >= 0 && *s < 1e12;
 }
 
 static void add_line(struct accounts *a, const struct json *line)
