@@ -5,7 +5,7 @@
 #   tests/run.sh [-v] [NAME ...]
 #
 # BUILD: build folder. TEST_LIMIT: seconds after which one test is ended and has failed.
-# TEST_JOBS: tests at the same time (2).
+# TEST_JOBS: tests at the same time (one more than there are cores).
 set -u
 cd "$(dirname "$0")/.." || exit 4
 export BUILD=${BUILD:-build} MPIRUN=${MPIRUN:-mpirun} TEST_LIMIT=${TEST_LIMIT:-420}
@@ -76,5 +76,5 @@ entry lint bash tests/lint.sh
     exit 2
 }
 
-# Two at a time: most of an end-to-end test's time is waiting.
-(cd "$TMPDIR/t" && prove --timer -j "${TEST_JOBS:-2}" $verbose --exec sh "${entries[@]}")
+# More than cores: half of an end-to-end test's time is waiting.
+(cd "$TMPDIR/t" && prove --timer -j "${TEST_JOBS:-$(($(nproc) + 1))}" $verbose --exec sh "${entries[@]}")
