@@ -96,14 +96,14 @@ tests: $(TESTBIN) $(AUXBIN)
 # Installs what is missing, builds, runs all tests; the last lines are prove's summary.
 check:
 	sh tests/setup.sh --tests
-	+$(MAKE) --no-print-directory -j$$(nproc) all tests
+	+$(MAKE) --no-print-directory -j$$(getconf _NPROCESSORS_ONLN) all tests
 	BUILD=$(BUILD) bash tests/run.sh
 
 # The main job on this machine: DDPO-IS on the example checkpoint, four rank groups.
 DEMO_DIR ?= runs/demo
 demo:
 	sh tests/setup.sh
-	+$(MAKE) --no-print-directory -j$$(nproc) all
+	+$(MAKE) --no-print-directory -j$$(getconf _NPROCESSORS_ONLN) all
 	BUILD=$(BUILD) MPIRUN="$(MPIRUN)" sh examples/jpeg/run.sh $(DEMO_DIR)
 
 # Rates, memory and DDPO iterations of this build (BENCH, BENCH_REPEAT, BENCH_THREADS: see

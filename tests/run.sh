@@ -77,4 +77,4 @@ entry lint bash tests/lint.sh
 }
 
 # More than cores: half of an end-to-end test's time is waiting.
-(cd "$TMPDIR/t" && prove --timer -j "${TEST_JOBS:-$(($(nproc) + 1))}" $verbose --exec sh "${entries[@]}")
+(cd "$TMPDIR/t" && prove --timer -j "${TEST_JOBS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}" $verbose --exec sh "${entries[@]}")
