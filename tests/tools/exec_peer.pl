@@ -7,6 +7,7 @@
 # means of the samples (the lengths of strings).
 use strict;
 use warnings;
+use Fcntl;
 use JSON::PP;
 
 my ($way, $when, $file) = @ARGV;
@@ -19,8 +20,8 @@ sub odd {
     my ($id, @score) = @_;
     return 0 if $way eq "good" || $way eq "noisy" || $count != $when;
     if (defined $file) {
-        return 0 if -e $file;
-        open my $made, ">", $file or die $!;
+        # Made by one alone, also where two begin together.
+        sysopen my $made, $file, O_WRONLY | O_CREAT | O_EXCL or return 0;
     }
     my $list = join ",", @score;
     my %said = (
