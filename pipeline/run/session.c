@@ -343,7 +343,6 @@ static int start_mpi(struct session *s)
                         "mpirun\n");
         return -1;
     }
-    start_limit_end();
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     s->world = (struct comm){.mpi = MPI_COMM_WORLD};
     MPI_Comm_rank(MPI_COMM_WORLD, &s->world.rank);
@@ -381,9 +380,10 @@ int session_run(const struct session_options *o)
     int code;
     if (start_mpi(&s) != 0)
         return ERR_ENV;
-    if (begin(&s) != 0 || placement_threads(o->config, s.world.rank) != 0 ||
-        compute_settle(o->config, &s.world) != 0 || make_layout(&s) != 0 ||
-        make_groups(&s) != 0 || make_run(&s) != 0) {
+    const bool met = begin(&s) == 0 && placement_threads(o->config, s.world.rank) == 0 &&
+                     compute_settle(o->config, &s.world) == 0;
+    start_limit_end(); /* MPI_Init alone does not connect the ranks */
+    if (!met || make_layout(&s) != 0 || make_groups(&s) != 0 || make_run(&s) != 0) {
         code = err_code() != ERR_NONE ? (int)err_code() : ERR_ENV;
         if (s.world.rank == 0)
             fprintf(stderr, "sluice: %s\n", err_text());

@@ -7,7 +7,8 @@
 #include "io/config.h"
 
 /* From here on the process has run.start_timeout for MPI_Init: then it ends with
- * ERR_STALL. The first two ranks of each node say why. start_limit_end after MPI_Init. */
+ * ERR_STALL. The first two ranks of each node say why. start_limit_end once the ranks have
+ * heard of each other: connections are made by the first collective, not by MPI_Init. */
 void start_limit_begin(const struct config *c);
 void start_limit_end(void);
 
