@@ -101,3 +101,15 @@ int csv_where(const struct csv *c)
     return c->number == 0 ? err_add("%s", c->path)
                           : err_add("%s:%lld", c->path, (long long)c->number);
 }
+
+void csv_put(struct text *out, const char *s)
+{
+    if (strpbrk(s, ",\"\r\n") == NULL) {
+        text_add(out, "%s", s);
+        return;
+    }
+    text_add(out, "\"");
+    for (; *s != '\0'; s++)
+        text_add(out, *s == '"' ? "\"\"" : "%c", *s);
+    text_add(out, "\"");
+}

@@ -3,6 +3,8 @@
 #ifndef SLUICE_IO_CSV_H
 #define SLUICE_IO_CSV_H
 
+#include "io/sys/text.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -43,5 +45,9 @@ char *csv_text(const struct csv_field *f);
 /* Adds "PATH:LINE", or before the first line PATH, to the trail of the pending error;
  * -1. */
 int csv_where(const struct csv *c);
+
+/* Appends a field to write, in quotes where it has a comma, a quote or the end of a line
+ * (RFC 4180). csv_next and the like do not read such fields. */
+void csv_put(struct text *out, const char *s);
 
 #endif

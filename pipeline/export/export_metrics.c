@@ -1,6 +1,7 @@
 /* Metrics as CSV. */
 #include "pipeline/export/export.h"
 
+#include "io/csv.h"
 #include "io/rundir.h"
 #include "io/sys/err.h"
 #include "io/sys/file.h"
@@ -10,19 +11,6 @@
 
 #include <math.h>
 #include <string.h>
-
-/* A name or a time of somebody's file: quoted where csv wants it. */
-static void add_field(struct text *t, const char *s)
-{
-    if (strpbrk(s, ",\"\r\n") == NULL) {
-        text_add(t, "%s", s);
-        return;
-    }
-    text_add(t, "\"");
-    for (; *s != '\0'; s++)
-        text_add(t, *s == '"' ? "\"\"" : "%c", *s);
-    text_add(t, "\"");
-}
 
 int export_csv(const char *run, const char *path)
 {
@@ -37,13 +25,13 @@ int export_csv(const char *run, const char *path)
         text_add(&t, "iteration,time");
         for (int64_t k = 0; k < m.names; k++) {
             text_add(&t, ",");
-            add_field(&t, m.name[k]);
+            csv_put(&t, m.name[k]);
         }
         text_add(&t, "\n");
     }
     for (int64_t i = 0; i < m.rows && rc == 0; i++) {
         text_add(&t, "%lld,", (long long)m.iteration[i]);
-        add_field(&t, m.time[i]);
+        csv_put(&t, m.time[i]);
         for (int64_t k = 0; k < m.names; k++)
             if (isfinite(metrics_log_at(&m, i, k)))
                 text_add(&t, ",%.17g", metrics_log_at(&m, i, k));

@@ -1,6 +1,7 @@
 /* One table of all members: text, csv, HDF5. */
 #include "pipeline/sweep/sweep_parts.h"
 
+#include "io/csv.h"
 #include "io/rundir.h"
 #include "io/shard.h"
 #include "io/sys/digest.h"
@@ -43,19 +44,6 @@ static void row_of(const struct sweep_member *m, const struct sweep_result *r,
     memcpy(out, v, sizeof v);
 }
 
-/* As csv wants it. */
-static void add_field(struct text *t, const char *s)
-{
-    if (strpbrk(s, ",\"\n") == NULL) {
-        text_add(t, "%s", s);
-        return;
-    }
-    text_add(t, "\"");
-    for (; *s != '\0'; s++)
-        text_add(t, *s == '"' ? "\"\"" : "%c", *s);
-    text_add(t, "\"");
-}
-
 static int write_csv(const struct sweep *s, const struct sweep_result *r)
 {
     struct text t = {0};
@@ -77,7 +65,7 @@ static int write_csv(const struct sweep *s, const struct sweep_result *r)
         for (int64_t k = 0; k < s->keys; k++) {
             text_add(&t, ",");
             if (s->member[i].value[k] != NULL)
-                add_field(&t, s->member[i].value[k]);
+                csv_put(&t, s->member[i].value[k]);
         }
         text_add(&t, "\n");
     }

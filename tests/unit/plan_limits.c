@@ -9,18 +9,10 @@
 #include "io/sys/mem.h"
 #include "pipeline/schema.h"
 #include "stages/nn/reduce.h"
+#include "tests/group_sizes.h"
 #include "tests/tap.h"
 
 static const double tol = 1e-9;
-
-static struct layout layout_of(int rollout, int reward, int advantage, int update, int world)
-{
-    const int want[GROUPS] = {rollout, reward, advantage, update};
-    struct layout l;
-    if (layout_make(&l, want, false, world) != 0)
-        abort();
-    return l;
-}
 
 /* G. M. Amdahl, AFIPS 1967: with a part that one rank does alone, N ranks take
  * serial + parallel / N. */

@@ -4,18 +4,10 @@
 
 #include "io/sys/mem.h"
 #include "io/sys/rng.h"
+#include "tests/group_sizes.h"
 #include "tests/tap.h"
 
 static const double tol = 1e-9;
-
-static struct layout layout_of(int rollout, int reward, int advantage, int update, int world)
-{
-    const int want[GROUPS] = {rollout, reward, advantage, update};
-    struct layout l;
-    if (layout_make(&l, want, false, world) != 0)
-        abort();
-    return l;
-}
 
 /* 8 shards, one of them shorter; two optimizer steps of 12 micro-batches and one of 3. */
 static struct simulate_options example(const struct layout *l)
