@@ -5,7 +5,7 @@
 #ifndef SLUICE_PIPELINE_OPENMPI_H
 #define SLUICE_PIPELINE_OPENMPI_H
 
-#include "pipeline/measure/scratch.h"
+#include "pipeline/scratch.h"
 
 #include <stdbool.h>
 #include <stdint.h>

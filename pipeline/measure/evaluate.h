@@ -7,7 +7,7 @@
 #include "io/config.h"
 #include "io/dataset.h"
 #include "io/json.h"
-#include "pipeline/measure/scratch.h"
+#include "pipeline/scratch.h"
 #include "stages/task.h"
 
 /* What is asked for. Texts "" and NULL: not given. */

@@ -1,6 +1,6 @@
 /* Who works in a folder has a lock on it, which the kernel drops however that process ends.
  * A young folder is left alone: its lock may be yet to come. */
-#include "pipeline/measure/scratch.h"
+#include "pipeline/scratch.h"
 
 #include "io/sys/err.h"
 #include "io/sys/file.h"
